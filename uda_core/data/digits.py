@@ -1,0 +1,127 @@
+"""Printed digits teach handwriting: a synthetic-to-real gap that needs no download."""
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from sklearn.datasets import load_digits
+from torch import Tensor
+from torch.nn import functional as F
+
+from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled
+from uda_core.errors import UserError
+
+CLASSES = tuple("0123456789")
+FONTS = (  # all upright digits that matplotlib ships; no old-style figures, no symbols
+    "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSansMono-Bold",
+    "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "STIXGeneral", "STIXGeneralBol",
+    "STIXGeneralItalic", "cmr10", "cmb10", "cmss10", "cmtt10",
+)  # fmt: skip
+CANVAS = 48  # pixels of the square in which a glyph is drawn
+COARSE, SIZE = 8, 16  # both domains are reduced to 8x8, scikit-learn's resolution, and enlarged to 16x16
+
+
+def fonts_handwriting(samples: int = 3000, seed: int = 0, drop: Mapping[int, float] | None = None) -> Task:
+    """Source: digits printed in 15 fonts, rotated, sheared, bolder or lighter. Target: 1,797 scanned handwritten digits.
+
+    The target's training and test images are the same (transductive): unlabelled while training. The handwriting is
+    scikit-learn's `load_digits` (UCI Optical Recognition of Handwritten Digits).
+
+    Args:
+        samples: source training images; a sixth as many again are drawn for validation.
+        seed: of the drawing; the handwriting is always the same.
+        drop: class -> share of its target images to leave out, e.g. {0: 0.9, 1: 0.9}: an imbalanced target.
+    Returns:
+        A task with x [N, 1, 16, 16] in [0, 1], ten classes.
+    """
+    x, y = _handwriting()
+    keep = _kept(y, drop or {}, seed)
+    generator = torch.Generator().manual_seed(seed)
+    source, val = (Labelled(*_printed(n, FONTS, generator)) for n in (samples, samples // 6))
+    target = Unlabelled(x[keep])
+    return Task(Pair("fonts-handwriting", CLASSES, source, val, target, target), Truth(y[keep], y[keep]))
+
+
+@cache
+def _handwriting() -> tuple[Tensor, Tensor]:
+    digits = load_digits()
+    x = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16
+    return _enlarge(x), torch.tensor(digits.target, dtype=torch.int64)
+
+
+def _kept(y: Tensor, drop: Mapping[int, float], seed: int) -> Tensor:
+    """Indices that stay when a share of some classes is dropped, in order."""
+    generator = torch.Generator().manual_seed(seed)
+    keep = torch.ones(len(y), dtype=torch.bool)
+    for label, share in drop.items():
+        if label not in range(10) or not 0 <= share <= 1:
+            raise UserError(f"drop takes a class from 0 to 9 and a share from 0 to 1, got {label}: {share}")
+        members = (y == label).nonzero().flatten()
+        keep[members[torch.randperm(len(members), generator=generator)[: round(share * len(members))]]] = False
+    return keep.nonzero().flatten()
+
+
+def _printed(samples: int, fonts: tuple[str, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """`samples` printed digits, classes in equal shares: x [N, 1, 16, 16], y [N]."""
+    y = torch.arange(samples) % 10
+    font = torch.randint(len(fonts), (samples,), generator=generator)
+    glyphs = torch.stack([_glyphs(name) for name in fonts])[font, y]  # [N, 1, CANVAS, CANVAS]
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(samples, generator=generator)
+
+    rotation, shear, width = uniform(-0.26, 0.26), uniform(-0.3, 0.3), uniform(0.7, 1.2)  # radians, slope, ratio
+    glyphs = _stroke(glyphs, uniform(-0.3, 1.0))
+    glyphs = _warp(glyphs, rotation, shear, width)
+    return _enlarge(_crop_to_glyph(glyphs)), y
+
+
+@cache
+def _glyphs(font: str) -> Tensor:
+    """The ten digits of a font, white on black, centred: [10, 1, CANVAS, CANVAS]."""
+    path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{font}.ttf")
+    face = ImageFont.truetype(str(path), 30)
+    images = []
+    for digit in CLASSES:
+        image = Image.new("L", (CANVAS, CANVAS))
+        ImageDraw.Draw(image).text((CANVAS / 2, CANVAS / 2), digit, fill=255, font=face, anchor="mm")
+        images.append(torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(1, CANVAS, CANVAS))
+    return torch.stack(images).float() / 255
+
+
+def _stroke(x: Tensor, weight: Tensor) -> Tensor:
+    """Bolder (weight towards 1) or lighter (towards -1): a mix of the image and its dilation or erosion."""
+    bold, light = F.max_pool2d(x, 3, 1, 1), -F.max_pool2d(-x, 3, 1, 1)
+    weight = weight[:, None, None, None]
+    return torch.where(weight > 0, x + weight * (bold - x), x - weight * (light - x))
+
+
+def _warp(x: Tensor, rotation: Tensor, shear: Tensor, width: Tensor) -> Tensor:
+    c, s, zero = rotation.cos(), rotation.sin(), torch.zeros_like(rotation)
+    rows = [torch.stack([c / width, s / width + shear, zero], 1), torch.stack([-s, c, zero], 1)]
+    return F.grid_sample(x, F.affine_grid(torch.stack(rows, 1), x.shape, align_corners=False), align_corners=False)
+
+
+def _crop_to_glyph(x: Tensor) -> Tensor:
+    """Cut each image to a square that its glyph fills from edge to edge, and reduce it to 8x8 by averaging."""
+    ink = (x > 0.2).squeeze(1)
+    (top, bottom), (left, right) = (_extent(ink.any(axis)) for axis in (2, 1))
+    centre = torch.stack([left + right, top + bottom], 1) / CANVAS - 1
+    scale = torch.maximum(right - left, bottom - top)[:, None, None] / CANVAS * torch.eye(2)
+    theta = torch.cat([scale, centre[:, :, None]], 2)
+    grid = F.affine_grid(theta, [len(x), 1, 4 * COARSE, 4 * COARSE], align_corners=False)
+    return F.avg_pool2d(F.grid_sample(x, grid, align_corners=False), 4)
+
+
+def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:
+    """First occupied place and the one after the last, of rows of booleans [N, L]."""
+    length, occupied = occupied.shape[1], occupied.int()
+    return occupied.argmax(1).float(), (length - occupied.flip(1).argmax(1)).float()
+
+
+def _enlarge(x: Tensor) -> Tensor:
+    return F.interpolate(x, SIZE, mode="bilinear", align_corners=False)

@@ -1,0 +1,107 @@
+"""Every loss of the classification methods, one pure function each.
+
+Letters used in this module: B samples in a batch, C classes, z [B, C] the logits of one head, z1 and z2 those of the two heads,
+p = softmax(z), y [B] true labels, y_hat [B] pseudo-labels.  Suffix _s: source, _t: target.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LOG_FLOOR = 1e-5  # added inside every logarithm, as in the authors' code (lijin118/CGDM, utils/utils.py)
+NORM_FLOOR = 1e-8  # smallest product of two gradient norms that still counts, as in the torch of 2021
+
+
+def classifier_discrepancy(z1: Tensor, z2: Tensor) -> Tensor:
+    """L_dis = 1/(BC) sum |p1 - p2|: how much two heads disagree, from 0 to 2/C (Saito et al. 2018, eq. 3)."""
+    return (z1.softmax(1) - z2.softmax(1)).abs().mean()
+
+
+def sliced_wasserstein_discrepancy(
+    z1: Tensor, z2: Tensor, projections: int = 128, generator: torch.Generator | None = None
+) -> Tensor:
+    """L_swd = 1/(MB) sum_m |sort(p1 r_m) - sort(p2 r_m)|^2 over M random unit directions r_m (Lee et al. 2019, eq. 7).
+
+    It compares the *set* of outputs of head 1 with the *set* of outputs of head 2: sample i is not paired with sample i.
+    The directions are drawn anew at each call, the same for both heads.
+    """
+    p1, p2 = z1.softmax(1), z2.softmax(1)
+    r = torch.randn(z1.shape[1], projections, generator=generator, dtype=z1.dtype, device=z1.device)
+    r = r / r.norm(dim=0)  # [C, M], columns of length 1
+    return ((p1 @ r).sort(dim=0).values - (p2 @ r).sort(dim=0).values).square().mean()
+
+
+def entropy(z: Tensor) -> Tensor:
+    """H_i = - sum_k p_ik log(p_ik + 1e-5), one number per sample, [B], in nats."""
+    p = z.softmax(1)
+    return -(p * (p + LOG_FLOOR).log()).sum(1)
+
+
+def information_maximisation(z: Tensor) -> Tensor:
+    """L_im = mean_i H(p_i) + sum_k m_k log m_k, with m = mean_i p_i + 1e-5: sure of each sample, balanced over the classes.
+
+    The first part is small when each sample has one clear class, the second when all classes are used equally often, so the
+    smallest value, -log C, belongs to confident and balanced predictions (lijin118/CGDM, utils/utils.py, `Entropy`; the
+    paper does not mention the term).
+    """
+    m = z.softmax(1).mean(0) + LOG_FLOOR
+    return entropy(z).mean() + (m * m.log()).sum()
+
+
+def weighted_cross_entropy(z: Tensor, y_hat: Tensor, normalise: bool = True) -> Tensor:
+    """L_wce = sum_i w_i CE(z_i, y_hat_i) / sum_i w_i, with w_i = 1 + exp(-H_i): sure samples count up to twice.
+
+    The weights are not detached, so the gradient also flows through H_i; their sum is (both as in the authors' code, which
+    then divides by B once more: there, alpha is B times smaller than it looks).  `normalise=False` is the paper's form,
+    1/B sum_i w_i CE_i (Du et al. 2021, sec. 3.3).
+    """
+    w = 1 + (-entropy(z)).exp()
+    ce = F.cross_entropy(z, y_hat, reduction="none")
+    return (w * ce).sum() / w.sum().detach() if normalise else (w * ce).mean()
+
+
+def cosine(inner: Tensor, square_a: Tensor, square_b: Tensor) -> Tensor:
+    """cos(a, b) = <a, b> / max(|a| |b|, 1e-8), from <a, b>, |a|^2 and |b|^2: 0, with zero gradient, where a norm vanishes.
+
+    The floor is under the *product* of the norms, as in the torch that the authors used; today's `F.cosine_similarity` has
+    it under each norm, which turns the rounding noise of a vanishing gradient into a unit vector.
+    """
+    return inner / (square_a * square_b).clamp_min(NORM_FLOOR**2).sqrt()
+
+
+def gradient_discrepancy(
+    loss_s: Tensor,
+    loss_t: Tensor,
+    parameters: Sequence[Sequence[Tensor]],
+    rowwise: bool = True,
+    left_out: int = 0,
+) -> Tensor:
+    """L_gd = 1 - cos(g_s, g_t): do source and target pull the heads in the same direction?  From 0 to 2 (Du et al. 2021, eq. 8).
+
+    g_s and g_t are the gradients of `loss_s` and `loss_t` with respect to `parameters`, one sequence of tensors for each head;
+    both keep their graph, so that the result can be back-propagated to the features.
+
+    rowwise=True (the authors' code): one cosine per row of a matrix (per output unit) and per vector, averaged over the rows,
+    then over the tensors, then over the heads.  `left_out` tensors per head count as cosine 0: the biases before a batch
+    norm, whose gradient is zero but for rounding.
+    rowwise=False (the paper): the heads' gradients averaged and flattened into one vector per domain, one cosine.
+    """
+    flat = [tensor for head in parameters for tensor in head]
+    g_s = iter(torch.autograd.grad(loss_s, flat, create_graph=True))
+    g_t = iter(torch.autograd.grad(loss_t, flat, create_graph=True))
+    pairs = [[(next(g_s), next(g_t)) for _ in head] for head in parameters]  # [head][tensor] -> (source, target)
+
+    if rowwise:
+        per_head = [(sum(1 - _row_cosine(a, b) for a, b in head) + left_out) / (len(head) + left_out) for head in pairs]
+        return sum(per_head) / len(per_head)
+    a, b = (
+        sum(torch.cat([pair[domain].flatten() for pair in head]) for head in pairs) / len(pairs) for domain in (0, 1)
+    )
+    return 1 - cosine(a @ b, a @ a, b @ b)
+
+
+def _row_cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Mean over the rows of two matrices, or the one value of two vectors, of the cosine between them."""
+    return cosine((a * b).sum(-1), (a * a).sum(-1), (b * b).sum(-1)).mean()

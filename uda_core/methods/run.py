@@ -1,0 +1,305 @@
+"""What every method shares: a run, its configuration, its settings, and the one way in which anything learns.
+
+Letters: B samples per domain in a batch, D features, C classes; x inputs, f [., D] features, z [., C] logits of one head.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from uda_core.data.task import Pair
+from uda_core.errors import UserError, choose
+from uda_core.models import Head, make_features
+from uda_core.pseudo_labels import cluster_labels
+
+VARIANTS = ("code", "paper")
+PRECISIONS = ("fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is fixed until Reset: network, batch, device, precision, seed, variant."""
+
+    seed: int = 0
+    variant: str = "code"  # "code": the authors' repository, mended; "paper": the formulas of the paper
+    batch_size: int = 64  # per domain
+    features: int = 64  # D, width of the feature vector
+    hidden: tuple[int, ...] = (64,)  # widths of the heads' hidden layers
+    dropout: float = 0.5  # in the heads
+    device: str = "cpu"
+    precision: str = "fp32"  # "bf16": the feature extractor under autocast; the heads always run in float32
+    fast: bool = False  # closed-form gradient discrepancy, and step B's forward reused in step C
+
+    def __post_init__(self):
+        choose("variant", self.variant, VARIANTS)
+        choose("precision", self.precision, PRECISIONS)
+        if self.batch_size < 2:
+            raise UserError(f"batch_size must be at least 2 (batch norm needs two samples), got {self.batch_size}")
+        if self.features < 1 or any(width < 1 for width in self.hidden):
+            raise UserError(f"features and hidden widths must be positive, got {self.features} and {self.hidden}")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+
+
+def setting(default: float, low: float, high: float, help: str, unit: str = "") -> float:
+    """A field of `Settings`: its default, its range, and the words and unit that the board and the command line show."""
+    return field(default=default, metadata={"low": low, "high": high, "help": help, "unit": unit})
+
+
+@dataclass
+class Settings:
+    """What may change while a run trains. Values out of range, not numbers, or of unknown names are refused."""
+
+    learning_rate: float = setting(1e-3, 0.0, 0.1, "step size of Adam, features and heads alike")
+
+    def __setattr__(self, name: str, value: float) -> None:
+        fields = {f.name: f for f in dataclasses.fields(self)}
+        choose("setting", name, fields)
+        f = fields[name]
+        low, high = f.metadata["low"], f.metadata["high"]
+        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+            raise UserError(f"setting {name} must be a number from {low} to {high}, got {value!r}")
+        if not low <= value <= high:
+            raise UserError(f"setting {name} must lie between {low} and {high}, got {value}")
+        if f.type is int and value != int(value):
+            raise UserError(f"setting {name} must be a whole number, got {value}")
+        object.__setattr__(self, name, f.type(value))
+
+    def snapshot(self) -> "Settings":
+        """A copy that stays as it is."""
+        return dataclasses.replace(self)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one step did."""
+
+    step: int  # 1 for the first
+    losses: dict[str, float]  # by the names used in the method's code
+    counts: dict[str, int]  # what was empty, skipped or left out
+    settings: Settings  # those that this step used
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's data. `i_t` [B] are the target samples' places in the training set, to look up pseudo-labels by."""
+
+    x_s: Tensor
+    y_s: Tensor
+    x_t: Tensor
+    i_t: Tensor
+
+
+def update(loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
+    """Gradients of `loss` for exactly these optimisers' parameters, then their step. Nothing else learns, anywhere."""
+    parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    for optimizer in optimizers:
+        optimizer.step()
+
+
+class Run:
+    """A method at work on a pair of domains: features, two heads, their optimisers, data order and random state.
+
+    `step()` trains once. `features(x)` and `predict(x)` look at the networks as they would be used, without dropout,
+    and change nothing: not the random state, not the batch-norm statistics.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        step: Callable[["Run", Settings, Batch], dict[str, Tensor]],
+        pair: Pair,
+        config: Config | None,
+        settings: Settings,
+    ):
+        self.method, self._step, self.pair, self.settings = method, step, pair, settings
+        self.reset(config or Config())
+
+    def reset(self, config: Config | None = None) -> None:
+        """Back to step 0, with a new `config` if one is given. The settings stay where they are."""
+        self.config = config = config or self.config
+        self.steps, self.pseudo_labels, self.counts = 0, None, {}
+        with torch.random.fork_rng(devices=self._cuda_devices()):
+            torch.manual_seed(config.seed)
+            shape, classes = tuple(self.pair.source_train.x.shape[1:]), len(self.pair.classes)
+            self.extractor = make_features(shape, config.features).to(config.device)
+            self.heads = nn.ModuleList(
+                Head(config.features, classes, config.hidden, config.dropout) for _ in range(2)
+            ).to(config.device)
+            self._random_state = self._get_random_state()
+        self.features_opt = torch.optim.Adam(self.extractor.parameters())
+        self.heads_opt = torch.optim.Adam(self.heads.parameters())
+        self._source_order = Shuffled(len(self.pair.source_train), config.batch_size, config.seed)
+        self._target_order = Shuffled(len(self.pair.target_train), config.batch_size, config.seed + 1)
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def step(self) -> Record:
+        """Train once, with the settings as they stand at this moment."""
+        s = self.settings.snapshot()
+        for optimizer in (self.features_opt, self.heads_opt):
+            for group in optimizer.param_groups:
+                group["lr"] = s.learning_rate
+        with self._own_random_state():
+            losses = {name: loss.item() for name, loss in self._step(self, s, self._next_batch()).items()}
+        self.steps += 1
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"step {self.steps}: {name} is {value}; lower learning_rate ({s.learning_rate:g}) or Reset"
+                )
+        return Record(self.steps, losses, dict(self.counts), s)
+
+    def embed(self, *x: Tensor) -> Tensor:
+        """Training-mode features [sum of B, D] of one joint batch: the domains share batch-norm statistics."""
+        with self._autocast():
+            return self.extractor(torch.cat(x)).float()
+
+    def classify(self, f: Tensor, domains: int = 2) -> list[list[Tensor]]:
+        """Training-mode logits of joint features, per domain a list over the heads: [[z1_s, z2_s], [z1_t, z2_t]]."""
+        per_head = [head(f).chunk(domains) for head in self.heads]
+        return [list(domain) for domain in zip(*per_head, strict=True)]
+
+    def refresh_pseudo_labels(self) -> None:
+        """Cluster the target's training features, in order and in evaluation mode; keep labels by sample index."""
+        x = self.pair.target_train.x
+        clusters = cluster_labels(self.features(x), sum(self.predict(x)))
+        self.pseudo_labels = clusters.y_hat
+        self.counts["empty_clusters"] = int(clusters.empty.sum())
+
+    # -- looking, without touching -----------------------------------------------------------------------------------
+
+    def features(self, x: Tensor) -> Tensor:
+        """[N, ...] -> features [N, D], as used at test time."""
+        return self._evaluate(x)[0]
+
+    def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[N, ...] -> the two heads' logits, each [N, C]. The predicted class is the argmax of their sum."""
+        return self._evaluate(x)[1]
+
+    @torch.no_grad()
+    def _evaluate(self, x: Tensor, chunk: int = 1024) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        with evaluating(self.extractor, self.heads), self._autocast():
+            f = torch.cat([self.extractor(part.to(self.config.device)).float() for part in x.split(chunk)])
+        with evaluating(self.extractor, self.heads):
+            return f, tuple(head(f) for head in self.heads)
+
+    # -- saving ------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict:
+        """Everything needed to go on bit for bit: tensors and plain values only."""
+        return {
+            "method": self.method,
+            "pair": self.pair.name,
+            "classes": list(self.pair.classes),
+            "config": dataclasses.asdict(self.config) | {"hidden": list(self.config.hidden)},
+            "settings": dataclasses.asdict(self.settings),
+            "steps": self.steps,
+            "counts": dict(self.counts),
+            "extractor": self.extractor.state_dict(),
+            "heads": self.heads.state_dict(),
+            "features_opt": self.features_opt.state_dict(),
+            "heads_opt": self.heads_opt.state_dict(),
+            "pseudo_labels": self.pseudo_labels,
+            "random_state": self._random_state,
+            "source_order": self._source_order.state_dict(),
+            "target_order": self._target_order.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take up a saved state. `checkpoints.load` checks first that it belongs to this method and pair."""
+        self.reset(Config(**(state["config"] | {"hidden": tuple(state["config"]["hidden"])})))
+        self.settings = type(self.settings)(**state["settings"])
+        self.steps, self.counts = state["steps"], dict(state["counts"])
+        for name in ("extractor", "heads", "features_opt", "heads_opt"):
+            getattr(self, name).load_state_dict(state[name])
+        self.pseudo_labels, self._random_state = state["pseudo_labels"], state["random_state"]
+        self._source_order.load_state_dict(state["source_order"])
+        self._target_order.load_state_dict(state["target_order"])
+
+    # -- random state, precision -------------------------------------------------------------------------------------
+
+    def _next_batch(self) -> Batch:
+        i_s, i_t = next(self._source_order), next(self._target_order)
+        source, target, to = self.pair.source_train, self.pair.target_train, self.config.device
+        return Batch(source.x[i_s].to(to), source.y[i_s].to(to), target.x[i_t].to(to), i_t)
+
+    @contextmanager
+    def _own_random_state(self):
+        with torch.random.fork_rng(devices=self._cuda_devices()):
+            self._set_random_state(self._random_state)
+            yield
+            self._random_state = self._get_random_state()
+
+    def _cuda_devices(self) -> list[int]:
+        device = torch.device(self.config.device)
+        return [device.index or 0] if device.type == "cuda" else []
+
+    def _get_random_state(self) -> list[Tensor]:
+        return [torch.get_rng_state(), *(torch.cuda.get_rng_state(i) for i in self._cuda_devices())]
+
+    def _set_random_state(self, state: list[Tensor]) -> None:
+        torch.set_rng_state(state[0])
+        for i, cuda_state in zip(self._cuda_devices(), state[1:], strict=True):
+            torch.cuda.set_rng_state(cuda_state, i)
+
+    def _autocast(self):
+        if self.config.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(torch.device(self.config.device).type, dtype=torch.bfloat16)
+
+
+class Shuffled:
+    """Endless batches of sample indices, reshuffled each epoch, the incomplete last batch dropped."""
+
+    def __init__(self, samples: int, batch_size: int, seed: int):
+        if samples < batch_size:
+            raise UserError(f"batch_size {batch_size} is larger than the {samples} training samples of a domain")
+        self.samples, self.batch_size = samples, batch_size
+        self.generator = torch.Generator().manual_seed(seed)
+        self._order, self._position = torch.randperm(samples, generator=self.generator), 0
+
+    def __next__(self) -> Tensor:
+        if self._position + self.batch_size > self.samples:
+            self._order, self._position = torch.randperm(self.samples, generator=self.generator), 0
+        self._position += self.batch_size
+        return self._order[self._position - self.batch_size : self._position]
+
+    def state_dict(self) -> dict:
+        return {"order": self._order, "position": self._position, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._order, self._position = state["order"], state["position"]
+        self.generator.set_state(state["generator"])
+
+
+@contextmanager
+def evaluating(*modules: nn.Module):
+    """Evaluation mode inside, the former mode after."""
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.train(mode)
+
+
+def sum_over_heads(loss: Callable[..., Tensor], z: list[Tensor], *args) -> Tensor:
+    """loss(z1, ...) + loss(z2, ...)."""
+    return sum(loss(head, *args) for head in z)
+
+
+def ce(z: list[Tensor], y: Tensor) -> Tensor:
+    """Cross-entropy of both heads, added."""
+    return sum_over_heads(F.cross_entropy, z, y)

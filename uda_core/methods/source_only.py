@@ -1,0 +1,40 @@
+"""Source only: what a classifier learns when nobody adapts it. Every other method starts from here."""
+
+import copy
+from dataclasses import dataclass
+
+from uda_core.data.task import Pair
+from uda_core.losses import information_maximisation
+from uda_core.methods.run import Batch, Config, Run, Settings, ce, setting, sum_over_heads, update
+from uda_core.models.batch_norm import reestimate_
+
+
+@dataclass
+class SourceOnlySettings(Settings):
+    entropy: float = setting(0.0, 0.0, 1.0, "weight of the information-maximisation term on the target")
+
+
+def source_only_step(run: Run, s: SourceOnlySettings, batch: Batch) -> dict:
+    """Fit the source. With `entropy` above 0, also be sure and balanced on the target."""
+    domains = [batch.x_s, batch.x_t] if s.entropy else [batch.x_s]
+    z = run.classify(run.embed(*domains), len(domains))
+    losses = {"source_ce": ce(z[0], batch.y_s)}
+    if s.entropy:
+        losses["entropy"] = sum_over_heads(information_maximisation, z[1])
+    update(losses["source_ce"] + s.entropy * losses.get("entropy", 0), run.features_opt, run.heads_opt)
+    return losses
+
+
+def source_only(pair: Pair, config: Config | None = None, **settings: float) -> Run:
+    """A run that sees the target only through the entropy term, and not at all while its weight is 0."""
+    return Run("source_only", source_only_step, pair, config, SourceOnlySettings(**settings))
+
+
+def with_target_statistics(run: Run) -> Run:
+    """A copy of the run whose batch-norm statistics are those of the target's training inputs; no weight moves."""
+    adapted = copy.copy(run)
+    adapted.extractor, adapted.heads = copy.deepcopy(run.extractor), copy.deepcopy(run.heads)
+    f = reestimate_(adapted.extractor, run.pair.target_train.x.to(run.config.device))
+    for head in adapted.heads:
+        reestimate_(head, f)
+    return adapted

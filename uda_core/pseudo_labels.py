@@ -1,0 +1,59 @@
+"""Which target samples to trust, and with which label.
+
+Letters: N target samples, D features, C classes; f [N, D] features, z [N, C] logits, c [C, D+1] centroids.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Labels by nearest centroid, with what is needed to show them."""
+
+    y_hat: Tensor  # [N] int64, the pseudo-label of each sample
+    empty: Tensor  # [C] bool, classes without a sample after the first assignment
+
+
+def cluster_labels(features: Tensor, logits: Tensor) -> Clusters:
+    """Spherical k-means of the target features, started from what the heads believe (Du et al. 2021, sec. 3.3).
+
+    1. f_i <- (f_i, 1) / |(f_i, 1)|
+    2. c_k = sum_i p_ik f_i / (1e-8 + sum_i p_ik), with p = softmax(z): soft centroids
+    3. y_hat_i = argmin_k of the cosine distance of f_i to c_k
+    4. hard centroids from y_hat, then step 3 once more.
+
+    A class that got no sample in step 3 keeps its soft centroid.  In the authors' code its hard centroid is the zero vector,
+    its distance NaN, and every sample falls into that one class (lijin118/CGDM, utils/utils.py, `obtain_label`).
+
+    Args:
+        features: [N, D].
+        logits: [N, C], the sum of both heads' logits.
+    Raises:
+        ValueError: if the two differ in length, are empty, or hold NaN.
+    """
+    if len(features) != len(logits) or len(features) == 0:
+        raise ValueError(f"features and logits must be of one length above 0, got {len(features)} and {len(logits)}")
+    if not (features.isfinite().all() and logits.isfinite().all()):
+        raise ValueError("features and logits must be finite, got NaN or infinity")
+    f = F.normalize(torch.cat([features, features.new_ones(len(features), 1)], dim=1), dim=1)  # [N, D+1]
+    p = logits.softmax(1)
+    soft = _centroids(f, p)
+    y_hat = _nearest(f, soft)
+    members = F.one_hot(y_hat, logits.shape[1]).to(f.dtype)
+    empty = members.sum(0) == 0
+    hard = torch.where(empty[:, None], soft, _centroids(f, members))
+    return Clusters(_nearest(f, hard), empty)
+
+
+def _centroids(f: Tensor, membership: Tensor) -> Tensor:
+    """Mean of the features [N, D] weighted by membership [N, C]: [C, D]."""
+    return membership.T @ f / (1e-8 + membership.sum(0)[:, None])
+
+
+def _nearest(f: Tensor, c: Tensor) -> Tensor:
+    """Index of the centroid with the smallest cosine distance, [N]."""
+    return (f @ F.normalize(c, dim=1).T).argmax(1)
