@@ -1,17 +1,19 @@
 """Feature extractors: what both heads, and both domains, share."""
 
+import math
+
 from torch import Tensor, nn
 
 
 class SmallCNN(nn.Module):
-    """Two conv-BN-ReLU-pool blocks and a linear layer: grey images [B, 1, H, W] -> features [B, D]."""
+    """Two conv-BN-ReLU blocks of stride 2 and a linear layer: images [B, channels, H, W] -> features [B, D]."""
 
     def __init__(self, channels: int, height: int, width: int, features: int):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(channels, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Linear(32 * (height // 4) * (width // 4), features),
+            nn.Conv2d(channels, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
+            nn.Flatten(), nn.Linear(32 * math.ceil(height / 4) * math.ceil(width / 4), features),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
