@@ -1,0 +1,93 @@
+"""Each lesson opens alone in Colab. The address it installs from stands here and nowhere else; a fork rewrites it with
+
+    python -m uda_core.colab --repository YOU/YOUR-FORK --tag v0.1.0
+
+which also rewrites the first cell of every notebook and every Colab badge.
+"""
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from uda_core.errors import UserError
+
+PUBLISHED = "OWNER/uda-lessons@v0.1.0"  # repository and tag; OWNER is a placeholder, replaced by the command above
+
+NAME = r"[\w.-]+"
+CONSTANT = re.compile(rf'^PUBLISHED = "{NAME}/{NAME}@{NAME}"', re.MULTILINE)
+ARCHIVE = re.compile(rf"https://github\.com/{NAME}/{NAME}/archive/{NAME}\.zip")
+BADGE = re.compile(rf"https://colab\.research\.google\.com/github/{NAME}/{NAME}/blob/{NAME}/notebooks/")
+
+
+def first_cell() -> str:
+    """The first code cell of every notebook: installs uda_core where it is missing, and never torch.
+
+    UDA_CORE_SOURCE, a path or an address, overrides where it comes from. The second line of pip finds its packages there
+    already in Colab and does nothing.
+    """
+    return f"""\
+# In Colab this cell fetches the lesson's package and leaves torch as it is. Where uda_core is installed it does nothing.
+import os
+from importlib.util import find_spec
+
+if not find_spec("uda_core"):
+    source = os.environ.get("UDA_CORE_SOURCE", "{_archive(PUBLISHED)}")
+    %pip install --quiet --no-deps "{{source}}"
+    %pip install --quiet anywidget umap-learn"""
+
+
+def badge(notebook: str) -> str:
+    """Markdown for a badge that opens a notebook in Colab; `notebook` is its name without folder and ending."""
+    image = "https://colab.research.google.com/assets/colab-badge.svg"
+    return f"[![Open in Colab]({image})]({_badge_base(PUBLISHED)}{notebook}.ipynb)"
+
+
+def rewrite(root: Path, published: str) -> list[Path]:
+    """Point the constant, the notebooks and README.md in `root` to `published` ("owner/name@tag"); returns changed files.
+
+    Raises:
+        UserError: if `published` is not of that form, or `root` is not a clone of the lessons.
+    """
+    if not re.fullmatch(rf"{NAME}/{NAME}@{NAME}", published):
+        raise UserError(f"expected --repository OWNER/NAME and a --tag without slashes or spaces, got {published!r}")
+    files = [root / "uda_core" / "colab.py", root / "README.md", *sorted(root.glob("notebooks/*.ipynb"))]
+    if missing := [path for path in files if not path.is_file()]:
+        raise UserError(f"{missing[0]} is not there; run this inside a clone of the lessons")
+    changed = []
+    for path in files:
+        old = path.read_text(encoding="utf-8")
+        new = BADGE.sub(_badge_base(published), ARCHIVE.sub(_archive(published), old))
+        if path.suffix == ".py":
+            new = CONSTANT.sub(f'PUBLISHED = "{published}"', new)
+        if new != old:
+            path.write_text(new, encoding="utf-8")
+            changed.append(path)
+    return changed
+
+
+def _archive(published: str) -> str:
+    repository, tag = published.split("@")
+    return f"https://github.com/{repository}/archive/{tag}.zip"
+
+
+def _badge_base(published: str) -> str:
+    repository, tag = published.split("@")
+    return f"https://colab.research.google.com/github/{repository}/blob/{tag}/notebooks/"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m uda_core.colab", description="Point the lessons to your fork.")
+    parser.add_argument("--repository", required=True, metavar="OWNER/NAME", help="your repository on GitHub")
+    parser.add_argument("--tag", required=True, help="the tag, branch or commit to install from")
+    parser.add_argument("--root", type=Path, default=Path(), help="folder of the clone (default: here)")
+    options = parser.parse_args(arguments)
+    try:
+        changed = rewrite(options.root, f"{options.repository}@{options.tag}")
+    except UserError as error:
+        parser.error(str(error))
+    print("\n".join(f"rewrote {path}" for path in changed) or "nothing to rewrite: everything points there already")
+
+
+if __name__ == "__main__":
+    main()
