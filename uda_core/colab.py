@@ -23,11 +23,11 @@ BADGE = re.compile(rf"https://colab\.research\.google\.com/github/{NAME}/{NAME}/
 def first_cell() -> str:
     """The first code cell of every notebook: installs uda_core where it is missing, and never torch.
 
-    UDA_CORE_SOURCE, a path or an address, overrides where it comes from. The second line of pip finds its packages there
-    already in Colab and does nothing.
+    UDA_CORE_SOURCE, a path or an address, overrides where it comes from. In Colab the second pip line finds both packages
+    installed and does nothing.
     """
     return f"""\
-# In Colab this cell fetches the lesson's package and leaves torch as it is. Where uda_core is installed it does nothing.
+# In Colab this cell fetches the lesson's package and leaves torch alone. Where uda_core is installed it does nothing.
 import os
 from importlib.util import find_spec
 
@@ -44,7 +44,9 @@ def badge(notebook: str) -> str:
 
 
 def rewrite(root: Path, published: str) -> list[Path]:
-    """Point the constant, the notebooks and README.md in `root` to `published` ("owner/name@tag"); returns changed files.
+    """Point the constant, the notebooks and README.md in `root` to `published` ("owner/name@tag").
+
+    Returns the files that changed.
 
     Raises:
         UserError: if `published` is not of that form, or `root` is not a clone of the lessons.
@@ -56,12 +58,12 @@ def rewrite(root: Path, published: str) -> list[Path]:
         raise UserError(f"{missing[0]} is not there; run this inside a clone of the lessons")
     changed = []
     for path in files:
-        old = path.read_text(encoding="utf-8")
+        old = path.read_bytes().decode()
         new = BADGE.sub(_badge_base(published), ARCHIVE.sub(_archive(published), old))
         if path.suffix == ".py":
             new = CONSTANT.sub(f'PUBLISHED = "{published}"', new)
         if new != old:
-            path.write_text(new, encoding="utf-8")
+            path.write_bytes(new.encode())
             changed.append(path)
     return changed
 
