@@ -1,12 +1,14 @@
 """The gradient discrepancy without `autograd.grad`: the fast twin of `losses.gradient_discrepancy(rowwise=True)`.
 
-The gradient of a linear layer is D^T a, where a [B, n] is its input and D [B, m] the gradient of the loss with respect to its
-output.  Row-wise inner products of two such gradients are column sums of D_s * (K D_t), with the Gram matrix K = a a^T [B, B],
-so that no [m, n] gradient is ever formed.  D is carried backwards by hand through ReLU, batch norm and dropout.  All of it is
-ordinary differentiable torch: one backward pass gives the gradient with respect to the features, `torch.compile` accepts it,
-and nothing calls `autograd.grad` under data parallelism.  Equal to the readable form in float64 (tests/test_closed_form.py).
+The gradient of a linear layer is D^T a, where a [B, n] is its input and D [B, m] the gradient of the loss with respect
+to its output.  Row-wise inner products of two such gradients are column sums of D_s * (K D_t), with the Gram matrix
+K = a a^T [B, B], so that no [m, n] gradient is ever formed.  D is carried backwards by hand through ReLU, batch norm
+and dropout.  All of it is ordinary differentiable torch: one backward pass gives the gradient with respect to the
+features, `torch.compile` accepts it, and nothing calls `autograd.grad` under data parallelism.  Equal to the readable
+form in float64 (tests/test_closed_form.py).
 
-Batch norm couples the rows of the two domains, so every D has the rows of the *joint* batch, zero at first in the other domain.
+Batch norm couples the rows of the two domains, so every D has the rows of the *joint* batch, zero at first in the other
+domain.
 """
 
 from collections.abc import Sequence
@@ -57,8 +59,8 @@ def cross_entropy_delta(z: Tensor, y: Tensor) -> Tensor:
 def weighted_cross_entropy_delta(z: Tensor, y_hat: Tensor) -> Tensor:
     """Gradient of `losses.weighted_cross_entropy` with respect to its logits, [B, C].
 
-    1/W [ w_i (p_i - y_i) - CE_i exp(-H_i) dH_i/dz_i ], with W = sum_i w_i held constant, dH/dz_j = p_j (q_j - sum_k p_k q_k)
-    and q_k = - log(p_k + 1e-5) - p_k / (p_k + 1e-5).
+    1/W [ w_i (p_i - y_i) - CE_i exp(-H_i) dH_i/dz_i ], with W = sum_i w_i held constant,
+    dH/dz_j = p_j (q_j - sum_k p_k q_k) and q_k = - log(p_k + 1e-5) - p_k / (p_k + 1e-5).
     """
     log_p = z.log_softmax(1)
     p = log_p.exp()

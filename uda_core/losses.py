@@ -1,7 +1,7 @@
 """Every loss of the classification methods, one pure function each.
 
-Letters used in this module: B samples in a batch, C classes, z [B, C] the logits of one head, z1 and z2 those of the two heads,
-p = softmax(z), y [B] true labels, y_hat [B] pseudo-labels.  Suffix _s: source, _t: target.
+Letters used in this module: B samples in a batch, C classes, z [B, C] the logits of one head, z1 and z2 those of both
+heads, p = softmax(z), y [B] true labels, y_hat [B] pseudo-labels.  Suffix _s: source, _t: target.
 """
 
 from collections.abc import Sequence
@@ -10,21 +10,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LOG_FLOOR = 1e-5  # added inside every logarithm, as in the authors' code (lijin118/CGDM, utils/utils.py)
+LOG_FLOOR = 1e-5  # added inside every logarithm, as in the authors' code (lijin118/CGDM, utils.py)
 NORM_FLOOR = 1e-8  # smallest product of two gradient norms that still counts, as in the torch of 2021
 
 
 def classifier_discrepancy(z1: Tensor, z2: Tensor) -> Tensor:
-    """L_dis = 1/(BC) sum |p1 - p2|: how much two heads disagree, from 0 to 2/C (Saito et al. 2018, eq. 3)."""
+    """L_dis = 1/(BC) sum |p1 - p2|: how much two heads disagree, from 0 to 2/C (Saito et al. 2018)."""
     return (z1.softmax(1) - z2.softmax(1)).abs().mean()
 
 
 def sliced_wasserstein_discrepancy(
     z1: Tensor, z2: Tensor, projections: int = 128, generator: torch.Generator | None = None
 ) -> Tensor:
-    """L_swd = 1/(MB) sum_m |sort(p1 r_m) - sort(p2 r_m)|^2 over M random unit directions r_m (Lee et al. 2019, eq. 7).
+    """L_swd = 1/(MB) sum_m |sort(p1 r_m) - sort(p2 r_m)|^2 over M random unit directions r_m (Lee et al. 2019).
 
-    It compares the *set* of outputs of head 1 with the *set* of outputs of head 2: sample i is not paired with sample i.
+    It compares the *set* of outputs of head 1 with the *set* of outputs of head 2: samples are not paired.
     The directions are drawn anew at each call, the same for both heads.
     """
     p1, p2 = z1.softmax(1), z2.softmax(1)
@@ -40,10 +40,10 @@ def entropy(z: Tensor) -> Tensor:
 
 
 def information_maximisation(z: Tensor) -> Tensor:
-    """L_im = mean_i H(p_i) + sum_k m_k log m_k, with m = mean_i p_i + 1e-5: sure of each sample, balanced over the classes.
+    """L_im = mean_i H(p_i) + sum_k m_k log m_k, with m = mean_i p_i + 1e-5: sure of each sample, balanced over classes.
 
-    The first part is small when each sample has one clear class, the second when all classes are used equally often, so the
-    smallest value, -log C, belongs to confident and balanced predictions (lijin118/CGDM, utils/utils.py, `Entropy`; the
+    The first part is small when each sample has one clear class, the second when all classes are used equally often, so
+    the smallest value, -log C, belongs to confident and balanced predictions (lijin118/CGDM, utils.py, `Entropy`; the
     paper does not mention the term).
     """
     m = z.softmax(1).mean(0) + LOG_FLOOR
@@ -53,9 +53,9 @@ def information_maximisation(z: Tensor) -> Tensor:
 def weighted_cross_entropy(z: Tensor, y_hat: Tensor, normalise: bool = True) -> Tensor:
     """L_wce = sum_i w_i CE(z_i, y_hat_i) / sum_i w_i, with w_i = 1 + exp(-H_i): sure samples count up to twice.
 
-    The weights are not detached, so the gradient also flows through H_i; their sum is (both as in the authors' code, which
-    then divides by B once more: there, alpha is B times smaller than it looks).  `normalise=False` is the paper's form,
-    1/B sum_i w_i CE_i (Du et al. 2021, sec. 3.3).
+    The weights are not detached, so the gradient also flows through H_i; their sum is (both as in the authors' code,
+    which then divides by B once more: there, alpha is B times smaller than it looks).  `normalise=False` is the paper's
+    form, 1/B sum_i w_i CE_i (Du et al. 2021).
     """
     w = 1 + (-entropy(z)).exp()
     ce = F.cross_entropy(z, y_hat, reduction="none")
@@ -63,10 +63,10 @@ def weighted_cross_entropy(z: Tensor, y_hat: Tensor, normalise: bool = True) -> 
 
 
 def cosine(inner: Tensor, square_a: Tensor, square_b: Tensor) -> Tensor:
-    """cos(a, b) = <a, b> / max(|a| |b|, 1e-8), from <a, b>, |a|^2 and |b|^2: 0, with zero gradient, where a norm vanishes.
+    """cos(a, b) = <a, b> / max(|a| |b|, 1e-8), from <a, b>, |a|^2 and |b|^2: 0 where a norm vanishes.
 
-    The floor is under the *product* of the norms, as in the torch that the authors used; today's `F.cosine_similarity` has
-    it under each norm, which turns the rounding noise of a vanishing gradient into a unit vector.
+    The floor is under the *product* of the norms, as in the torch that the authors used; today's `F.cosine_similarity`
+    has it under each norm, which turns the rounding noise of two vanishing gradients into unit vectors.
     """
     return inner / (square_a * square_b).clamp_min(NORM_FLOOR**2).sqrt()
 
@@ -78,14 +78,14 @@ def gradient_discrepancy(
     rowwise: bool = True,
     left_out: int = 0,
 ) -> Tensor:
-    """L_gd = 1 - cos(g_s, g_t): do source and target pull the heads in the same direction?  From 0 to 2 (Du et al. 2021, eq. 8).
+    """L_gd = 1 - cos(g_s, g_t), from 0 to 2: do source and target pull the heads the same way (Du et al. 2021)?
 
-    g_s and g_t are the gradients of `loss_s` and `loss_t` with respect to `parameters`, one sequence of tensors for each head;
-    both keep their graph, so that the result can be back-propagated to the features.
+    g_s and g_t are the gradients of `loss_s` and `loss_t` with respect to `parameters`, one sequence of tensors per
+    head; both keep their graph, so that the result can be back-propagated to the features.
 
-    rowwise=True (the authors' code): one cosine per row of a matrix (per output unit) and per vector, averaged over the rows,
-    then over the tensors, then over the heads.  `left_out` tensors per head count as cosine 0: the biases before a batch
-    norm, whose gradient is zero but for rounding.
+    rowwise=True (the authors' code): one cosine per row of a matrix (per output unit) and per vector, averaged over the
+    rows, then over the tensors, then over the heads.  `left_out` tensors per head count as cosine 0: biases before a
+    batch norm, whose gradient is zero but for rounding.
     rowwise=False (the paper): the heads' gradients averaged and flattened into one vector per domain, one cosine.
     """
     flat = [tensor for head in parameters for tensor in head]

@@ -19,15 +19,15 @@ class Clusters:
 
 
 def cluster_labels(features: Tensor, logits: Tensor) -> Clusters:
-    """Spherical k-means of the target features, started from what the heads believe (Du et al. 2021, sec. 3.3).
+    """Spherical k-means of the target features, started from what the heads believe (Du et al. 2021).
 
     1. f_i <- (f_i, 1) / |(f_i, 1)|
     2. c_k = sum_i p_ik f_i / (1e-8 + sum_i p_ik), with p = softmax(z): soft centroids
     3. y_hat_i = argmin_k of the cosine distance of f_i to c_k
     4. hard centroids from y_hat, then step 3 once more.
 
-    A class that got no sample in step 3 keeps its soft centroid.  In the authors' code its hard centroid is the zero vector,
-    its distance NaN, and every sample falls into that one class (lijin118/CGDM, utils/utils.py, `obtain_label`).
+    A class that got no sample in step 3 keeps its soft centroid.  In the authors' code its hard centroid is the zero
+    vector, its distance NaN, and every sample falls into that one class (lijin118/CGDM, utils.py, `obtain_label`).
 
     Args:
         features: [N, D].
