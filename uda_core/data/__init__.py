@@ -1,0 +1,5 @@
+"""The tasks: `data.load("moons")` returns one, `data.TASKS` lists all."""
+
+from uda_core.data.catalog import TASKS, load
+
+__all__ = ["TASKS", "load"]
