@@ -1,0 +1,140 @@
+"""A checkpoint holds a run whole, and belongs to one method and one task."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from uda_core import checkpoints
+from uda_core.data import load
+from uda_core.data.digits import fonts_handwriting
+from uda_core.data.task import Truth
+from uda_core.errors import UserError
+from uda_core.methods import METHODS, Config, mcd, source_only
+from uda_core.training import fit
+
+FREQUENT = {"cgdm": {"refresh": 2}}  # so that pseudo-labels are made, saved and used within a few steps
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return fonts_handwriting(samples=300)
+
+
+@pytest.fixture(scope="module")
+def moons():
+    return load("moons")
+
+
+def trained(method, pair, steps, seed=0):
+    run = METHODS[method](pair, Config(batch_size=32, seed=seed), **FREQUENT.get(method, {}))
+    return run, list(fit(run, steps))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_resumed_run_is_bit_identical(method, digits, tmp_path):
+    whole, records = trained(method, digits.pair, 10)
+    half, _ = trained(method, digits.pair, 5)
+    checkpoints.save(half, tmp_path / "half.pt")
+
+    resumed = METHODS[method](digits.pair, Config(seed=7))
+    checkpoints.load(tmp_path / "half.pt", resumed)
+    assert list(fit(resumed, 5)) == records[5:]
+    assert_same(resumed.state_dict(), whole.state_dict())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_poisoned_truth_leaves_no_trace(method, digits, tmp_path):
+    noise = torch.randint(10, (len(digits.pair.target_train),), generator=torch.Generator().manual_seed(1))
+    poisoned = dataclasses.replace(digits, truth=Truth(noise, noise))
+    for name, task in (("clean", digits), ("poisoned", poisoned)):
+        run, _ = trained(method, task.pair, 5)
+        checkpoints.save(run, tmp_path / name)
+    assert (tmp_path / "clean").read_bytes() == (tmp_path / "poisoned").read_bytes()
+
+
+def test_bytes_tell_runs_apart_and_hold_no_file_name(moons, tmp_path):
+    for name, seed in (("a.pt", 0), ("another-name.pt", 0), ("seed-1.pt", 1)):
+        run, _ = trained("mcd", moons.pair, 1, seed)
+        checkpoints.save(run, tmp_path / name)
+    a, same, other = ((tmp_path / name).read_bytes() for name in ("a.pt", "another-name.pt", "seed-1.pt"))
+    assert a == same
+    assert a != other
+
+
+def test_failed_save_keeps_the_last_good_file(moons, tmp_path, monkeypatch):
+    run, _ = trained("mcd", moons.pair, 1)
+    path = tmp_path / "checkpoint.pt"
+    checkpoints.save(run, path)
+    good = path.read_bytes()
+
+    def disk_full(self, data):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(type(path), "write_bytes", disk_full)
+    run.step()
+    with pytest.raises(OSError, match="No space"):
+        checkpoints.save(run, path)
+    assert path.read_bytes() == good
+
+
+def refused(path, run, words):
+    """Loading fails in one line that names the file and holds `words`, and the run stays as it was."""
+    before = run.state_dict()
+    with pytest.raises(UserError, match=words) as caught:
+        checkpoints.load(path, run)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert_same(run.state_dict(), before)
+
+
+def test_checkpoint_of_another_method_or_task_is_refused(moons, digits, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    run, _ = trained("mcd", digits.pair, 1)
+    checkpoints.save(run, path)
+    refused(path, source_only(digits.pair), "method is 'mcd', but this run has 'source_only'")
+    refused(path, mcd(moons.pair), "task is 'fonts-handwriting', but this run has 'moons'")
+    renamed = dataclasses.replace(digits.pair, classes=tuple("abcdefghij"))
+    refused(path, mcd(renamed), r"classes is \['0', .*'j'\]")
+    imbalanced = fonts_handwriting(samples=300, drop={3: 0.9})
+    refused(path, mcd(imbalanced.pair), "number of target samples is 1797")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_checkpoint_cut_short_is_refused(share, moons, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    run, _ = trained("mcd", moons.pair, 1)
+    checkpoints.save(run, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    refused(path, run, "cut short")
+
+
+def test_what_is_no_checkpoint_is_refused(moons, tmp_path):
+    run, path = mcd(moons.pair), tmp_path / "file"
+    refused(path, run, "no such checkpoint")
+    path.write_text("a shopping list")
+    refused(path, run, "not a checkpoint")
+    torch.save(run.extractor.state_dict(), path)
+    refused(path, run, "lacks classes, config")
+    torch.save(torch.zeros(3), path)
+    refused(path, run, "holds a Tensor")
+    torch.save(Config(), path)  # a pickled object: never unpickled
+    refused(path, run, "not a checkpoint")
+
+
+def assert_same(a, b):
+    """Equal to the last bit, whatever is nested in what."""
+    assert type(a) is type(b)
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b)
+        for pair in zip(a, b, strict=True):
+            assert_same(*pair)
+    else:
+        assert a == b

@@ -1,0 +1,58 @@
+"""Save a run, take it up again bit for bit, refuse what does not belong to it."""
+
+import io
+from pathlib import Path
+
+import torch
+
+from uda_core.errors import UserError
+from uda_core.methods import Run
+
+
+def save(run: Run, path: str | Path) -> None:
+    """Write the run's state to `path`, whole or not at all. Equal states give equal bytes, whatever the file is called."""
+    path = Path(path)
+    buffer = io.BytesIO()  # handed a path, torch.save would write the file's name into the archive
+    torch.save(run.state_dict(), buffer)
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_bytes(buffer.getbuffer())
+    unfinished.replace(path)
+
+
+def load(path: str | Path, run: Run) -> None:
+    """Put the state saved in `path` into `run`, which goes on from there as if it had never stopped.
+
+    Raises:
+        UserError: if the file is missing, damaged, no checkpoint, or of another method or task. The run stays as it was.
+    """
+    state = _read(Path(path))
+    if not isinstance(state, dict) or (missing := run.state_dict().keys() - state.keys()):
+        what = f"lacks {', '.join(sorted(missing))}" if isinstance(state, dict) else f"holds a {type(state).__name__}"
+        raise UserError(f"{path}: not a checkpoint of a run ({what}); give the checkpoint.pt that `train` wrote")
+    theirs, ours = _identity(state), _identity(run.state_dict())
+    for field, value in ours.items():
+        if theirs[field] != value:
+            raise UserError(
+                f"{path}: {field} is {theirs[field]!r}, but this run has {value!r}; load it into a run like its own"
+            )
+    run.load_state_dict(state)
+
+
+def _read(path: Path) -> object:
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; `train` writes one")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds for a file that is damaged or not its own
+        raise UserError(f"{path}: not a checkpoint, or cut short; train again or give another file") from error
+
+
+def _identity(state: dict) -> dict:
+    """What a checkpoint and a run must have in common."""
+    return {
+        "method": state["method"],
+        "task": state["pair"],
+        "classes": state["classes"],
+        "number of source samples": len(state["source_order"]["order"]),
+        "number of target samples": len(state["target_order"]["order"]),
+    }
