@@ -23,8 +23,8 @@ BADGE = re.compile(rf"https://colab\.research\.google\.com/github/{NAME}/{NAME}/
 def first_cell() -> str:
     """The first code cell of every notebook: installs uda_core where it is missing, and never torch.
 
-    UDA_CORE_SOURCE, a path or an address, overrides where it comes from. In Colab the second pip line finds both packages
-    installed and does nothing.
+    UDA_CORE_SOURCE, a path or an address, overrides where it comes from. In Colab the second pip line finds both
+    packages installed and does nothing.
     """
     return f"""\
 # In Colab this cell fetches the lesson's package and leaves torch alone. Where uda_core is installed it does nothing.
