@@ -1,0 +1,27 @@
+"""One thread for torch, so that numbers repeat from machine to machine; small tasks and runs that many tests share."""
+
+import pytest
+import torch
+
+from uda_core.data.digits import fonts_handwriting
+from uda_core.data.moons import moons
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def moons_task():
+    """Two moons, 60 samples a split."""
+    return moons(samples=60)
+
+
+@pytest.fixture(scope="session")
+def digits_task():
+    """Printed digits and about 180 handwritten ones."""
+    return fonts_handwriting(samples=60, drop=dict.fromkeys(range(10), 0.9))

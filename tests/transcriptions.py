@@ -1,0 +1,122 @@
+"""Slow transcriptions of the published formulas, one number at a time, to compare `uda_core` with.
+
+They share no code with `uda_core` and favour loops over speed. Sources: Saito et al. 2018 (MCD), Lee et al. 2019 (SWD),
+Du et al. 2021 (CGDM), and what the code at lijin118/CGDM, commit 012d631, computes.
+"""
+
+import math
+
+import torch
+
+
+def softmax(row):
+    largest = max(z.item() for z in row)
+    e = [(z - largest).exp() for z in row]
+    return [term / sum(e) for term in e]
+
+
+def classifier_discrepancy(z1, z2):
+    total = 0
+    for row1, row2 in zip(z1, z2, strict=True):
+        for p1, p2 in zip(softmax(row1), softmax(row2), strict=True):
+            total = total + abs(p1 - p2)
+    return total / z1.numel()
+
+
+def sliced_wasserstein_discrepancy(z1, z2, directions):
+    """`directions` [C, M] need not be of length 1."""
+    p1, p2 = [softmax(row) for row in z1], [softmax(row) for row in z2]
+    total = 0
+    for r in directions.T:
+        length = math.sqrt(sum(float(x) ** 2 for x in r))
+        project = lambda p, r=r, length=length: sum(x * y / length for x, y in zip(p, r, strict=True))  # noqa: E731
+        line1, line2 = sorted(map(project, p1)), sorted(map(project, p2))
+        total = total + sum((a - b) ** 2 for a, b in zip(line1, line2, strict=True))
+    return total / (directions.shape[1] * len(z1))
+
+
+def entropy(row):
+    return -sum(p * (p + 1e-5).log() for p in softmax(row))
+
+
+def information_maximisation(z):
+    conditional = sum(entropy(row) for row in z) / len(z)
+    columns = zip(*[softmax(row) for row in z], strict=True)
+    means = [sum(column) / len(z) + 1e-5 for column in columns]
+    return conditional + sum(m * m.log() for m in means)
+
+
+def weighted_cross_entropy(z, labels, normalise):
+    weights = [1 + (-entropy(row)).exp() for row in z]
+    losses = [-softmax(row)[int(label)].log() for row, label in zip(z, labels, strict=True)]
+    total = sum(w * loss for w, loss in zip(weights, losses, strict=True))
+    return total / (sum(weights).item() if normalise else len(z))
+
+
+def cosine(a, b):
+    """Of two lists of numbers, with the product of the lengths floored at 1e-8."""
+    inner = sum(x * y for x, y in zip(a, b, strict=True))
+    squares = sum(x * x for x in a) * sum(y * y for y in b)
+    return inner / (squares.sqrt() if squares > 1e-16 else 1e-8)
+
+
+def gradient_discrepancy_by_rows(losses_s, losses_t, heads, left_out):
+    """As the authors' code: one gradient for each tensor and domain. One loss of each domain for each head."""
+    values = []
+    for loss_s, loss_t, tensors in zip(losses_s, losses_t, heads, strict=True):
+        terms = [1.0] * left_out
+        for tensor in tensors:
+            (g_s,) = torch.autograd.grad(loss_s, tensor, create_graph=True)
+            (g_t,) = torch.autograd.grad(loss_t, tensor, create_graph=True)
+            rows = zip(g_s, g_t, strict=True) if tensor.dim() == 2 else [(g_s, g_t)]
+            cosines = [cosine(a, b) for a, b in rows]
+            terms.append(1 - sum(cosines) / len(cosines))
+        values.append(sum(terms) / len(terms))
+    return sum(values) / len(values)
+
+
+def gradient_discrepancy_of_mean(losses_s, losses_t, heads):
+    """As the paper: the heads' gradients averaged into one long vector for each domain."""
+    vectors = []
+    for losses in (losses_s, losses_t):
+        per_head = [
+            [
+                number
+                for tensor in tensors
+                for number in torch.autograd.grad(loss, tensor, create_graph=True)[0].flatten()
+            ]
+            for loss, tensors in zip(losses, heads, strict=True)
+        ]
+        vectors.append([sum(numbers) / len(numbers) for numbers in zip(*per_head, strict=True)])
+    return 1 - cosine(*vectors)
+
+
+def cluster_labels(features, logits, mended):
+    """Labels by nearest centroid; `mended=False` gives an empty class the zero vector, as the authors' code does."""
+    samples = [[*map(float, f), 1.0] for f in features]
+    samples = [[x / math.sqrt(sum(y * y for y in f)) for x in f] for f in samples]
+    p = [[x.item() for x in softmax(row)] for row in logits]
+    classes = range(logits.shape[1])
+
+    def centroid(weights):
+        axes = zip(*samples, strict=True)
+        return [sum(w * x for w, x in zip(weights, axis, strict=True)) / (1e-8 + sum(weights)) for axis in axes]
+
+    def distance(a, b):
+        product = math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+        return 1 - sum(x * y for x, y in zip(a, b, strict=True)) / product if product else math.nan
+
+    def nearest(centroids):
+        labels = []
+        for f in samples:
+            distances = [distance(f, c) for c in centroids]
+            invalid = [k for k in classes if math.isnan(distances[k])]  # numpy's argmin returns the first NaN
+            labels.append(invalid[0] if invalid else min(classes, key=lambda k: distances[k]))
+        return labels
+
+    soft = [centroid([row[k] for row in p]) for k in classes]
+    first = nearest(soft)
+    hard = [centroid([float(label == k) for label in first]) for k in classes]
+    if mended:
+        hard = [hard[k] if k in first else soft[k] for k in classes]
+    return nearest(hard)
