@@ -107,20 +107,31 @@ def test_checkpoint_cut_short_is_refused(share, moons, tmp_path):
     checkpoints.save(run, path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    refused(path, run, "cut short")
+    refused(path, run, "damaged, cut short")
+
+
+def test_checkpoint_with_one_wrong_byte_is_refused(moons, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    run, _ = trained("mcd", moons.pair, 1)
+    checkpoints.save(run, path)
+    damaged = bytearray(path.read_bytes())
+    weights = run.extractor.layers[2].weight.detach().numpy().tobytes()
+    damaged[damaged.index(weights) + 100] ^= 1
+    path.write_bytes(damaged)
+    refused(path, run, "damaged, cut short")
 
 
 def test_what_is_no_checkpoint_is_refused(moons, tmp_path):
     run, path = mcd(moons.pair), tmp_path / "file"
     refused(path, run, "no such checkpoint")
     path.write_text("a shopping list")
-    refused(path, run, "not a checkpoint")
+    refused(path, run, "no checkpoint")
     torch.save(run.extractor.state_dict(), path)
     refused(path, run, "lacks classes, config")
     torch.save(torch.zeros(3), path)
     refused(path, run, "holds a Tensor")
     torch.save(Config(), path)  # a pickled object: never unpickled
-    refused(path, run, "not a checkpoint")
+    refused(path, run, "no checkpoint")
 
 
 def assert_same(a, b):

@@ -1,6 +1,7 @@
 """Save a run, take it up again bit for bit, refuse what does not belong to it."""
 
 import io
+import zipfile
 from pathlib import Path
 
 import torch
@@ -10,7 +11,10 @@ from uda_core.methods import Run
 
 
 def save(run: Run, path: str | Path) -> None:
-    """Write the run's state to `path`, whole or not at all. Equal states give equal bytes, whatever the file is called."""
+    """Write the run's state to `path`, whole or not at all.
+
+    Equal states give equal bytes, whatever the file is called.
+    """
     path = Path(path)
     buffer = io.BytesIO()  # handed a path, torch.save would write the file's name into the archive
     torch.save(run.state_dict(), buffer)
@@ -23,7 +27,7 @@ def load(path: str | Path, run: Run) -> None:
     """Put the state saved in `path` into `run`, which goes on from there as if it had never stopped.
 
     Raises:
-        UserError: if the file is missing, damaged, no checkpoint, or of another method or task. The run stays as it was.
+        UserError: if the file is missing, damaged, no checkpoint, or of another method or task. The run is left alone.
     """
     state = _read(Path(path))
     if not isinstance(state, dict) or (missing := run.state_dict().keys() - state.keys()):
@@ -42,9 +46,12 @@ def _read(path: Path) -> object:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; `train` writes one")
     try:
+        with zipfile.ZipFile(path) as archive:  # what torch.save writes
+            if archive.testzip():  # torch.load does not look at the checksums
+                raise zipfile.BadZipFile("checksum")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for a file that is damaged or not its own
-        raise UserError(f"{path}: not a checkpoint, or cut short; train again or give another file") from error
+    except Exception as error:  # half a dozen kinds, for a file that is damaged or not torch's own
+        raise UserError(f"{path}: damaged, cut short, or no checkpoint; train again or give another file") from error
 
 
 def _identity(state: dict) -> dict:

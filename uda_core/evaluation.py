@@ -38,6 +38,23 @@ class Evaluation:
     source_score: float
     source_split: str = "source_val"
 
+    def __str__(self) -> str:
+        """Both scores, then of each class the share predicted right and the class it is most often taken for."""
+        metric = self.metric.replace("_", " ")
+        lines = [
+            f"source, {self.source_split}: {metric} {self.source_score:.1%}",
+            f"target, {self.split}: {metric} {self.score:.1%}",
+            f"{'class':>12} {'samples':>8} {'right':>10}   most often taken for",
+        ]
+        classes = list(self.per_class)
+        for true, (name, share) in enumerate(self.per_class.items()):
+            wrong = self.confusion[true].copy()
+            samples, wrong[true] = wrong.sum(), 0
+            right = "no samples" if share is None else f"{share:.1%}"
+            taken_for = f"{classes[wrong.argmax()]} ({wrong.max()})" if wrong.any() else ""
+            lines.append(f"{name:>12} {samples:8} {right:>10}   {taken_for}".rstrip())
+        return "\n".join(lines)
+
 
 def evaluate(run, task: Task, split: str = "target_test") -> Evaluation:
     """Score a run by the task's metric on `split` ("target_train" or "target_test") and on "source_val"."""
