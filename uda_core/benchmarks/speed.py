@@ -1,0 +1,179 @@
+"""How much the fast forms save: CGDM's heads alone, and a whole training step, against the naive forms.
+
+One thread, float32, forms interleaved round by round; medians, and their ratios within this one run. The naive forms
+are our transcription of what the authors' code computes (lijin118/CGDM, commit 012d631, train_visda.py and utils.py).
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import trange
+
+from uda_core import closed_form
+from uda_core.data.task import Labelled, Pair, Unlabelled
+from uda_core.losses import classifier_discrepancy, gradient_discrepancy, weighted_cross_entropy
+from uda_core.methods.cgdm import CGDMSettings, cgdm_step, im
+from uda_core.methods.run import Batch, Config, Run, ce, sum_over_heads
+from uda_core.models import Head
+
+BATCH = 32  # per domain
+TARGETS = {  # (slow form, fast form) -> the speed-up that the fast form must reach
+    ("heads, one autograd.grad per tensor", "heads, closed form"): 3.0,
+    ("heads, one autograd.grad per domain", "heads, closed form"): 1.5,
+    ("whole step, naive", "whole step, fast"): 1.3,
+}
+
+
+def main(out: Path | None = None) -> int:
+    """Measure, print the table, write the figures as JSON to `out`; the exit status is 1 if a target is missed."""
+    result = measure()
+    print(table(result))
+    if out:
+        out.write_text(json.dumps(result, indent=2) + "\n")
+    return 0 if all(row["ratio"] >= row["target"] for row in result["ratios"]) else 1
+
+
+def measure(rounds: int = 30) -> dict:
+    """Milliseconds of each form (median over `rounds`), and the ratios of `TARGETS`."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            forms = _heads_forms() | _step_forms()
+        for form in forms.values():  # first calls allocate
+            form()
+        times = {name: [] for name in forms}
+        for _ in trange(rounds, desc="bench speed", unit="round", leave=False):
+            for name, form in forms.items():
+                start = time.perf_counter()
+                form()
+                times[name].append(1000 * (time.perf_counter() - start))
+    finally:
+        torch.set_num_threads(threads)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    ratios = [
+        {"slow": slow, "fast": fast, "ratio": medians[slow] / medians[fast], "target": target}
+        for (slow, fast), target in TARGETS.items()
+    ]
+    return {"torch": torch.__version__, "threads": 1, "rounds": rounds, "median_ms": medians, "ratios": ratios}
+
+
+def table(result: dict) -> str:
+    """The figures of `measure`, one line each."""
+    lines = [f"{ms:9.1f} ms  {name}" for name, ms in result["median_ms"].items()]
+    lines += [
+        f"{row['ratio']:9.2f} x   {row['fast']} against {row['slow'].split(', ')[1]}; at least {row['target']} wanted"
+        for row in result["ratios"]
+    ]
+    return "\n".join([*lines, f"torch {result['torch']}, one thread, median of {result['rounds']} interleaved rounds"])
+
+
+# -- the heads alone, at VisDA's size ----------------------------------------------------------------------------------
+
+
+def _heads_forms() -> dict[str, Callable[[], None]]:
+    """Step C without the backbone: both heads forward, discrepancy and L_gd, backward to the features."""
+    features, classes = 256, 12
+    heads = [Head(features, classes, (1000, 1000), dropout=0.5) for _ in range(2)]
+    f = torch.randn(2 * BATCH, features, requires_grad=True)
+    y_s, y_hat = torch.randint(classes, (2, BATCH))
+
+    def backward(z_t: list[Tensor], l_gd: Tensor) -> None:
+        torch.autograd.grad(classifier_discrepancy(*z_t) + l_gd, f)
+
+    def by_tensor() -> None:
+        z_s, z_t = zip(*(head(f).chunk(2) for head in heads), strict=True)
+        backward(z_t, naive_gradient_discrepancy(heads, z_s, y_s, z_t, y_hat))
+
+    def by_domain() -> None:
+        z_s, z_t = zip(*(head(f).chunk(2) for head in heads), strict=True)
+        l_s, l_t = ce(z_s, y_s), sum_over_heads(weighted_cross_entropy, z_t, y_hat)
+        parameters = [head.matched_parameters() for head in heads]
+        backward(z_t, gradient_discrepancy(l_s, l_t, parameters, left_out=heads[0].unmatched))
+
+    def closed() -> None:
+        backward(*closed_form.logits_and_gradient_discrepancy(heads, f, y_s, y_hat))
+
+    return {
+        "heads, one autograd.grad per tensor": by_tensor,
+        "heads, one autograd.grad per domain": by_domain,
+        "heads, closed form": closed,
+    }
+
+
+def naive_gradient_discrepancy(heads, z_s, y_s: Tensor, z_t, y_hat: Tensor) -> Tensor:
+    """One `autograd.grad` for each tensor, domain and head: 40 calls for two heads of ten tensors."""
+    per_head = []
+    for head, source, target in zip(heads, z_s, z_t, strict=True):
+        l_s, l_t = F.cross_entropy(source, y_s), weighted_cross_entropy(target, y_hat)
+        cosines = []
+        for parameter in head.parameters():
+            (g_s,) = torch.autograd.grad(l_s, parameter, create_graph=True)
+            (g_t,) = torch.autograd.grad(l_t, parameter, create_graph=True)
+            cosines.append(F.cosine_similarity(g_s, g_t, dim=-1).mean())
+        per_head.append(1 - torch.stack(cosines).mean())
+    return torch.stack(per_head).mean()
+
+
+# -- a whole step, on MCD's network for USPS ---------------------------------------------------------------------------
+
+
+def _step_forms() -> dict[str, Callable[[], None]]:
+    """Steps A, B and four times C on 28x28 images, pseudo-labels in place."""
+    naive, fast = _run(naive_cgdm_step, fast=False), _run(cgdm_step, fast=True)
+    return {"whole step, naive": naive.step, "whole step, fast": fast.step}
+
+
+def _run(step: Callable, fast: bool) -> Run:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(256, 1, 28, 28, generator=generator)
+    source, target = Labelled(x, torch.arange(256) % 10), Unlabelled(x.flip(3))
+    pair = Pair("random images", tuple("0123456789"), source, source, target, target)
+    config = Config(batch_size=BATCH, features=768, hidden=(100, 100), fast=fast)
+    run = Run("cgdm", step, pair, config, CGDMSettings(refresh=10_000))
+    run.extractor = usps_features()
+    run.features_opt = torch.optim.Adam(run.extractor.parameters())
+    run.refresh_pseudo_labels()
+    return run
+
+
+def usps_features() -> nn.Module:
+    """[B, 1, 28, 28] -> [B, 768], as in Saito et al. 2018 (mil-tokyo/MCD_DA, classification/model/usps.py)."""
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 5), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 48, 5), nn.BatchNorm2d(48), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+    )  # fmt: skip
+
+
+def naive_cgdm_step(run: Run, s: CGDMSettings, batch: Batch) -> dict:
+    """Six forwards and six full backwards, whoever moves, and 160 calls of `autograd.grad`."""
+    y_s, y_hat = batch.y_s, run.pseudo_labels[batch.i_t]
+    optimizers = run.features_opt, run.heads_opt
+
+    def descend(loss: Tensor, *moving: torch.optim.Optimizer) -> None:
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in moving:
+            optimizer.step()
+
+    z_s, z_t = run.classify(run.embed(batch.x_s, batch.x_t))
+    pseudo_ce = sum_over_heads(weighted_cross_entropy, z_t, y_hat)
+    descend(ce(z_s, y_s) + s.entropy * im(z_t) + s.alpha * pseudo_ce, *optimizers)  # A
+
+    z_s, z_t = run.classify(run.embed(batch.x_s, batch.x_t))
+    descend(ce(z_s, y_s) - s.discrepancy * classifier_discrepancy(*z_t) + s.entropy * im(z_t), run.heads_opt)  # B
+
+    for _ in range(s.k):
+        z_s, z_t = run.classify(run.embed(batch.x_s, batch.x_t))
+        l_gd = naive_gradient_discrepancy(run.heads, z_s, y_s, z_t, y_hat)
+        loss = s.discrepancy * classifier_discrepancy(*z_t) + s.entropy * im(z_t) + s.beta * l_gd
+        descend(loss, run.features_opt)  # C
+    return {"gradient_discrepancy": l_gd}
