@@ -146,16 +146,8 @@ def fresh_environment(tmp_path):
     folder = tmp_path / "environment"
     venv.create(folder, with_pip=True, symlinks=os.name != "nt")
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    bundled = [
-        python,
-        "-m",
-        "pip",
-        "uninstall",
-        "--quiet",
-        "--yes",
-        "setuptools",
-    ]  # 3.11's is too old to build with
-    subprocess.run(bundled, check=True)
+    # Python 3.11 brings a setuptools too old to build with; the one of this environment takes its place
+    subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools"], check=True)
     [own] = folder.rglob("site-packages")
     elsewhere = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
     (own / "elsewhere.pth").write_text("\n".join(elsewhere))  # a path in a .pth file brings no .pth files of its own
