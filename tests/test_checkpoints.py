@@ -121,6 +121,13 @@ def test_checkpoint_with_one_wrong_byte_is_refused(moons, tmp_path):
     refused(path, run, "damaged, cut short")
 
 
+def test_checkpoint_of_other_networks_is_refused(moons, tmp_path):
+    run, path = mcd(moons.pair), tmp_path / "checkpoint.pt"
+    state = run.state_dict()
+    torch.save(state | {"config": state["config"] | {"features": 32}}, path)
+    refused(path, run, "does not fit this version")
+
+
 def test_what_is_no_checkpoint_is_refused(moons, tmp_path):
     run, path = mcd(moons.pair), tmp_path / "file"
     refused(path, run, "no such checkpoint")

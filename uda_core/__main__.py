@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from uda_core import __version__, checkpoints
 from uda_core.data import TASKS, load
-from uda_core.data.task import Task
 from uda_core.errors import UserError, choose
 from uda_core.evaluation import Evaluation, evaluate
 from uda_core.methods import METHODS, Config, Run, with_target_statistics

@@ -27,19 +27,25 @@ def load(path: str | Path, run: Run) -> None:
     """Put the state saved in `path` into `run`, which goes on from there as if it had never stopped.
 
     Raises:
-        UserError: if the file is missing, damaged, no checkpoint, or of another method or task. The run is left alone.
+        UserError: if the file is missing, damaged, no checkpoint, or of another method, task or version; the run then
+            stays as it was.
     """
     state = _read(Path(path))
     if not isinstance(state, dict) or (missing := run.state_dict().keys() - state.keys()):
         what = f"lacks {', '.join(sorted(missing))}" if isinstance(state, dict) else f"holds a {type(state).__name__}"
         raise UserError(f"{path}: not a checkpoint of a run ({what}); give the checkpoint.pt that `train` wrote")
-    theirs, ours = _identity(state), _identity(run.state_dict())
+    before = run.state_dict()
+    theirs, ours = _identity(state), _identity(before)
     for field, value in ours.items():
         if theirs[field] != value:
             raise UserError(
                 f"{path}: {field} is {theirs[field]!r}, but this run has {value!r}; load it into a run like its own"
             )
-    run.load_state_dict(state)
+    try:
+        run.load_state_dict(state)
+    except (RuntimeError, KeyError, TypeError) as error:  # shapes or names that differ
+        run.load_state_dict(before)
+        raise UserError(f"{path}: does not fit this version's networks and settings; train again") from error
 
 
 def _read(path: Path) -> object:
