@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import yaml
 from notebook_runner import run_notebook
 
 from uda_core import colab
+from uda_core.__main__ import main
 from uda_core.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -72,6 +74,17 @@ def test_readme_example_trains():
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["1", "2"]
 
 
+def test_readme_command_lines_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    lines = [
+        shlex.split(line, comments=True)[3:] for line in re.findall("^python -m uda_core .*", README, re.MULTILINE)
+    ]
+    assert [line[0] for line in lines] == ["tasks", "train", "train", "evaluate", "bench"]
+    for line in lines[:-1]:  # bench takes minutes
+        assert main([*line, "--steps", "2"] if line[0] == "train" else line) == 0
+    assert "fonts-handwriting" in capsys.readouterr().out
+
+
 def test_citation_names_both_papers():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
@@ -122,6 +135,16 @@ def test_a_fork_rewrites_every_address_once_and_back(clone):
 
     colab.rewrite(clone, colab.PUBLISHED)
     assert contents(clone) == before
+
+
+def test_the_command_lists_what_it_rewrote(clone, capsys):
+    arguments = ["--repository", "someone/their-fork", "--tag", "v9", "--root", str(clone)]
+    assert colab.main(arguments) == 0
+    assert f"rewrote {clone / 'README.md'}" in capsys.readouterr().out
+    assert colab.main(arguments) == 0
+    assert capsys.readouterr().out.startswith("nothing to rewrite")
+    assert colab.main([*arguments[:3], "v9/x"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("published", ["lessons@v1", "someone/lessons@feature/x", "some one/lessons@v1", "a/b/c@v1"])

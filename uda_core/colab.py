@@ -7,6 +7,7 @@ which also rewrites the first cell of every notebook and every Colab badge.
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,18 +79,21 @@ def _badge_base(published: str) -> str:
     return f"https://colab.research.google.com/github/{repository}/blob/{tag}/notebooks/"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0, or 2 for bad input (one line on stderr)."""
     parser = argparse.ArgumentParser(prog="python -m uda_core.colab", description="Point the lessons to your fork.")
     parser.add_argument("--repository", required=True, metavar="OWNER/NAME", help="your repository on GitHub")
     parser.add_argument("--tag", required=True, help="the tag, branch or commit to install from")
     parser.add_argument("--root", type=Path, default=Path(), help="folder of the clone (default: here)")
-    options = parser.parse_args(arguments)
+    args = parser.parse_args(argv)
     try:
-        changed = rewrite(options.root, f"{options.repository}@{options.tag}")
+        changed = rewrite(args.root, f"{args.repository}@{args.tag}")
     except UserError as error:
-        parser.error(str(error))
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     print("\n".join(f"rewrote {path}" for path in changed) or "nothing to rewrite: everything points there already")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
