@@ -46,6 +46,21 @@ def fonts_handwriting(samples: int = 3000, seed: int = 0, drop: Mapping[int, flo
     return Task(Pair("fonts-handwriting", CLASSES, source, val, target, target), Truth(y[keep], y[keep]))
 
 
+def fonts_distorted(samples: int = 3000, seed: int = 0) -> Task:
+    """The rehearsal pair, on which settings are chosen so that `fonts_handwriting` stays unseen: fonts teach other fonts.
+
+    Source: digits in matplotlib's DejaVu fonts. Target: 1,800 digits in its STIX and Computer Modern fonts, bolder, more
+    slanted, and bent by a smooth random field. Its labels are ours, so they may be looked at.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    dejavu = tuple(font for font in FONTS if font.startswith("DejaVu"))
+    others = tuple(font for font in FONTS if font not in dejavu)
+    source, val = (Labelled(*_printed(n, dejavu, generator)) for n in (samples, samples // 6))
+    x, y = _printed(1800, others, generator, slant=0.5, boldness=(0.3, 1.0), bend=0.075)
+    target = Unlabelled(x)
+    return Task(Pair("fonts-distorted", CLASSES, source, val, target, target), Truth(y, y))
+
+
 @cache
 def _handwriting() -> tuple[Tensor, Tensor]:
     digits = load_digits()
@@ -65,8 +80,19 @@ def _kept(y: Tensor, drop: Mapping[int, float], seed: int) -> Tensor:
     return keep.nonzero().flatten()
 
 
-def _printed(samples: int, fonts: tuple[str, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """`samples` printed digits, classes in equal shares: x [N, 1, 16, 16], y [N]."""
+def _printed(
+    samples: int,
+    fonts: tuple[str, ...],
+    generator: torch.Generator,
+    slant: float = 0.3,
+    boldness: tuple[float, float] = (-0.3, 1.0),
+    bend: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """`samples` printed digits, classes in equal shares: x [N, 1, 16, 16], y [N].
+
+    `slant` is the largest shear (as a slope); `boldness` runs from erosion (-1) to dilation (1) by one pixel of the canvas;
+    `bend` is the standard deviation of a smooth displacement, in half canvases.
+    """
     y = torch.arange(samples) % 10
     font = torch.randint(len(fonts), (samples,), generator=generator)
     glyphs = torch.stack([_glyphs(name) for name in fonts])[font, y]  # [N, 1, CANVAS, CANVAS]
@@ -74,9 +100,9 @@ def _printed(samples: int, fonts: tuple[str, ...], generator: torch.Generator) -
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(samples, generator=generator)
 
-    rotation, shear, width = uniform(-0.26, 0.26), uniform(-0.3, 0.3), uniform(0.7, 1.2)  # radians, slope, ratio
-    glyphs = _stroke(glyphs, uniform(-0.3, 1.0))
-    glyphs = _warp(glyphs, rotation, shear, width)
+    rotation, shear, width = uniform(-0.26, 0.26), uniform(-slant, slant), uniform(0.7, 1.2)  # radians, slope, ratio
+    displacement = bend * torch.randn(samples, 2, 4, 4, generator=generator)
+    glyphs = _warp(_stroke(glyphs, uniform(*boldness)), rotation, shear, width, displacement)
     return _enlarge(_crop_to_glyph(glyphs)), y
 
 
@@ -100,10 +126,14 @@ def _stroke(x: Tensor, weight: Tensor) -> Tensor:
     return torch.where(weight > 0, x + weight * (bold - x), x - weight * (light - x))
 
 
-def _warp(x: Tensor, rotation: Tensor, shear: Tensor, width: Tensor) -> Tensor:
+def _warp(x: Tensor, rotation: Tensor, shear: Tensor, width: Tensor, displacement: Tensor) -> Tensor:
+    """Affine map of each image, plus a displacement [N, 2, 4, 4] interpolated smoothly over the canvas."""
     c, s, zero = rotation.cos(), rotation.sin(), torch.zeros_like(rotation)
     rows = [torch.stack([c / width, s / width + shear, zero], 1), torch.stack([-s, c, zero], 1)]
-    return F.grid_sample(x, F.affine_grid(torch.stack(rows, 1), x.shape, align_corners=False), align_corners=False)
+    grid = F.affine_grid(torch.stack(rows, 1), x.shape, align_corners=False)
+    if displacement.any():
+        grid = grid + F.interpolate(displacement, CANVAS, mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    return F.grid_sample(x, grid, align_corners=False)
 
 
 def _crop_to_glyph(x: Tensor) -> Tensor:
