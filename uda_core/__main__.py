@@ -121,7 +121,9 @@ def _config_value(name: str, text: str) -> object:
             return kind(text)
         return tuple(int(width) for width in text.split(","))  # hidden: tuple[int, ...]
     except (ValueError, KeyError):
-        wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "whole numbers: 64,64")
+        wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(
+            kind, "whole numbers, such as 64,64"
+        )
         raise UserError(f"setting {name} must be {wanted}, got {text!r}") from None
 
 
@@ -207,6 +209,8 @@ def evaluate_run(args: argparse.Namespace) -> int:
     if args.target_statistics:
         run = with_target_statistics(run)
     print(f"{method} ({run.config.variant}), seed {run.config.seed}, {run.steps} steps")
+    if args.target_statistics:
+        print("batch-norm statistics re-estimated on the target")
     print(evaluate(run, task))
     return 0
 
@@ -221,9 +225,10 @@ def bench_speed(args: argparse.Namespace) -> int:
 
 
 def bench_accuracy(args: argparse.Namespace) -> int:
+    seeds = _seeds(args.seeds)
     from uda_core.benchmarks import accuracy
 
-    accuracy.main(_seeds(args.seeds), args.out)
+    accuracy.main(seeds, args.out)
     return 0
 
 
