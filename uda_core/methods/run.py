@@ -45,6 +45,12 @@ class Config:
             raise UserError(f"features and hidden widths must be positive, got {self.features} and {self.hidden}")
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"seed must be at least 0 and below 2^63, got {self.seed}")
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:  # no such device, or none that this torch can use
+            raise UserError(f"device {self.device!r} is not available here; use cpu") from error
 
 
 def setting(default: float, low: float, high: float, help: str, unit: str = "") -> float:
@@ -223,6 +229,8 @@ class Run:
         for name in ("extractor", "heads", "features_opt", "heads_opt"):
             getattr(self, name).load_state_dict(state[name])
         self.pseudo_labels, self._random_state = state["pseudo_labels"], state["random_state"]
+        if self.pseudo_labels is not None:
+            self.pseudo_labels = self.pseudo_labels.to(self.config.device)
         self._source_order.load_state_dict(state["source_order"])
         self._target_order.load_state_dict(state["target_order"])
 
