@@ -29,6 +29,7 @@ def test_reestimated_statistics_are_those_of_the_data():
     torch.testing.assert_close(second.running_mean, hidden.mean(0))
     assert not out.requires_grad
     assert not any(module.training for module in model.modules())
+    assert [norm.momentum for norm in batch_norms(model)] == [0.1, 0.1]
     assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
 
 

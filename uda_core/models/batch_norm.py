@@ -18,10 +18,13 @@ def reestimate_(net: nn.Module, x: Tensor) -> Tensor:
     AdaBN (Li et al. 2017, arXiv 1603.04779), over the whole set at once. Dropout stays off.
     """
     net.eval()
-    for norm in batch_norms(net):
+    momenta = {norm: norm.momentum for norm in batch_norms(net)}
+    for norm in momenta:
         norm.momentum = 1.0
         norm.train()
     out = net(x)
+    for norm, momentum in momenta.items():
+        norm.momentum = momentum
     net.eval()
     return out
 
