@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from uda_core import __main__ as cli
-from uda_core import __version__
+from uda_core import __version__, options
 from uda_core.data import TASKS, load
 from uda_core.data.digits import fonts_handwriting
 from uda_core.data.task import Truth
@@ -98,7 +98,7 @@ def test_folder_is_named_after_the_run(run, tmp_path, monkeypatch):
 
 def test_config_names_are_taken_by_their_type():
     words = ["seed=4", "hidden=100,50", "dropout=0.25", "fast=true", "variant=code", "entropy=0.2", "k=2"]
-    config, settings = cli._assignments(words, "cgdm")
+    config, settings = options.parse(words, "cgdm")
     assert config == {"seed": 4, "hidden": (100, 50), "dropout": 0.25, "fast": True, "variant": "code"}
     assert settings == {"entropy": 0.2, "k": 2}
 
@@ -204,8 +204,9 @@ def test_tasks_are_listed_with_their_data(run):
     status, out, _ = run("tasks")
     assert status == 0
     for name, entry in TASKS.items():
-        assert f"{name:20} {entry.about}" in out
-    assert out.count("nothing to download") == 2
+        assert f"{name:20}{entry.about}" in out
+    assert out.count("data: built in, nothing to download") == 2
+    assert "defaults: 300 steps, dropout=0.0" in out
 
 
 def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):
@@ -233,12 +234,12 @@ def test_seeds_are_a_range_or_a_list(text, seeds):
 
 def test_settings_in_the_help_are_those_of_the_methods():
     pair = load("moons").pair
-    assert {name: type(method(pair).settings) for name, method in METHODS.items()} == cli.SETTINGS
-    assert cli.CONFIG.keys() == cli.CONFIG_HELP.keys()
+    assert {name: type(method(pair).settings) for name, method in METHODS.items()} == options.SETTINGS
+    assert options.CONFIG.keys() == options.CONFIG_HELP.keys()
 
 
 @pytest.mark.parametrize(
-    "command", ["tasks", "train", "evaluate", "bench speed", "bench accuracy", "bench board"], ids=str
+    "command", ["", "tasks", "train", "evaluate", "bench", "bench speed", "bench accuracy", "bench board"]
 )
 def test_help_gives_an_example_that_parses(command, run):
     status, out, _ = run(*command.split(), "--help")
@@ -250,7 +251,7 @@ def test_help_gives_an_example_that_parses(command, run):
 
 def test_help_of_train_lists_methods_tasks_and_settings(run):
     _, out, _ = run("train", "--help")
-    for word in [*METHODS, *TASKS, "weight of the gradient discrepancy, in step C (0.1, 0 to 1)", *cli.CONFIG]:
+    for word in [*METHODS, *TASKS, "weight of the gradient discrepancy, in step C (0.1, 0 to 1)", *options.CONFIG]:
         assert word in out
 
 
@@ -268,7 +269,7 @@ MISTAKES = [
     ("train cgdm moons --set batch_size=1", "batch_size must be at least 2"),
     ("train cgdm moons --set batch_size=many", "setting batch_size must be a whole number, got 'many'"),
     ("train cgdm moons --set batch_size=601", "batch_size 601 is larger than the 600 training samples"),
-    ("train cgdm moons --set hidden=64,x", "setting hidden must be whole numbers, such as 64,64, got '64,x'"),
+    ("train cgdm moons --set hidden=64,x", "setting hidden must be widths such as 64,64, got '64,x'"),
     ("train cgdm moons --set dropout=nan", "dropout must be at least 0 and below 1, got nan"),
     ("train cgdm moons --set fast=maybe", "setting fast must be true or false, got 'maybe'"),
     ("train cgdm moons --set variant=papper", "unknown variant 'papper'; known: code, paper. Did you mean 'paper'?"),
@@ -282,6 +283,7 @@ MISTAKES = [
     ("train cgdm", "the following arguments are required: TASK; see python -m uda_core train --help"),
     ("", "the following arguments are required: COMMAND; see python -m uda_core --help"),
     ("evaluate nowhere", "nowhere: no settings.json; give a folder that `train` wrote"),
+    ("bench accuracy --seeds 9-0 --out x", "--seeds takes a range such as 0-9 or a list such as 0,3,4, got '9-0'"),
     ("bench accuracy --seeds few --out x", "--seeds takes a range such as 0-9 or a list such as 0,3,4, got 'few'"),
 ]
 

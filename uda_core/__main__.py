@@ -16,30 +16,12 @@ from typing import NoReturn
 import torch
 from tqdm import tqdm
 
-from uda_core import __version__, checkpoints
+from uda_core import __version__, checkpoints, options
 from uda_core.data import TASKS, load
 from uda_core.errors import UserError, choose
 from uda_core.evaluation import Evaluation, evaluate
 from uda_core.methods import METHODS, Config, Run, with_target_statistics
-from uda_core.methods.cgdm import CGDMSettings
-from uda_core.methods.mcd import MCDSettings
-from uda_core.methods.source_only import SourceOnlySettings
-from uda_core.methods.swd import SWDSettings
 from uda_core.training import fit
-
-SETTINGS = {"source_only": SourceOnlySettings, "mcd": MCDSettings, "swd": SWDSettings, "cgdm": CGDMSettings}
-CONFIG = {f.name: f for f in dataclasses.fields(Config)}
-CONFIG_HELP = {
-    "seed": "the same as --seed",
-    "variant": "of cgdm: code (the authors' repository, mended) or paper (the published formulas)",
-    "batch_size": "samples per domain and step",
-    "features": "width of the feature vector",
-    "hidden": "widths of the heads' hidden layers, such as 64,64",
-    "dropout": "in the heads, from 0 to below 1",
-    "device": "cpu, cuda or cuda:1",
-    "precision": "of the feature extractor: fp32 or bf16",
-    "fast": "true: cgdm's gradient discrepancy in closed form, the same numbers sooner",
-}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,7 +42,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def tasks(args: argparse.Namespace) -> int:
     for name, entry in TASKS.items():
-        print(f"{name:20} {entry.about}\n{'':20} data: {entry.data}; {entry.steps} steps unless --steps says otherwise")
+        defaults = [f"{entry.steps} steps", *(f"{field}={value}" for field, value in entry.config.items())]
+        print(f"{name:20}{entry.about}\n{'':20}data: {entry.data}\n{'':20}defaults: {', '.join(defaults)}")
     return 0
 
 
@@ -73,7 +56,7 @@ def train(args: argparse.Namespace) -> int:
     steps = TASKS[args.task].steps if args.steps is None else args.steps
     if steps < 1:
         raise UserError(f"--steps must be at least 1, got {steps}")
-    config, settings = _assignments(args.set, args.method)
+    config, settings = options.parse(args.set, args.method)
     config = Config(**(dict(TASKS[args.task].config) | {"seed": args.seed} | config))
     out = args.out or Path("runs", f"{args.method}-{args.task}-seed{config.seed}")
     if (out / "checkpoint.pt").exists():
@@ -94,44 +77,6 @@ def train(args: argparse.Namespace) -> int:
     _write_json(out / "summary.json", _summary(args.task, run, seconds, evaluation))
     print(evaluation, f"written to {out}", sep="\n")
     return 0
-
-
-def _assignments(pairs: list[str], method: str) -> tuple[dict, dict]:
-    """`name=value` texts, sorted into values for `Config` and for the method's settings."""
-    config, settings = {}, {}
-    known = [*(f.name for f in dataclasses.fields(SETTINGS[method])), *CONFIG]
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise UserError(f"--set takes name=value, got {pair!r}")
-        if choose("setting", name, known) in CONFIG:
-            config[name] = _config_value(name, text)
-        else:
-            settings[name] = _number_or_text(text)  # Settings itself refuses what is no number
-    return config, settings
-
-
-def _config_value(name: str, text: str) -> object:
-    """`text` as the type that `Config` declares for `name`."""
-    kind = CONFIG[name].type
-    try:
-        if kind is bool:
-            return {"true": True, "false": False}[text.lower()]
-        if kind in (int, float, str):
-            return kind(text)
-        return tuple(int(width) for width in text.split(","))  # hidden: tuple[int, ...]
-    except (ValueError, KeyError):
-        wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(
-            kind, "whole numbers, such as 64,64"
-        )
-        raise UserError(f"setting {name} must be {wanted}, got {text!r}") from None
-
-
-def _number_or_text(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _train(run: Run, steps: int, metrics: Path) -> float:
@@ -243,13 +188,14 @@ def bench_board(args: argparse.Namespace) -> int:
 
 def _seeds(text: str) -> list[int]:
     """ "0-9" or "0,3,4" as a list."""
+    first, _, last = text.partition("-")
     try:
-        if "-" in text:
-            first, last = map(int, text.split("-"))
-            return list(range(first, last + 1))
-        return [int(seed) for seed in text.split(",")]
+        seeds = list(range(int(first), int(last) + 1)) if last else [int(seed) for seed in text.split(",")]
     except ValueError:
-        raise UserError(f"--seeds takes a range such as 0-9 or a list such as 0,3,4, got {text!r}") from None
+        seeds = []
+    if not seeds:
+        raise UserError(f"--seeds takes a range such as 0-9 or a list such as 0,3,4, got {text!r}")
+    return seeds
 
 
 # -- arguments ---------------------------------------------------------------------------------------------------------
@@ -263,20 +209,26 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser("python -m uda_core", description="Unsupervised domain adaptation from the command line.")
+    parser = _Parser(
+        "python -m uda_core",
+        description="Train, score and measure methods of unsupervised domain adaptation, without a notebook.",
+        epilog=_example("train cgdm moons"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    _command(commands, "tasks", tasks, "list the tasks and whether their data is there", "tasks")
+    _command(commands, "tasks", "list the tasks and whether their data is there", "tasks").set_defaults(command=tasks)
 
     p = _command(
-        commands,
-        "train",
-        train,
-        "train a method on a task and score it",
-        "train cgdm fonts-handwriting --seed 1 --set beta=0.2 k=6",
-        _settings_help(),
+        commands, "train", "train a method on a task, then score it", "train cgdm moons --seed 1 --set beta=0.2 k=6"
     )
+    p.set_defaults(command=train)
+    p.description += (
+        "\nWrites settings.json, metrics.jsonl (one line per step), checkpoint.pt and summary.json (the scores).\n"
+        "The target's labels are opened only after the last step. Ctrl-C ends after the step under way and saves."
+    )
+    p.epilog += f"\n\nwhat --set takes, by method (default, range):\n{options.describe()}"
     p.add_argument("method", metavar="METHOD", help=", ".join(METHODS))
     p.add_argument("task", metavar="TASK", help=", ".join(TASKS))
     p.add_argument("--seed", type=int, default=0, metavar="N", help="network start, data order, dropout (default: 0)")
@@ -284,58 +236,40 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="see below")
     p.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: runs/METHOD-TASK-seedN)")
 
-    p = _command(commands, "evaluate", evaluate_run, "score a trained run again", "evaluate runs/cgdm-moons-seed0")
-    p.add_argument("run", type=Path, metavar="RUN_DIR", help="folder that `train` wrote")
-    p.add_argument(
-        "--target-statistics", action="store_true", help="first re-estimate batch norm on the unlabelled target"
+    p = _command(
+        commands, "evaluate", "score a trained run again", "evaluate runs/cgdm-moons-seed1 --target-statistics"
     )
+    p.set_defaults(command=evaluate_run)
+    p.add_argument("run", type=Path, metavar="RUN_DIR", help="folder that `train` wrote")
+    p.add_argument("--target-statistics", action="store_true", help="batch norm re-estimated on the unlabelled target")
 
     about = "measure speed, accuracy over seeds, or the live board"
-    benches = commands.add_parser("bench", help=about, description=about.capitalize() + ".")
-    benches = benches.add_subparsers(required=True, metavar="WHAT")
-    p = _command(benches, "speed", bench_speed, "gradient discrepancy, fast against naive, as ratios", "bench speed")
-    p.add_argument("--out", type=Path, metavar="FILE", help="also write the figures as JSON")
-    p = _command(
-        benches,
-        "accuracy",
-        bench_accuracy,
-        "every method over several seeds on fonts-handwriting",
-        "bench accuracy --seeds 0-9 --out accuracy.json",
-    )
+    benches = _command(commands, "bench", about, "bench speed").add_subparsers(required=True, metavar="WHAT")
+    p = _command(benches, "speed", "the gradient discrepancy, fast against naive forms", "bench speed")
+    p.set_defaults(command=bench_speed)
+    p.add_argument("--out", type=Path, metavar="FILE", help="also write the figures, as JSON")
+    p = _command(benches, "accuracy", "every method, seed by seed", "bench accuracy --seeds 0-9 --out accuracy.json")
+    p.set_defaults(command=bench_accuracy)
     p.add_argument("--seeds", default="0-9", metavar="A-B", help="a range, or a list such as 0,3,4 (default: 0-9)")
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help="results file to write")
-    p = _command(benches, "board", bench_board, "the live board in headless Chromium", "bench board --out figures.json")
+    p = _command(benches, "board", "the live board in headless Chromium", "bench board --out board.json")
+    p.set_defaults(command=bench_board)
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write the times to")
     return parser
 
 
-def _command(commands, name: str, function, about: str, example: str, more: str = "") -> argparse.ArgumentParser:
-    parser = commands.add_parser(
+def _command(commands, name: str, about: str, example: str) -> argparse.ArgumentParser:
+    return commands.add_parser(
         name,
         help=about,
-        description=about[0].upper() + about[1:] + ".",
-        epilog=f"example:\n  python -m uda_core {example}\n{more}",
+        description=f"{about[0].upper()}{about[1:]}.",
+        epilog=_example(example),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(command=function)
-    return parser
 
 
-def _settings_help() -> str:
-    lines = ["", "what --set takes, by method (default, range):"]
-    for method, settings in SETTINGS.items():
-        lines.append(f"  {method}")
-        for f in dataclasses.fields(settings):
-            m = f.metadata
-            unit = f" {m['unit']}" if m["unit"] else ""
-            lines.append(f"    {f.name:16} {m['help']} ({f.default:g}{unit}, {m['low']:g} to {m['high']:g})")
-    lines.append("  every method, fixed from the first step on")
-    lines += [f"    {name:16} {CONFIG_HELP[name]} ({_shown(f.default)})" for name, f in CONFIG.items()]
-    return "\n".join(lines)
-
-
-def _shown(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
+def _example(words: str) -> str:
+    return f"example:\n  python -m uda_core {words}"
 
 
 if __name__ == "__main__":

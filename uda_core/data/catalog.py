@@ -29,7 +29,7 @@ TASKS = {
         "two moons in the plane teach the same moons rotated, 2 classes",
         "uda_core.data.moons:moons",
         steps=300,
-        config={"dropout": 0.0, "batch_size": 64},
+        config={"dropout": 0.0},
     ),
 }
 
