@@ -109,7 +109,8 @@ def cgdm(pair: Pair, config: Config | None = None, **settings: float) -> Run:
     formulas of the paper: one flattened cosine, weights not normalised, and no entropy term (its weight defaults to 0).
 
     Mended in both: the layer behind the backbone trains; an empty cluster keeps its soft centroid; pseudo-labels start
-    only after `refresh` steps (or `warm_up`), not from untrained heads; they are made in evaluation mode, from clean images.
+    only after `refresh` steps (or `warm_up`), not from untrained heads; they are made in evaluation mode, from clean
+    images.
     """
     config = config or Config()
     if config.variant == "paper":

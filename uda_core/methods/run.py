@@ -1,6 +1,6 @@
 """What every method shares: a run, its configuration, its settings, and the one way in which anything learns.
 
-Letters: B samples per domain in a batch, D features, C classes; x inputs, f [., D] features, z [., C] logits of one head.
+Letters: B samples per domain in a batch, D features, C classes; x inputs, f [., D] features, z [., C] logits of a head.
 """
 
 import dataclasses
@@ -54,7 +54,7 @@ class Config:
 
 
 def setting(default: float, low: float, high: float, help: str, unit: str = "") -> float:
-    """A field of `Settings`: its default, its range, and the words and unit that the board and the command line show."""
+    """A field of `Settings`: its default, its range, and the words and unit that board and command line show."""
     return field(default=default, metadata={"low": low, "high": high, "help": help, "unit": unit})
 
 
@@ -177,8 +177,8 @@ class Run:
 
     def refresh_pseudo_labels(self) -> None:
         """Cluster the target's training features, in order and in evaluation mode; keep labels by sample index."""
-        x = self.pair.target_train.x
-        clusters = cluster_labels(self.features(x), sum(self.predict(x)))
+        f, z = self._evaluate(self.pair.target_train.x)
+        clusters = cluster_labels(f, sum(z))
         self.pseudo_labels = clusters.y_hat
         self.counts["empty_clusters"] = int(clusters.empty.sum())
 
