@@ -1,0 +1,295 @@
+"""The live board: a run, its controls, and the page that asks for one slice of training after another."""
+
+import base64
+import dataclasses
+import io
+import time
+import traceback
+import uuid
+import weakref
+from collections.abc import Sequence
+from typing import ClassVar
+
+import ipywidgets as widgets
+import numpy as np
+import torch
+from IPython import get_ipython
+from IPython.display import HTML, DisplayHandle, display
+from matplotlib.figure import Figure
+
+from uda_core.data.task import Truth
+from uda_core.errors import UserError, choose
+from uda_core.live import figures, kernel
+from uda_core.live.canvas import Canvas
+from uda_core.live.controls import make_controls
+from uda_core.live.feature_map import worker
+from uda_core.live.loop import Frame, Loop
+from uda_core.methods.run import Record, Run
+
+PICTURE_AFTER = 0.8  # seconds of rest before the picture for the saved notebook is drawn
+
+
+class Board:
+    """Watch a run train on a page, and take part: `Board(run, controls=("alpha", "beta"), truth=task.truth).show()`.
+
+    Args:
+        run: what `methods.cgdm(task.pair)` and its like return.
+        controls: names of the settings that get a slider; all of them by default.
+        steps: how long Play trains; pressed again at the end, it trains as long once more.
+        truth: the target's labels, opened by Reveal alone. Without it there is no Reveal button.
+        baseline: target accuracy of source-only training, from 0 to 1, shown on Reveal.
+    """
+
+    _boards: "ClassVar[weakref.WeakSet[Board]]" = weakref.WeakSet()
+
+    def __init__(
+        self,
+        run: Run,
+        controls: Sequence[str] | None = None,
+        steps: int = 400,
+        truth: Truth | None = None,
+        baseline: float | None = None,
+    ):
+        if steps < 1:
+            raise UserError(f"steps must be at least 1, got {steps}")
+        names = [f.name for f in dataclasses.fields(run.settings)]
+        self.run, self.revealed = run, False
+        self._truth, self._baseline = truth, baseline
+        self._loop = Loop(run, steps)
+        self._controls = [choose("setting", name, names) for name in (names if controls is None else controls)]
+        self._canvas: Canvas | None = None
+        self._told = 0, 0  # records and frames that the page has
+        self._rested = time.perf_counter()
+        self._picture: DisplayHandle | None = None
+        self._picture_class, self._pictured = f"uda-picture-{uuid.uuid4().hex[:8]}", None
+        worker()  # UMAP compiles while you read
+        Board._boards.add(self)
+
+    # -- what a notebook uses ----------------------------------------------------------------------------------------
+
+    @property
+    def records(self) -> list[Record]:
+        """One for each step so far."""
+        return self._loop.records
+
+    @property
+    def film(self) -> list[Frame]:
+        """Every frame as it was sent to the page."""
+        return self._loop.film
+
+    @property
+    def playing(self) -> bool:
+        return self._loop.playing
+
+    @property
+    def error(self) -> Exception | None:
+        """What stopped the run, if anything did."""
+        return self._loop.error
+
+    def show(self) -> None:
+        """Display the board; where nobody watches, train `steps` steps here and now and display one figure."""
+        if not kernel.is_watched():
+            self.play()
+            if get_ipython() is not None:
+                display(HTML(self._picture_html(hide=False)))
+            return
+        kernel.take_turns(Board._pause_all)
+        while not self.film:
+            self._loop.advance()
+            if self.error:
+                raise self.error
+        self._canvas = Canvas(
+            look=figures.LOOK, facts=self._facts(), images=self._images(), first=self._frame_message(0)[0]
+        )
+        self._canvas.on_msg(self._on_message)
+        self._seed = widgets.BoundedIntText(value=self.run.config.seed, min=0, max=2**31 - 1, description="seed")
+        display(widgets.VBox([make_controls(self.run, self._controls, self._seed, self._loop.steps), self._canvas]))
+        self._picture = display(HTML(""), display_id=True)
+
+    def play(self) -> None:
+        """Train on, up to `steps` steps more. Another board that plays is paused."""
+        for board in Board._boards:
+            if board is not self and board.playing:
+                board.pause()
+        self._loop.play()
+        if self._canvas is None:
+            self._loop.looks, self._loop.pace = 1, float("inf")
+            with kernel.turn:
+                self._loop.settle(thorough=True)
+        self._wake()
+
+    def pause(self) -> None:
+        """Stop after the step that is under way."""
+        self._loop.pause()
+        self._wake()
+
+    def step(self) -> None:
+        """Train for one step, and look."""
+        self._loop.step()
+        self._do_or_wake()
+
+    def reset(self) -> None:
+        """Back to step 0, with the seed that the board shows. The settings stay where they are."""
+        seed = self.run.config.seed if self._canvas is None else self._seed.value
+        self._loop.reset(dataclasses.replace(self.run.config, seed=seed))
+        self._do_or_wake()
+
+    def reveal(self) -> None:
+        """Show what needs target labels: accuracies, wrong predictions, the baseline."""
+        if self._truth is None:
+            raise UserError("this board has no truth to reveal; make it with Board(run, truth=task.truth)")
+        self.revealed, self._pictured = True, None
+        if self._canvas is not None:
+            y = self._truth.target_train[self._loop.points.i_t].numpy().astype("<u2").tobytes()
+            self._send(
+                {"do": "reveal", "scores": [self.scores(frame) for frame in self.film], "baseline": self._baseline}, [y]
+            )
+            self._wake()
+
+    def scores(self, frame: Frame) -> dict[str, float | None]:
+        """Target accuracy and pseudo-label accuracy of one frame, from 0 to 1. Needs labels you would not have."""
+        y = self._truth.target_train[self._loop.points.i_all].numpy()
+        predictions, y_hat = (np.frombuffer(b, "<u2") for b in (frame.target_predictions, frame.target_pseudo_labels))
+        has_labels = len(y_hat) > 0 and y_hat[0] != figures.NO_LABEL
+        return {
+            "target_accuracy": float((predictions == y).mean()),
+            "pseudo_label_accuracy": float((y_hat == y).mean()) if has_labels else None,
+        }
+
+    def figure(self) -> Figure:
+        """The board's last frame as one static figure."""
+        scores = self.scores(self.film[-1]) | {"baseline": self._baseline} if self.revealed else None
+        truth = self._truth.target_train[self._loop.points.i_t] if self.revealed else None
+        return figures.board_figure(self.run, self.film[-1], self.records, self._loop.points.y_s, scores, truth)
+
+    # -- the page ----------------------------------------------------------------------------------------------------
+
+    def _on_message(self, _, content: dict, buffers: list) -> None:
+        """From the page. Only a tick touches torch; the rest is noted down for it."""
+        do = content.get("do")
+        if do == "tick":
+            self._tick()
+        elif do == "hello":
+            self._told = 0, 0
+            self._send({"do": "clear"})
+            self._tell()
+            if self.revealed:
+                self.reveal()
+        elif do in ("play", "pause", "step", "reset", "reveal"):
+            getattr(self, do)()
+
+    def _tick(self) -> None:
+        if not kernel.turn.acquire(timeout=0.1):
+            self._tell(after=0.25, note="waits for a running cell")
+            return
+        try:
+            resting = self._loop.idle
+            if resting:
+                self._rest()
+            else:
+                cleared = self._loop.reset_to is not None
+                with kernel.deferred_interrupt(Board._pause_all):
+                    self._loop.advance()
+                if cleared:
+                    self._told = 0, 0
+                    self._send({"do": "clear"})
+                self._rested = time.perf_counter()
+            self._tell(after=0.3 if resting else 0.0)
+        finally:
+            kernel.turn.release()
+
+    def _tell(self, after: float = 0.0, note: str = "") -> None:
+        """Everything new, and whether the page should ask again, `after` seconds from now."""
+        loop = self._loop
+        records, frames = self._told
+        for i in range(frames, len(loop.film)):
+            self._send(*self._frame_message(i))
+        new = [[r.step, r.losses, r.counts] for r in loop.records[records:]]
+        self._told = len(loop.records), len(loop.film)
+        more = not loop.idle or loop.map_waits or (self._pictured != self._now() and loop.records)
+        self._send({
+            "do": "state", "step": self.run.steps, "goal": loop.goal, "playing": loop.playing, "records": new,
+            "rate": loop.steps_per_second, "error": _one_line(loop.error), "trace": _trace(loop.error), "note": note,
+            "more": bool(more), "after": after, "seed": self.run.config.seed,
+        })  # fmt: skip
+
+    def _frame_message(self, i: int) -> tuple[dict, list[bytes]]:
+        frame = self.film[i]
+        message = {
+            "do": "frame", "i": i, "step": frame.step, "map": frame.map, "numbers": frame.numbers,
+            "cosines": frame.cosines, "sent": time.time(), "scores": self.scores(frame) if self.revealed else None,
+            "data": [frame.positions, frame.predictions, frame.pseudo_labels, frame.centroids],
+        }  # fmt: skip
+        return message, []
+
+    def _send(self, message: dict, buffers: Sequence[bytes] = ()) -> None:
+        if self._canvas is not None:
+            data = message.pop("data", [])
+            self._canvas.send(message, buffers=[*data, *buffers])
+
+    def _do_or_wake(self) -> None:
+        if self._canvas is None:
+            with kernel.turn:
+                self._loop.settle()
+        else:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._send({"do": "wake"})
+
+    @staticmethod
+    def _pause_all() -> None:
+        for board in Board._boards:
+            board.pause()
+
+    # -- what the page is told once ----------------------------------------------------------------------------------
+
+    def _facts(self) -> dict:
+        pair, points = self.run.pair, self._loop.points
+        return {
+            "method": self.run.method, "pair": pair.name, "classes": list(pair.classes), "numbers": figures.NUMBERS,
+            "scores": figures.SCORES, "source": len(points.i_s), "target": len(points.i_t),
+            "image": self._image_shape(),
+            "labels": points.y_s.numpy().astype("<u2").tobytes(), "truth": self._truth is not None,
+            "words": figures.WORDS, "picture": self._picture_class, "no_label": figures.NO_LABEL,
+        }  # fmt: skip
+
+    def _image_shape(self) -> list[int]:
+        """[height, width, channels] of the pictures shown on hovering; empty where inputs are no images."""
+        shape = self.run.pair.source_train.x.shape[1:]
+        return [*shape[1:], shape[0]] if len(shape) == 3 and shape[0] in (1, 3) and max(shape) <= 64 else []
+
+    def _images(self) -> bytes:
+        if not self._image_shape():
+            return b""
+        images = self._loop.points.images().clamp(0, 1).mul(255).to(torch.uint8)
+        return images.permute(0, 2, 3, 1).contiguous().numpy().tobytes()
+
+    # -- the picture that stays in the saved notebook ------------------------------------------------------------------
+
+    def _now(self) -> tuple:
+        return self.run.steps, len(self.film), self.revealed
+
+    def _rest(self) -> None:
+        if self._pictured == self._now() or time.perf_counter() - self._rested < PICTURE_AFTER or not self.records:
+            return
+        self._pictured = self._now()
+        if self._picture is not None:
+            self._picture.update(HTML(self._picture_html(hide=True)))
+
+    def _picture_html(self, hide: bool) -> str:
+        """The figure as an image with a text summary. A board that is alive hides its own by its class."""
+        png = io.BytesIO()
+        self.figure().savefig(png, format="png", dpi=72, bbox_inches="tight")
+        data = base64.b64encode(png.getvalue()).decode()
+        css = f' class="{self._picture_class}"' if hide else ""
+        summary = figures.summary(self.run, self.film[-1], len(self.records))
+        return f'<img{css} alt="{summary}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+
+
+def _one_line(error: Exception | None) -> str:
+    return "" if error is None else f"{type(error).__name__}: {error}"
+
+
+def _trace(error: Exception | None) -> str:
+    return "" if error is None else "".join(traceback.format_exception(error)[-6:])

@@ -1,0 +1,60 @@
+"""Where a board lives: whether a person is watching, whose turn it is to use torch, and what an interrupt does."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from IPython import get_ipython
+
+turn = threading.RLock()  # one at a time: a running cell or a board's slice, which may live on another thread
+_in_cell = False
+
+
+def is_watched() -> bool:
+    """Whether a page can answer. nbclient, papermill and plain Python run headless: there, ticks would never come."""
+    watched = "JPY_SESSION_NAME" in os.environ or "google.colab" in sys.modules
+    return watched or any(name.startswith("VSCODE_") for name in os.environ)
+
+
+def take_turns(on_interrupt: Callable[[], None]) -> None:
+    """Called in a cell: let boards wait while a cell runs, and let an interrupt between cells reach `on_interrupt`."""
+    shell = get_ipython()
+    if shell is None:
+        return
+    if _before_cell not in shell.events.callbacks["pre_run_cell"]:
+        shell.events.register("pre_run_cell", _before_cell)
+        shell.events.register("post_run_cell", _after_cell)
+        _before_cell()  # this very cell
+    kernel = getattr(shell, "kernel", None)
+    if hasattr(kernel, "saved_sigint_handler"):  # what ipykernel puts back after each cell; it would ignore interrupts
+        kernel.saved_sigint_handler = lambda *_: on_interrupt()
+
+
+@contextmanager
+def deferred_interrupt(on_interrupt: Callable[[], None]) -> Iterator[None]:
+    """An interrupt inside calls `on_interrupt` instead of tearing a training step apart."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals only ever reach the main thread
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: on_interrupt())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _before_cell(*_) -> None:
+    global _in_cell
+    if not _in_cell:
+        turn.acquire()
+        _in_cell = True
+
+
+def _after_cell(*_) -> None:
+    global _in_cell
+    if _in_cell:
+        _in_cell = False
+        turn.release()

@@ -1,0 +1,69 @@
+"""The one process that runs UMAP: reads layouts to carry on from its standard input, answers on its standard output.
+
+Importing umap and compiling numba's functions takes many seconds and would hold Python's lock; here it disturbs nobody.
+Started by `feature_map`, as a file of its own, so that it imports neither torch nor this package.
+"""
+
+import pickle
+import signal
+import sys
+
+import numpy as np
+
+
+def serve() -> None:
+    """Compile, say that it is done, then answer until the input ends. An answer is (layout, None) or (None, error)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted kernel interrupts its children too
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr  # a stray print must not end up between the answers
+    request = _small_request()
+    while True:
+        try:
+            answer = carry_on(*request), None
+        except Exception as error:
+            answer = None, f"{type(error).__name__}: {error}"
+        pickle.dump(answer, answers)
+        answers.flush()
+        try:
+            request = pickle.load(requests)
+        except EOFError:
+            return
+
+
+def carry_on(
+    layout: np.ndarray, neighbours: np.ndarray, distances: np.ndarray, epochs: int, learning_rate: float
+) -> np.ndarray:
+    """`epochs` of UMAP's own optimiser onward from `layout` [N, 2], for the neighbour graph given by [N, k] arrays.
+
+    The optimiser seeds each point's random numbers from its first coordinate. A first column of tiny constants, too
+    small to count in a distance, gives every frame the same random numbers, so that where features stand still, so does
+    the map.
+    """
+    from umap.layouts import optimize_layout_euclidean
+    from umap.umap_ import find_ab_params, fuzzy_simplicial_set, make_epochs_per_sample
+
+    n = len(layout)
+    graph = fuzzy_simplicial_set(
+        layout, neighbours.shape[1], np.random.RandomState(0), "euclidean", knn_indices=neighbours, knn_dists=distances
+    )[0].tocoo()
+    kept = graph.data >= graph.data.max() / epochs
+    a, b = find_ab_params(1.0, 0.5)  # a wider minimal distance than UMAP's 0.1: single points stay visible
+    seeded = np.column_stack([1e-20 * np.arange(1, n + 1), layout]).astype(np.float32)
+    moved = optimize_layout_euclidean(
+        seeded, seeded, graph.row[kept], graph.col[kept], epochs, n,
+        make_epochs_per_sample(graph.data[kept], epochs), a, b, np.array([1, 2, 3], dtype=np.int64),
+        initial_alpha=learning_rate, move_other=True,
+    )  # fmt: skip
+    return np.ascontiguousarray(moved[:, 1:])
+
+
+def _small_request() -> tuple:
+    """Sixty points on a line, to compile with."""
+    n, k = 60, 5
+    neighbours = (np.arange(n)[:, None] + np.arange(k)) % n
+    distances = np.tile(np.arange(k, dtype=np.float32), (n, 1))
+    return np.random.RandomState(0).rand(n, 2).astype(np.float32), neighbours, distances, 20, 0.1
+
+
+if __name__ == "__main__":
+    serve()

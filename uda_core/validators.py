@@ -1,0 +1,120 @@
+"""Numbers that need no target label: what one can know about an adaptation without cheating.
+
+Letters: N samples, D features, C classes; f [N, D] features, z [N, C] logits of one head. Suffix _s: source,
+_t: target. Nothing here draws from the global random state, leaves a gradient behind, or moves batch-norm statistics.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+from torch.nn import functional as F
+
+from uda_core.losses import cosine, entropy, weighted_cross_entropy
+from uda_core.methods.run import Run, evaluating
+
+NORM_FLOOR = 1e-4  # a gradient shorter than this has no direction worth showing
+
+
+class Controlled(NamedTuple):
+    """A number that compares two domains, and the same number for two random halves of the source."""
+
+    value: float
+    control: float
+
+
+def head_agreement(z1: Tensor, z2: Tensor) -> float:
+    """Share of samples to which both heads give the same class, from 0 to 1. They can agree and be wrong."""
+    return (z1.argmax(1) == z2.argmax(1)).float().mean().item()
+
+
+def mean_entropy(*z: Tensor) -> float:
+    """Mean over samples and heads of H(p), in nats: from 0 (sure) to log C (clueless)."""
+    return float(torch.stack([entropy(head).mean() for head in z]).mean())
+
+
+def domain_accuracy(f_s: Tensor, f_t: Tensor, folds: int = 3, seed: int = 0) -> Controlled:
+    """How well logistic regression, cross-validated, tells the domains apart: 0.5 is chance, 1 is a visible gap.
+
+    Both sets get equal sizes: half the source, or fewer where the target is smaller. Needs 2 * `folds` source samples.
+    """
+
+    def accuracy(a: np.ndarray, b: np.ndarray) -> float:
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
+        x, domain = np.concatenate([a, b]), np.repeat([0, 1], [len(a), len(b)])
+        split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+        return float(cross_val_score(classifier, x, domain, cv=split).mean())
+
+    return _beside_control(accuracy, f_s, f_t, seed)
+
+
+def neighbour_mixing(f_s: Tensor, f_t: Tensor, k: int = 15, seed: int = 0) -> Controlled:
+    """Share of a sample's k nearest neighbours that come from the other domain, averaged: about 0.5 is well mixed."""
+
+    def mixing(a: np.ndarray, b: np.ndarray) -> float:
+        x, domain = torch.from_numpy(np.concatenate([a, b])), torch.arange(2).repeat_interleave(len(a))
+        distances = torch.cdist(x, x).fill_diagonal_(torch.inf)
+        neighbours = distances.topk(min(k, len(x) - 1), largest=False).indices
+        return (domain[neighbours] != domain[:, None]).float().mean().item()
+
+    return _beside_control(mixing, f_s, f_t, seed)
+
+
+def _beside_control(measure: Callable, f_s: Tensor, f_t: Tensor, seed: int) -> Controlled:
+    """measure(half the source, as much target) beside measure(that half, the other half)."""
+    rng = np.random.default_rng(seed)
+    source, target = (rng.permutation(f.detach().cpu().numpy()) for f in (f_s, f_t))
+    n = min(len(source) // 2, len(target))
+    return Controlled(measure(source[:n], target[:n]), measure(source[:n], source[-n:]))
+
+
+def class_gradient_cosines(run: Run, samples: int = 256, floor: float = NORM_FLOOR) -> Tensor:
+    """Do source and target pull a head the same way, class by class?  [heads, C], from -1 to 1, NaN where unknown.
+
+    For each class and head: the cosine between the gradient of the cross-entropy on source samples of that class and
+    that of the weighted cross-entropy on target samples with that pseudo-label (the predicted class while there are
+    none yet), with respect to all of the head's parameters. Evaluation mode, the first `samples` of a fixed shuffle of
+    each training set. NaN where a class has no sample or a gradient's norm is below `floor`.
+    """
+    source, target = run.pair.source_train, run.pair.target_train
+    i_s, i_t = fixed_subset(len(source), samples), fixed_subset(len(target), samples)
+    f_s, f_t = run.features(source.x[i_s]), run.features(target.x[i_t])
+    y_s = source.y[i_s].to(f_s.device)
+    if run.pseudo_labels is None:
+        y_hat = sum(run.predict(target.x[i_t])).argmax(1)
+    else:
+        y_hat = run.pseudo_labels.to(f_t.device)[i_t.to(f_t.device)]
+    classes, normalise = range(len(run.pair.classes)), run.config.variant == "code"
+    with torch.enable_grad(), evaluating(run.heads):
+        return torch.stack([_head_cosines(head, f_s, y_s, f_t, y_hat, classes, normalise, floor) for head in run.heads])
+
+
+def _head_cosines(head, f_s, y_s, f_t, y_hat, classes, normalise: bool, floor: float) -> Tensor:
+    parameters = list(head.parameters())
+    z_s, z_t = head(f_s), head(f_t)
+    row = torch.full((len(classes),), torch.nan)
+    for c in classes:
+        in_s, in_t = y_s == c, y_hat == c
+        if not (in_s.any() and in_t.any()):
+            continue
+        g_s = _gradient(F.cross_entropy(z_s[in_s], y_s[in_s]), parameters)
+        g_t = _gradient(weighted_cross_entropy(z_t[in_t], y_hat[in_t], normalise), parameters)
+        if min(g_s.norm(), g_t.norm()) >= floor:
+            row[c] = cosine(g_s @ g_t, g_s @ g_s, g_t @ g_t).cpu()
+    return row
+
+
+def _gradient(loss: Tensor, parameters: list[Tensor]) -> Tensor:
+    """The gradient of `loss` as one vector; no `.grad` is touched."""
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters, retain_graph=True)])
+
+
+def fixed_subset(n: int, size: int) -> Tensor:
+    """At most `size` of n indices, the same at every call, without touching the global random state."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(0))[:size]
