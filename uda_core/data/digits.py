@@ -56,7 +56,7 @@ def fonts_distorted(samples: int = 3000, seed: int = 0) -> Task:
     dejavu = tuple(font for font in FONTS if font.startswith("DejaVu"))
     others = tuple(font for font in FONTS if font not in dejavu)
     source, val = (Labelled(*_printed(n, dejavu, generator)) for n in (samples, samples // 6))
-    x, y = _printed(1800, others, generator, slant=0.5, boldness=(0.3, 1.0), bend=0.075)
+    x, y = _printed(1800, others, generator, slant=0.5, boldness=(0.3, 1.0), bend=0.11)
     target = Unlabelled(x)
     return Task(Pair("fonts-distorted", CLASSES, source, val, target, target), Truth(y, y))
 
