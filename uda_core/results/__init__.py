@@ -1,0 +1,49 @@
+"""Measured results, kept in files beside this one, each with the command that made it.
+
+`show("fonts-handwriting")` displays a table in a notebook; README carries the same one.
+"""
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from statistics import mean, stdev
+
+from uda_core.errors import choose
+
+FILES = {"fonts-handwriting": "fonts_handwriting.json", "imbalanced": "imbalanced.json"}
+
+
+def load(name: str) -> dict:
+    """The results file of this name: `command`, `note`, and per row its method, settings and one entry for each seed."""
+    file = resources.files(__name__) / FILES[choose("results", name, FILES)]
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def scores(name: str, row: str) -> dict[int, float]:
+    """Target accuracy of each seed, in percent."""
+    rows = load(name)["rows"]
+    return {int(seed): 100 * entry["score"] for seed, entry in rows[choose("row", row, rows)]["seeds"].items()}
+
+
+def markdown(name: str, rows: Sequence[str] | None = None) -> str:
+    """A table of target accuracies in percent: mean, standard deviation over the seeds, and every seed."""
+    results = load(name)
+    chosen = list(results["rows"]) if rows is None else rows
+    seeds = list(next(iter(results["rows"].values()))["seeds"])
+    lines = [
+        "| | mean | ± | " + " | ".join(f"seed {seed}" for seed in seeds) + " |",
+        "|---" + "|---:" * (2 + len(seeds)) + "|",
+    ]
+    for row in chosen:
+        values = list(scores(name, row).values())
+        spread = stdev(values) if len(values) > 1 else 0.0
+        numbers = [f"**{mean(values):.1f}**", f"{spread:.1f}", *(f"{value:.1f}" for value in values)]
+        lines.append(f"| {row} | " + " | ".join(numbers) + " |")
+    return "\n".join([*lines, "", f"{results['note']} `{results['command']}`"])
+
+
+def show(name: str, rows: Sequence[str] | None = None) -> None:
+    """Display `markdown(name, rows)` in a notebook."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(markdown(name, rows)))
