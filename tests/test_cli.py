@@ -216,6 +216,13 @@ def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):
     assert run("bench", "speed", "--out", tmp_path / "speed.json")[0] == 1
     assert calls == [None, tmp_path / "speed.json"]
 
+    calls.clear()
+    monkeypatch.setattr("uda_core.benchmarks.accuracy.main", lambda *arguments: calls.append(arguments))
+    assert run("bench", "accuracy", "--seeds", "2-4", "--out", "a.json")[0] == 0
+    assert run("bench", "accuracy", "--seeds", "7,1", "--table", "imbalanced", "--out", "a.json")[0] == 0
+    path = Path("a.json")
+    assert calls == [([2, 3, 4], path, "fonts-handwriting"), ([7, 1], path, "imbalanced")]
+
     monkeypatch.setattr(subprocess, "run", lambda command, cwd: subprocess.CompletedProcess(command, len(command)))
     assert run("bench", "board", "--out", "figures.json")[0] == 6
     monkeypatch.setattr(cli, "__file__", str(tmp_path / "site-packages" / "uda_core" / "__main__.py"))
@@ -283,6 +290,7 @@ MISTAKES = [
     ("train cgdm", "the following arguments are required: TASK; see python -m uda_core train --help"),
     ("", "the following arguments are required: COMMAND; see python -m uda_core --help"),
     ("evaluate nowhere", "nowhere: no settings.json; give a folder that `train` wrote"),
+    ("bench accuracy --table all --out x", "unknown table 'all'; known: fonts-handwriting, imbalanced"),
     ("bench accuracy --seeds 9-0 --out x", "--seeds takes a range such as 0-9 or a list such as 0,3,4, got '9-0'"),
     ("bench accuracy --seeds few --out x", "--seeds takes a range such as 0-9 or a list such as 0,3,4, got 'few'"),
 ]
@@ -333,9 +341,12 @@ def test_files_cut_short_are_refused(trained, run, tmp_path):
         assert err.count("\n") == 1
 
 
-def test_python_m_uda_core_ends_without_a_traceback():
-    command = [sys.executable, "-m", "uda_core", "train", "magic", "moons"]
+def test_mistake_is_told_without_traceback_or_slow_imports():
+    command = [sys.executable, "-X", "importtime", "-m", "uda_core", "train", "magic", "moons"]
     result = subprocess.run(command, capture_output=True, text=True)
+    *imports, message = result.stderr.splitlines()
     assert result.returncode == 2
-    assert result.stderr.startswith("error: unknown method 'magic'")
-    assert "Traceback" not in result.stderr
+    assert message.startswith("error: unknown method 'magic'")
+    imported = {line.split("|")[-1].strip() for line in imports}
+    assert "torch" in imported
+    assert imported.isdisjoint({"umap", "numba", "matplotlib", "IPython"})

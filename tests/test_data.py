@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from uda_core.data import TASKS, load
-from uda_core.data.digits import fonts_handwriting
+from uda_core.data.digits import fonts_distorted, fonts_handwriting
 from uda_core.data.moons import moons
 from uda_core.data.task import Task
 from uda_core.errors import UserError
@@ -32,12 +32,12 @@ def equal(a, b):
     return all(map(torch.equal, tensors(a), tensors(b)))
 
 
-@pytest.mark.parametrize("make", [lambda seed: fonts_handwriting(samples=60, seed=seed), lambda seed: moons(seed=seed)])
+@pytest.mark.parametrize("make", [fonts_handwriting, fonts_distorted, moons])
 def test_same_seed_same_data(make):
     state = torch.get_rng_state()
-    first = make(3)
-    assert equal(first, make(3))
-    assert not torch.equal(first.pair.source_train.x, make(4).pair.source_train.x)
+    first, again, other = (make(samples=60, seed=seed) for seed in (3, 3, 4))
+    assert equal(first, again)
+    assert not torch.equal(first.pair.source_train.x, other.pair.source_train.x)
     assert torch.equal(torch.get_rng_state(), state)  # the caller's random numbers are its own
 
 
@@ -64,6 +64,13 @@ def test_digits_source_splits_share_no_image(digits):
 def test_handwriting_is_transductive(digits):
     assert torch.equal(digits.pair.target_train.x, digits.pair.target_test.x)
     assert torch.equal(digits.truth.target_train, digits.truth.target_test)
+
+
+def test_rehearsal_pair_has_the_shape_of_the_real_one():
+    pair = fonts_distorted(samples=60).pair
+    assert pair.source_train.x.shape == (60, 1, 16, 16)
+    assert pair.target_train.x.shape == (1800, 1, 16, 16)
+    assert 0 <= pair.target_train.x.min() < pair.target_train.x.max() <= 1
 
 
 def test_drop_removes_the_share(digits):

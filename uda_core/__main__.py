@@ -170,10 +170,10 @@ def bench_speed(args: argparse.Namespace) -> int:
 
 
 def bench_accuracy(args: argparse.Namespace) -> int:
-    seeds = _seeds(args.seeds)
     from uda_core.benchmarks import accuracy
 
-    accuracy.main(seeds, args.out)
+    choose("table", args.table, accuracy.TABLES)
+    accuracy.main(_seeds(args.seeds), args.out, args.table)
     return 0
 
 
@@ -251,7 +251,8 @@ def _parser() -> argparse.ArgumentParser:
     p = _command(benches, "accuracy", "every method, seed by seed", "bench accuracy --seeds 0-9 --out accuracy.json")
     p.set_defaults(command=bench_accuracy)
     p.add_argument("--seeds", default="0-9", metavar="A-B", help="a range, or a list such as 0,3,4 (default: 0-9)")
-    p.add_argument("--out", type=Path, required=True, metavar="FILE", help="results file to write")
+    p.add_argument("--table", default="fonts-handwriting", metavar="NAME", help="fonts-handwriting or imbalanced")
+    p.add_argument("--out", type=Path, required=True, metavar="FILE", help="results file: what it holds is kept")
     p = _command(benches, "board", "the live board in headless Chromium", "bench board --out board.json")
     p.set_defaults(command=bench_board)
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write the times to")
