@@ -94,7 +94,7 @@ def gradient_discrepancy(
     pairs = [[(next(g_s), next(g_t)) for _ in head] for head in parameters]  # [head][tensor] -> (source, target)
 
     if rowwise:
-        per_head = [(sum(1 - _row_cosine(a, b) for a, b in head) + left_out) / (len(head) + left_out) for head in pairs]
+        per_head = [(sum(1 - row_cosine(a, b) for a, b in head) + left_out) / (len(head) + left_out) for head in pairs]
         return sum(per_head) / len(per_head)
     a, b = (
         sum(torch.cat([pair[domain].flatten() for pair in head]) for head in pairs) / len(pairs) for domain in (0, 1)
@@ -102,6 +102,6 @@ def gradient_discrepancy(
     return 1 - cosine(a @ b, a @ a, b @ b)
 
 
-def _row_cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Mean over the rows of two matrices, or the one value of two vectors, of the cosine between them."""
+def row_cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Mean over the rows of two matrices, or the one value of two vectors, of the cosine between them: a number."""
     return cosine((a * b).sum(-1), (a * a).sum(-1), (b * b).sum(-1)).mean()

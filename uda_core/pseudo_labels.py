@@ -41,19 +41,19 @@ def cluster_labels(features: Tensor, logits: Tensor) -> Clusters:
         raise ValueError("features and logits must be finite, got NaN or infinity")
     f = F.normalize(torch.cat([features, features.new_ones(len(features), 1)], dim=1), dim=1)  # [N, D+1]
     p = logits.softmax(1)
-    soft = _centroids(f, p)
-    y_hat = _nearest(f, soft)
+    soft = centroids(f, p)
+    y_hat = nearest_centroid(f, soft)
     members = F.one_hot(y_hat, logits.shape[1]).to(f.dtype)
     empty = members.sum(0) == 0
-    hard = torch.where(empty[:, None], soft, _centroids(f, members))
-    return Clusters(_nearest(f, hard), empty)
+    hard = torch.where(empty[:, None], soft, centroids(f, members))
+    return Clusters(nearest_centroid(f, hard), empty)
 
 
-def _centroids(f: Tensor, membership: Tensor) -> Tensor:
-    """Mean of the features [N, D] weighted by membership [N, C]: [C, D]."""
+def centroids(f: Tensor, membership: Tensor) -> Tensor:
+    """c_k = sum_i m_ik f_i / (1e-8 + sum_i m_ik), features [N, D], membership [N, C]: [C, D], 0 if empty."""
     return membership.T @ f / (1e-8 + membership.sum(0)[:, None])
 
 
-def _nearest(f: Tensor, c: Tensor) -> Tensor:
-    """Index of the centroid with the smallest cosine distance, [N]."""
+def nearest_centroid(f: Tensor, c: Tensor) -> Tensor:
+    """Index of the centroid with the smallest cosine distance, [N]. The distance to a zero vector is 1."""
     return (f @ F.normalize(c, dim=1).T).argmax(1)
