@@ -90,15 +90,19 @@ def test_no_graph_is_asked_of_autograd(monkeypatch):
 @pytest.mark.parametrize("scale", [0.1, 2.0, 30.0])
 @pytest.mark.parametrize(("b", "c"), [(1, 2), (5, 3), (8, 12)])
 def test_deltas_are_the_gradients_of_the_losses(b, c, scale):
+    """And their own gradients those of the gradients: L_gd is back-propagated through them."""
     generator = torch.Generator().manual_seed(0)
     z = (scale * torch.randn(b, c, generator=generator, dtype=F64)).requires_grad_()
+    direction = torch.randn(b, c, generator=generator, dtype=F64)
     y = torch.randint(c, (b,), generator=generator)
     for delta, loss in (
         (closed_form.cross_entropy_delta, F.cross_entropy),
         (closed_form.weighted_cross_entropy_delta, losses.weighted_cross_entropy),
     ):
-        (gradient,) = torch.autograd.grad(loss(z, y), z)
+        (gradient,) = torch.autograd.grad(loss(z, y), z, create_graph=True)
         assert relative(delta(z, y), gradient) < 1e-10
+        ours, theirs = (torch.autograd.grad((direction * d).sum(), z)[0] for d in (delta(z, y), gradient))
+        assert (ours - theirs).abs().max() < 1e-10 * theirs.abs().max() + 1e-15
 
 
 # -- the head, written out ---------------------------------------------------------------------------------------------

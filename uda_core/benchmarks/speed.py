@@ -127,16 +127,18 @@ def naive_gradient_discrepancy(heads, z_s, y_s: Tensor, z_t, y_hat: Tensor) -> T
 
 def _step_forms() -> dict[str, Callable[[], None]]:
     """Steps A, B and four times C on 28x28 images, pseudo-labels in place."""
-    naive, fast = _run(naive_cgdm_step, fast=False), _run(cgdm_step, fast=True)
+    config = {"batch_size": BATCH, "features": 768, "hidden": (100, 100)}
+    naive = run_on_images(naive_cgdm_step, Config(**config))
+    fast = run_on_images(cgdm_step, Config(**config, fast=True))
     return {"whole step, naive": naive.step, "whole step, fast": fast.step}
 
 
-def _run(step: Callable, fast: bool) -> Run:
+def run_on_images(step: Callable, config: Config) -> Run:
+    """A run of `step` on random 28x28 images, with MCD's network for USPS (768 features) and pseudo-labels."""
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(256, 1, 28, 28, generator=generator)
     source, target = Labelled(x, torch.arange(256) % 10), Unlabelled(x.flip(3))
     pair = Pair("random images", tuple("0123456789"), source, source, target, target)
-    config = Config(batch_size=BATCH, features=768, hidden=(100, 100), fast=fast)
     run = Run("cgdm", step, pair, config, CGDMSettings(refresh=10_000))
     run.extractor = usps_features()
     run.features_opt = torch.optim.Adam(run.extractor.parameters())
