@@ -155,6 +155,23 @@ def test_the_gradient_flows_through_the_weights_but_not_through_their_sum():
     assert (ours - summed).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda z: losses.classifier_discrepancy(z, z.flip(1)),
+        lambda z: losses.sliced_wasserstein_discrepancy(z, z.flip(1)),
+        losses.information_maximisation,
+        lambda z: losses.weighted_cross_entropy(z, tensor([2, 0])),
+        lambda z: losses.weighted_cross_entropy(z, tensor([2, 0]), normalise=False),
+    ],
+)
+def test_certainty_beyond_rounding_stays_finite(loss):
+    z = tensor([[1e4, 0.0, -1e4], [0.0, 1e4, 1e4]], requires_grad=True)
+    value = loss(z)
+    assert value.isfinite()
+    assert torch.autograd.grad(value, z)[0].isfinite().all()
+
+
 # -- gradients of two domains ------------------------------------------------------------------------------------------
 
 
