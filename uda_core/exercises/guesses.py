@@ -1,0 +1,72 @@
+"""The learner's guesses: asked before an experiment, kept, and put beside what happened. Never graded.
+
+They stay in `guesses.json` beside the notebook, so that a restarted kernel still knows them; where that folder cannot
+be written, in memory alone.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import ipywidgets as widgets
+from IPython.display import display
+
+FILE = Path("guesses.json")  # in the notebook's own folder, which is where its kernel starts
+_guesses: dict[str, float | str] = {}
+
+
+def predict(
+    name: str, question: str, choices: Sequence[str] | None = None, low: float = 0, high: float = 100, unit: str = "%"
+) -> None:
+    """Ask for a guess: one of `choices`, or a number from `low` to `high`. It is kept as soon as it is touched.
+
+    Args:
+        name: by which `replay` finds the guess, such as "01 accuracy".
+        question: one sentence.
+    """
+    _load()
+    kept = _guesses.get(name)
+    if choices:
+        field = widgets.RadioButtons(
+            options=choices, value=kept if kept in choices else None, layout=widgets.Layout(width="max-content")
+        )
+    else:
+        value = kept if isinstance(kept, int | float) and low <= kept <= high else (low + high) / 2
+        field = widgets.FloatSlider(value, min=low, max=high, step=(high - low) / 100, readout_format="g")
+    note = widgets.HTML(_note(kept, unit))
+
+    def keep(change: dict) -> None:
+        _guesses[name] = change["new"]
+        note.value = _note(change["new"], unit)
+        with suppress(OSError):
+            FILE.write_text(json.dumps(_guesses, indent=1) + "\n", encoding="utf-8")
+
+    field.observe(keep, "value")
+    display(widgets.VBox([widgets.HTML(f"<b>{question}</b>"), field, note]))
+
+
+def replay(name: str, measured: float | str, unit: str = "%") -> None:
+    """Print the guess of this name beside what happened."""
+    _load()
+    guess = _guesses.get(name)
+    happened = _told(measured, unit)
+    print(f"You made no guess. What happened: {happened}." if guess is None else
+          f"You guessed: {_told(guess, unit)}. What happened: {happened}.")  # fmt: skip
+
+
+def _load() -> None:
+    """What an earlier kernel kept; this kernel's own guesses are newer."""
+    with suppress(OSError, ValueError):
+        kept = json.loads(FILE.read_text(encoding="utf-8"))
+        if isinstance(kept, dict):
+            _guesses.update({name: guess for name, guess in kept.items() if name not in _guesses})
+
+
+def _note(guess: float | str | None, unit: str) -> str:
+    words = "no guess yet" if guess is None else f"kept: {_told(guess, unit)}"
+    return f'<span style="opacity: 0.7">{words}</span>'
+
+
+def _told(value: float | str, unit: str) -> str:
+    return value if isinstance(value, str) else f"{value:.3g} {unit}".rstrip()
