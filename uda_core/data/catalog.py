@@ -25,6 +25,11 @@ TASKS = {
         "uda_core.data.digits:fonts_handwriting",
         steps=400,
     ),
+    "fonts-distorted": Entry(
+        "printed digits teach other fonts, bent by hand: the pair on which default settings are chosen",
+        "uda_core.data.digits:fonts_distorted",
+        steps=400,
+    ),
     "moons": Entry(
         "two moons in the plane teach the same moons rotated, 2 classes",
         "uda_core.data.moons:moons",

@@ -142,8 +142,8 @@ class Run:
                 Head(config.features, classes, config.hidden, config.dropout) for _ in range(2)
             ).to(config.device)
             self._random_state = self._get_random_state()
-        self.features_opt = torch.optim.Adam(self.extractor.parameters())
-        self.heads_opt = torch.optim.Adam(self.heads.parameters())
+        self.features_opt = torch.optim.Adam(self.extractor.parameters(), fused=True)
+        self.heads_opt = torch.optim.Adam(self.heads.parameters(), fused=True)
         self._source_order = Shuffled(len(self.pair.source_train), config.batch_size, config.seed)
         self._target_order = Shuffled(len(self.pair.target_train), config.batch_size, config.seed + 1)
 

@@ -6,15 +6,21 @@
 import json
 from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
 from statistics import mean, stdev
 
-from uda_core.errors import choose
+from uda_core.errors import UserError, choose
 
-FILES = {"fonts-handwriting": "fonts_handwriting.json", "imbalanced": "imbalanced.json"}
+FILES = {
+    "fonts-handwriting": "fonts_handwriting.json",
+    "imbalanced": "imbalanced.json",
+    "rehearsal": "rehearsal.json",
+}
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def load(name: str) -> dict:
-    """The results file of this name: `command`, `note`, and per row its method, settings and one entry for each seed."""
+    """The results file of this name: its command, its note, and of each row the method, settings and seeds."""
     file = resources.files(__name__) / FILES[choose("results", name, FILES)]
     return json.loads(file.read_text(encoding="utf-8"))
 
@@ -47,3 +53,12 @@ def show(name: str, rows: Sequence[str] | None = None) -> None:
     from IPython.display import Markdown, display
 
     display(Markdown(markdown(name, rows)))
+
+
+def write_into(page: Path, name: str = "fonts-handwriting") -> None:
+    """Put the table between the marks `<!-- results:begin -->` and `<!-- results:end -->` of a page."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, mark, after = rest.partition(END)
+    if not mark:
+        raise UserError(f"{page}: no {BEGIN} ... {END} to write between")
+    page.write_text(f"{before}{BEGIN}\n{markdown(name)}\n{END}{after}", encoding="utf-8")
