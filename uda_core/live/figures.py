@@ -4,6 +4,7 @@ One visual language: source filled circles, target hollow circles, class by colo
 crossed.
 """
 
+import io
 import math
 from collections.abc import Sequence
 
@@ -97,9 +98,18 @@ def board_figure(
     return figure
 
 
+class Picture(Figure):
+    """A figure that shows itself in a notebook, whether or not anything there has imported pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        png = io.BytesIO()
+        self.savefig(png, format="png", dpi=96, bbox_inches="tight")
+        return png.getvalue()
+
+
 def new_figure(width: float, height: float) -> Figure:
     """A figure of its own, inches, that no global state holds on to: safe on any thread."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Picture(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
