@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import io
+import itertools
 import time
 import traceback
 import uuid
@@ -22,7 +23,7 @@ from uda_core.errors import UserError, choose
 from uda_core.live import figures, kernel
 from uda_core.live.canvas import Canvas
 from uda_core.live.controls import make_controls
-from uda_core.live.feature_map import worker
+from uda_core.live.feature_map import umap_error, worker
 from uda_core.live.loop import Frame, Loop
 from uda_core.methods.run import Record, Run
 
@@ -40,7 +41,7 @@ class Board:
         baseline: target accuracy of source-only training, from 0 to 1, shown on Reveal.
     """
 
-    _boards: "ClassVar[weakref.WeakSet[Board]]" = weakref.WeakSet()
+    _boards: ClassVar["weakref.WeakSet[Board]"] = weakref.WeakSet()
 
     def __init__(
         self,
@@ -94,17 +95,10 @@ class Board:
                 display(HTML(self._picture_html(hide=False)))
             return
         kernel.take_turns(Board._pause_all)
-        while not self.film:
-            self._loop.advance()
-            if self.error:
-                raise self.error
-        self._canvas = Canvas(
-            look=figures.LOOK, facts=self._facts(), images=self._images(), first=self._frame_message(0)[0]
-        )
-        self._canvas.on_msg(self._on_message)
-        self._seed = widgets.BoundedIntText(value=self.run.config.seed, min=0, max=2**31 - 1, description="seed")
-        display(widgets.VBox([make_controls(self.run, self._controls, self._seed, self._loop.steps), self._canvas]))
-        self._picture = display(HTML(""), display_id=True)
+        if self._canvas is None:
+            self._make_page()
+        display(self._page)
+        self._picture, self._pictured = display(HTML(""), display_id=True), None
 
     def play(self) -> None:
         """Train on, up to `steps` steps more. Another board that plays is paused."""
@@ -129,8 +123,9 @@ class Board:
         self._do_or_wake()
 
     def reset(self) -> None:
-        """Back to step 0, with the seed that the board shows. The settings stay where they are."""
+        """Back to step 0, with the seed that the board shows, and nothing revealed. The settings stay as they are."""
         seed = self.run.config.seed if self._canvas is None else self._seed.value
+        self.revealed = False
         self._loop.reset(dataclasses.replace(self.run.config, seed=seed))
         self._do_or_wake()
 
@@ -138,7 +133,7 @@ class Board:
         """Show what needs target labels: accuracies, wrong predictions, the baseline."""
         if self._truth is None:
             raise UserError("this board has no truth to reveal; make it with Board(run, truth=task.truth)")
-        self.revealed, self._pictured = True, None
+        self.revealed = True
         if self._canvas is not None:
             y = self._truth.target_train[self._loop.points.i_t].numpy().astype("<u2").tobytes()
             self._send(
@@ -164,6 +159,18 @@ class Board:
 
     # -- the page ----------------------------------------------------------------------------------------------------
 
+    def _make_page(self) -> None:
+        while not self.film:
+            self._loop.advance()
+            if self.error:
+                raise self.error
+        facts, first = self._facts(), self._frame_message(0)
+        self._canvas = Canvas(look=figures.LOOK, facts=facts, images=self._images(), first=first)
+        self._canvas.on_msg(self._on_message)
+        self._seed = widgets.BoundedIntText(value=self.run.config.seed, min=0, max=2**31 - 1, description="seed")
+        controls = make_controls(self.run, self._controls, self._seed, self._loop.steps)
+        self._page = widgets.VBox([controls, self._canvas])
+
     def _on_message(self, _, content: dict, buffers: list) -> None:
         """From the page. Only a tick touches torch; the rest is noted down for it."""
         do = content.get("do")
@@ -183,49 +190,52 @@ class Board:
             self._tell(after=0.25, note="waits for a running cell")
             return
         try:
-            resting = self._loop.idle
-            if resting:
-                self._rest()
-            else:
-                cleared = self._loop.reset_to is not None
-                with kernel.deferred_interrupt(Board._pause_all):
-                    self._loop.advance()
-                if cleared:
-                    self._told = 0, 0
-                    self._send({"do": "clear"})
-                self._rested = time.perf_counter()
-            self._tell(after=0.3 if resting else 0.0)
+            with kernel.deferred_interrupt(Board._pause_all):
+                resting = self._loop.idle
+                try:
+                    self._rest() if resting else self._work()
+                except Exception as error:  # whatever it is: the page must get an answer, or it never asks again
+                    self._loop.error = error
+                self._tell(after=0.3 if resting else 0.0)
         finally:
             kernel.turn.release()
+
+    def _work(self) -> None:
+        cleared = self._loop.reset_to is not None
+        self._loop.advance()
+        if cleared:
+            self._told = 0, 0
+            self._send({"do": "clear"})
+        self._rested = time.perf_counter()
 
     def _tell(self, after: float = 0.0, note: str = "") -> None:
         """Everything new, and whether the page should ask again, `after` seconds from now."""
         loop = self._loop
         records, frames = self._told
         for i in range(frames, len(loop.film)):
-            self._send(*self._frame_message(i))
+            message = self._frame_message(i)
+            self._send(message, message.pop("data"))
         new = [[r.step, r.losses, r.counts] for r in loop.records[records:]]
         self._told = len(loop.records), len(loop.film)
         more = not loop.idle or loop.map_waits or (self._pictured != self._now() and loop.records)
         self._send({
-            "do": "state", "step": self.run.steps, "goal": loop.goal, "playing": loop.playing, "records": new,
-            "rate": loop.steps_per_second, "error": _one_line(loop.error), "trace": _trace(loop.error), "note": note,
-            "more": bool(more), "after": after, "seed": self.run.config.seed,
+            "do": "state", "step": self.run.steps, "goal": loop.goal, "seed": self.run.config.seed, "records": new,
+            "moved": _moved(loop.records, records), "playing": loop.playing, "rate": loop.steps_per_second,
+            "error": _one_line(loop.error), "trace": _trace(loop.error), "umap_error": umap_error(), "note": note,
+            "more": bool(more), "after": after,
         })  # fmt: skip
 
-    def _frame_message(self, i: int) -> tuple[dict, list[bytes]]:
+    def _frame_message(self, i: int) -> dict:
         frame = self.film[i]
-        message = {
+        return {
             "do": "frame", "i": i, "step": frame.step, "map": frame.map, "numbers": frame.numbers,
             "cosines": frame.cosines, "sent": time.time(), "scores": self.scores(frame) if self.revealed else None,
             "data": [frame.positions, frame.predictions, frame.pseudo_labels, frame.centroids],
         }  # fmt: skip
-        return message, []
 
     def _send(self, message: dict, buffers: Sequence[bytes] = ()) -> None:
         if self._canvas is not None:
-            data = message.pop("data", [])
-            self._canvas.send(message, buffers=[*data, *buffers])
+            self._canvas.send(message, buffers=list(buffers))
 
     def _do_or_wake(self) -> None:
         if self._canvas is None:
@@ -239,8 +249,9 @@ class Board:
 
     @staticmethod
     def _pause_all() -> None:
+        """What an interrupt does: notes only, as it may come at any moment."""
         for board in Board._boards:
-            board.pause()
+            board._loop.pause()
 
     # -- what the page is told once ----------------------------------------------------------------------------------
 
@@ -285,6 +296,17 @@ class Board:
         css = f' class="{self._picture_class}"' if hide else ""
         summary = figures.summary(self.run, self.film[-1], len(self.records))
         return f'<img{css} alt="{summary}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+
+
+def _moved(records: Sequence[Record], start: int) -> list[list]:
+    """[step, words] for every record from `start` on whose settings are not those of the record before it."""
+    moved = []
+    for before, after in itertools.pairwise(records[max(0, start - 1) :]):
+        old, new = dataclasses.asdict(before.settings), dataclasses.asdict(after.settings)
+        if old != new:
+            words = ", ".join(f"{name} {old[name]:g} to {new[name]:g}" for name in new if old[name] != new[name])
+            moved.append([after.step, words])
+    return moved
 
 
 def _one_line(error: Exception | None) -> str:

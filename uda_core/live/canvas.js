@@ -2,6 +2,7 @@
 // The points are stamped into ImageData: without a GPU that is the one way to move 2,000 of them at 60 frames a second.
 
 const GLIDE = 250; // milliseconds from one frame to the next
+const PATIENCE = 10000; // milliseconds after which a tick without an answer counts as lost
 const html = (tag, attributes = {}, ...children) => {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -16,7 +17,7 @@ const uint16 = (view) => new Uint16Array(view.buffer.slice(view.byteOffset, view
 const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 const percent = (value, digits = 0) => `${(100 * value).toFixed(digits)} %`;
 const css = (share) => `${100 * Math.min(1, Math.max(0, share))}%`;
-const words = (name) => name.replaceAll("_", " ");
+const spaced = (name) => name.replaceAll("_", " ");
 
 function toFrame(message, buffers) {
   const [positions, predictions, pseudo, centroids] = buffers.map(uint16);
@@ -26,13 +27,13 @@ function toFrame(message, buffers) {
 // -- what the page knows, once for each board, however many views it has ------------------------------------------------
 
 function makeStore(model) {
-  const store = { film: [], records: [], state: {}, truth: null, baseline: null, views: new Set(), at: -1 };
-  let asking = false, timer = null;
+  const store = { film: [], records: [], moved: [], state: {}, truth: null, baseline: null, views: new Set(), at: -1 };
+  let asked = 0, timer = null; // when a tick went out that has no answer yet
   const changed = (what) => store.views.forEach((view) => view(what));
   const ask = () => {
     clearTimeout(timer);
-    if (asking) return;
-    asking = true;
+    if (Date.now() - asked < PATIENCE) return;
+    asked = Date.now();
     model.send({ do: "tick" });
   };
   store.do = (what) => {
@@ -42,7 +43,7 @@ function makeStore(model) {
   const hear = {
     wake: ask,
     clear() {
-      Object.assign(store, { film: [], records: [], at: -1 });
+      Object.assign(store, { film: [], records: [], moved: [], truth: null, at: -1 });
       changed("clear");
     },
     frame(message, buffers) {
@@ -53,8 +54,9 @@ function makeStore(model) {
     },
     state(message) {
       store.records.push(...message.records);
+      store.moved.push(...message.moved);
       store.state = message;
-      asking = false;
+      asked = 0;
       if (message.more) timer = setTimeout(ask, 1000 * message.after);
       changed("state");
     },
@@ -111,7 +113,7 @@ function makeMap(facts, look, stage) {
   const n = facts.source + facts.target, labels = uint16(facts.labels);
   const order = Array.from({ length: n }, (_, i) => i).sort((a, b) => ((a * 7919) % n) - ((b * 7919) % n));
   const map = { over, points, place: new Float32Array(2 * n), frame: null };
-  let from = null, started = 0, pending = 0, stamps, image, theme, truth, scale;
+  let from = null, started = 0, pending = 0, fresh = false, stamps, image, theme, truth, scale;
 
   map.resize = (newTheme) => {
     theme = newTheme;
@@ -143,6 +145,8 @@ function makeMap(facts, look, stage) {
     }
     points.getContext("2d").putImageData(image, 0, 0);
     drawStars();
+    if (fresh && map.frame.sent) points.dataset.late = Date.now() - 1000 * map.frame.sent;
+    fresh = false;
     if (t >= 1) points.dataset.step = map.frame.step;
   }
   function drawStars() {
@@ -155,11 +159,13 @@ function makeMap(facts, look, stage) {
         if (c16[at] === facts.no_label) continue;
         const x = pixel(c16[at], 0), y = pixel(c16[at + 1], 1), colour = `rgb(${palette[c]})`;
         star(context, x, y, look.star * scale);
-        context.lineWidth = (domain ? 2 : 1.4) * scale;
+        for (const [width, edge] of [[5, theme.paper], [domain ? 3.2 : 2.4, theme.ink], [domain ? 1.8 : 0, colour]]) {
+          context.lineWidth = width * scale;
+          context.strokeStyle = edge;
+          if (width) context.stroke();
+        }
         context.fillStyle = domain ? theme.paper : colour;
-        context.strokeStyle = domain ? colour : theme.paper;
         context.fill();
-        context.stroke();
         if (domain) continue;
         context.lineWidth = 3.5 * scale;
         context.strokeStyle = theme.paper;
@@ -198,6 +204,7 @@ function makeMap(facts, look, stage) {
     // From PCA to UMAP is a cut: a glide would look like alignment.
     const moves = glide && map.frame && map.frame.map === frame.map && !matchMedia("(prefers-reduced-motion: reduce)").matches;
     from = moves ? map.place.slice() : null;
+    fresh = frame !== map.frame;
     [map.frame, truth, started] = [frame, newTruth, performance.now()];
     if (!moves) {
       cancelAnimationFrame(pending);
@@ -269,7 +276,7 @@ function addTip(map, stage, facts, images, announce) {
 
 // -- curves, numbers, heat map --------------------------------------------------------------------------------------------
 
-function drawCurve(canvas, points, last, colour, rule) {
+function drawCurve(canvas, points, moved, at, last, colour, theme) {
   const scale = window.devicePixelRatio || 1;
   canvas.width = Math.max(1, canvas.clientWidth * scale);
   canvas.height = Math.max(1, canvas.clientHeight * scale);
@@ -278,12 +285,18 @@ function drawCurve(canvas, points, last, colour, rule) {
   const low = values[0], high = values[Math.floor(0.99 * (values.length - 1))]; // one early spike must not flatten the rest
   const x = (step) => (step / last) * (canvas.width - pad);
   const y = (v) => canvas.height - pad - ((Math.min(v, high) - low) / (high - low || 1)) * (canvas.height - 2 * pad);
-  context.strokeStyle = rule;
+  context.strokeStyle = theme.rule;
   context.lineWidth = scale;
   context.beginPath();
   context.moveTo(0, canvas.height - scale / 2);
   context.lineTo(canvas.width, canvas.height - scale / 2);
   context.stroke();
+  context.strokeStyle = theme.muted;
+  context.setLineDash([1.5 * scale, 2.5 * scale]);
+  context.beginPath();
+  moved.forEach(([step]) => (context.moveTo(x(step), 0), context.lineTo(x(step), canvas.height)));
+  context.stroke();
+  context.setLineDash([]);
   context.strokeStyle = colour;
   context.lineWidth = 1.5 * scale;
   context.lineJoin = "round";
@@ -291,11 +304,17 @@ function drawCurve(canvas, points, last, colour, rule) {
   const every = Math.ceil(points.length / 600);
   points.forEach(([step, v], i) => (i % every && i < points.length - 1) || context.lineTo(x(step), y(v)));
   context.stroke();
+  if (!at) return;
+  context.fillStyle = colour;
+  context.beginPath();
+  context.arc(x(at[0]), y(at[1]), 3 * scale, 0, 7);
+  context.fill();
 }
 
-function makeCurves(section) {
-  const rows = new Map();
-  return (records, goal, at, theme, look) => {
+function makeCurves(section, words) {
+  const rows = new Map(), note = html("p", { className: "muted" });
+  section.append(note);
+  return ({ records, moved }, goal, at, theme, look) => {
     if (!records.length) {
       rows.forEach((row) => row.node.remove());
       rows.clear();
@@ -305,36 +324,36 @@ function makeCurves(section) {
     for (const name of names)
       if (!rows.has(name)) {
         const row = { canvas: html("canvas", { ariaHidden: "true" }), output: html("output") };
-        row.node = html("div", { className: "loss" }, html("span", {}, words(name)), row.canvas, row.output);
-        section.append(row.node);
+        row.node = html("div", { className: "loss" }, html("span", {}, spaced(name)), row.canvas, row.output);
+        note.before(row.node);
         rows.set(name, row);
       }
     let i = 0;
     for (const [name, { canvas, output }] of rows) {
       const points = records.filter((r) => name in r[1]).map((r) => [r[0], r[1][name]]);
       const now = points.findLast((p) => p[0] <= at) ?? points[0];
-      drawCurve(canvas, points, Math.max(goal, 1), look.classes[i++ % look.classes.length], theme.rule);
+      drawCurve(canvas, points, moved, now, Math.max(goal, 1), look.classes[i++ % look.classes.length], theme);
       output.value = now ? (Math.abs(now[1]) < 0.01 && now[1] ? now[1].toExponential(0) : now[1].toFixed(3)) : "";
     }
+    note.hidden = !moved.length;
+    if (moved.length) note.textContent = `${words.moved} Last: ${moved.at(-1)[1]}, from step ${moved.at(-1)[0]} on.`;
   };
 }
 
 function makeNumbers(section, facts) {
   const rows = facts.numbers.map((number) => {
-    const output = html("output"), bar = html("div"), mark = html("i", { hidden: true });
+    const output = html("output"), bar = html("div"), mark = html("i", { hidden: true }), beside = html("small");
     const high = number.high ?? Math.log(facts.classes.length);
     const share = (v) => css((v - number.low) / (high - number.low));
     section.append(html("div", { className: "number", title: number.help },
-      html("span", {}, number.label), output, html("div", { className: "gauge" }, bar, mark)));
+      html("span", {}, number.label), html("div", {}, beside, output), html("div", { className: "gauge" }, bar, mark)));
     return (numbers) => {
       const value = numbers[number.name], control = numbers[`${number.name}_control`];
       output.value = value === undefined ? "-" : number.percent ? percent(value) : `${value.toFixed(2)} nats`;
       bar.style.width = value === undefined ? 0 : share(value);
       mark.hidden = control === undefined;
-      if (control !== undefined) {
-        mark.style.left = share(control);
-        mark.title = `source halves: ${percent(control)}`;
-      }
+      beside.textContent = control === undefined ? "" : percent(control);
+      if (control !== undefined) mark.style.left = share(control);
     };
   });
   section.append(html("p", { className: "muted" }, facts.words.control));
@@ -422,7 +441,7 @@ function render(store, model, el) {
 
   const map = makeMap(facts, look, stage);
   addTip(map, stage, facts, model.get("images"), (text) => (spoken.textContent = text));
-  const drawCurves = makeCurves(losses), drawNumbers = makeNumbers(numbers, facts), drawCosines = makeCosines(cosines, facts, look);
+  const drawCurves = makeCurves(losses, facts.words), drawNumbers = makeNumbers(numbers, facts), drawCosines = makeCosines(cosines, facts, look);
   let theme;
 
   function showFrame(glide) {
@@ -430,6 +449,7 @@ function render(store, model, el) {
     if (!frame) return;
     map.show(frame, store.truth, glide);
     mark.hidden = frame.map !== "PCA";
+    mark.textContent = store.state.umap_error ? facts.words.no_umap : facts.words.pca;
     slider.max = store.film.length - 1;
     slider.value = store.at;
     slider.disabled = store.film.length < 2;
@@ -439,7 +459,6 @@ function render(store, model, el) {
     drawCosines(frame.cosines);
     showScores(frame);
     map.over.ariaLabel = summary(frame);
-    if (frame.sent) root.dataset.late = Date.now() - 1000 * frame.sent;
   }
   function showScores(frame) {
     const shown = Boolean(store.truth && frame.scores);
@@ -463,12 +482,12 @@ function render(store, model, el) {
     pause.disabled = !s.playing;
     fill.style.width = css(s.step / s.goal);
     const pace = s.playing && s.rate ? ` · ${s.rate < 10 ? s.rate.toFixed(1) : Math.round(s.rate)} steps/s` : "";
-    told.textContent = `step ${s.step} of ${s.goal}${pace}${s.note ? ` · ${s.note}` : ""}`;
+    told.textContent = `step ${s.step} of ${s.goal}${pace} · seed ${s.seed}${s.note ? ` · ${s.note}` : ""}`;
     error.hidden = !s.error;
     if (s.error && error.dataset.text !== s.error)
       error.replaceChildren(html("b", {}, `Stopped at step ${s.step}. `), s.error, html("details", {}, html("summary", {}, "Where"), html("pre", {}, s.trace)));
     error.dataset.text = s.error ?? "";
-    drawCurves(store.records, s.goal, store.film[store.at]?.step ?? s.step, theme, look);
+    drawCurves(store, s.goal, store.film[store.at]?.step ?? s.step, theme, look);
     if (wasPlaying && !s.playing && store.film.length) spoken.textContent = `Paused. ${summary(store.film.at(-1))}`;
   }
   function paint() {
@@ -486,10 +505,19 @@ function render(store, model, el) {
   });
   pause.disabled = true;
   pause.addEventListener("click", () => (pause.disabled = true));
+  const news = new Set(); // shown together, once for each refresh of the screen
+  function update() {
+    if (news.has("frame")) showFrame(true);
+    showState();
+    news.clear();
+  }
   const view = (what) => {
-    if (what === "clear") [store.truth, reveal.disabled, root.dataset.frame] = [store.truth, Boolean(store.truth), ""];
-    if (what === "frame") showFrame(true);
-    if (what === "state") showState();
+    if (what === "clear") {
+      reveal.disabled = false;
+      scores.hidden = legend.wrong.hidden = true;
+    }
+    if (!news.size) requestAnimationFrame(update);
+    news.add(what);
   };
   store.views.add(view);
   const sizes = new ResizeObserver(paint), themes = new MutationObserver(paint);

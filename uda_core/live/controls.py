@@ -39,5 +39,5 @@ def _slider(run: Run, field: dataclasses.Field, steps: int) -> widgets.Widget:
 
 
 def _row(widget: widgets.Widget, words: str) -> widgets.Widget:
-    words = widgets.HTML(f'<span style="opacity: 0.7">{words}</span>')
-    return widgets.HBox([widget, words], layout=widgets.Layout(flex_flow="row wrap", align_items="center"))
+    words = widgets.HTML(f'<span style="opacity: 0.7">{words}</span>', layout=widgets.Layout(flex="1 1 0"))
+    return widgets.HBox([widget, words], layout=widgets.Layout(align_items="center"))

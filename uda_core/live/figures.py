@@ -35,7 +35,7 @@ LOOK = {
     "warning": WARNING,
     "radius": 3.1,  # of a circle, in CSS pixels; a hollow one has a line of `line`
     "line": 1.3,
-    "star": 8.5,
+    "star": 9.5,
     "light": {"paper": "#ffffff", "panel": "#f6f7f9", "ink": "#1f2430", "muted": "#656c79", "rule": "#e1e4e9"},
     "dark": {"paper": "#16191f", "panel": "#1f232b", "ink": "#e8eaee", "muted": "#9aa2af", "rule": "#333945"},
 }
@@ -59,7 +59,9 @@ SCORES = [
 WORDS = {
     "distances": "Distances between clusters in a UMAP mean nothing, nor do their sizes. Look at who sits beside whom.",
     "pca": "PCA until UMAP is ready",
-    "control": "The grey tick marks the same number for two halves of the source: what no gap looks like.",
+    "no_umap": "PCA: UMAP is not available here",
+    "moved": "A dotted line: a setting was moved.",
+    "control": "Grey, and the tick: the same number for two halves of the source, which is what no gap looks like.",
     "cosines": "Do source and target pull a head the same way? Cosine of the two gradients, for each class and head; "
     "grey where a gradient is near zero or a class has no sample.",
     "reveal": "Reveal (needs labels you would not have)",

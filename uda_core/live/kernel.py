@@ -15,8 +15,7 @@ _in_cell = False
 
 def is_watched() -> bool:
     """Whether a page can answer. nbclient, papermill and plain Python run headless: there, ticks would never come."""
-    watched = "JPY_SESSION_NAME" in os.environ or "google.colab" in sys.modules
-    return watched or any(name.startswith("VSCODE_") for name in os.environ)
+    return "google.colab" in sys.modules or any(name in os.environ for name in ("JPY_SESSION_NAME", "VSCODE_PID"))
 
 
 def take_turns(on_interrupt: Callable[[], None]) -> None:

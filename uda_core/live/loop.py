@@ -3,8 +3,10 @@
 Letters: N points on the map (source first, then target), M target samples in all, C classes.
 """
 
+import math
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
@@ -68,8 +70,7 @@ class Look:
     pseudo_labels: np.ndarray  # [M]
     numbers: dict[str, float]
     layout: Future
-    measured: bool
-    cosines: list | None = None
+    to_measure: list[Callable[["Look"], None]]  # what is still to do, one after the other
 
 
 @dataclass
@@ -98,14 +99,15 @@ class Loop:
         """Train on to the goal; if that is reached, set the next one."""
         if self.run.steps >= self.goal and self.reset_to is None:
             self.goal += self.steps
+        self._pulse = deque([(time.perf_counter(), self.run.steps)], maxlen=40)
         self.playing, self.error = True, None
 
     def pause(self) -> None:
         self.playing, self.single_steps = False, 0
 
     def step(self) -> None:
-        self.pause()
-        self.single_steps, self.error = 1, None
+        self.playing, self.error = False, None
+        self.single_steps += 1
 
     def reset(self, config: Config) -> None:
         self.pause()
@@ -132,10 +134,10 @@ class Loop:
                 config, self.reset_to = self.reset_to, None
                 self.run.reset(config)
                 self._forget()
-            elif self._look is not None and self._look.layout.done() and self._look.measured:
+            elif self._look is not None and self._look.to_measure:
+                self._look.to_measure.pop()(self._look)
+            elif self._look is not None and self._look.layout.done():
                 self._keep_frame()
-            elif self._look is not None and not self._look.measured:
-                self._measure()
             elif self._due():
                 if self._look is None:
                     self._take_look(thorough)
@@ -156,7 +158,7 @@ class Loop:
 
     @property
     def steps_per_second(self) -> float:
-        """Over the last two seconds or so, looking and drawing included."""
+        """Since Play or over the last forty slices, looking and drawing included."""
         (t0, n0), (t1, n1) = self._pulse[0], self._pulse[-1]
         return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
 
@@ -164,8 +166,8 @@ class Loop:
         self.records.clear()
         self.film.clear()
         self.goal = self.steps
-        self._map, self._look, self._looked, self._measured = FeatureMap(), None, 0.0, {}
-        self._measured_at, self._cosines, self._cost = 0.0, None, 0.0
+        self._map, self._look, self._numbers, self._cosines = FeatureMap(), None, {}, None
+        self._looked = self._measured = self._cost = 0.0  # when, when, and the seconds that the last look took
         self._pulse = deque([(time.perf_counter(), 0)], maxlen=40)
 
     def _due(self) -> bool:
@@ -182,8 +184,6 @@ class Loop:
 
     def _train(self) -> None:
         end = time.perf_counter() + BUDGET
-        if not self.playing:
-            self._pulse.clear()
         while self.playing or self.single_steps:
             self.records.append(self.run.step())
             self.single_steps = max(0, self.single_steps - 1)
@@ -199,6 +199,7 @@ class Loop:
         (f_s, z_s), (f_t, z_t) = (_features_and_logits(self.run, x) for x in (points.x_s, points.x_t))
         f = torch.cat([f_s, f_t[:shown]])
         y_hat = self.run.pseudo_labels
+        due = not self.playing or time.perf_counter() - self._measured > MEASURE
         self._look = Look(
             self.run.steps,
             f,
@@ -206,22 +207,22 @@ class Loop:
             np.full(len(points.i_all), NO_LABEL) if y_hat is None else y_hat.cpu()[points.i_all].numpy(),
             {"agreement": validators.head_agreement(*z_t), "entropy": validators.mean_entropy(*z_t)},
             self._map.advance(f, thorough and self.run.steps > 0),
-            measured=self.playing and time.perf_counter() - self._measured_at < MEASURE,
+            [self._measure_domains, *([self._measure_cosines] if self.run.method == "cgdm" else [])] if due else [],
         )
         self._cost = time.perf_counter() - self._looked
 
-    def _measure(self) -> None:
-        """The slower numbers, while the map's worker is at work."""
-        f_s, f_t = self._look.f.split([len(self.points.i_s), len(self.points.i_t)])
+    def _measure_domains(self, look: Look) -> None:
+        f_s, f_t = look.f.split([len(self.points.i_s), len(self.points.i_t)])
         domain, mixing = validators.domain_accuracy(f_s, f_t), validators.neighbour_mixing(f_s, f_t)
-        self._measured = {
+        self._numbers = {
             "domain_accuracy": domain.value, "domain_accuracy_control": domain.control,
             "neighbour_mixing": mixing.value, "neighbour_mixing_control": mixing.control,
         }  # fmt: skip
-        if self.run.method == "cgdm":
-            cosines = validators.class_gradient_cosines(self.run).tolist()
-            self._cosines = [[None if c != c else c for c in row] for row in cosines]
-        self._look.measured, self._measured_at = True, time.perf_counter()
+        self._measured = time.perf_counter()
+
+    def _measure_cosines(self, look: Look) -> None:
+        cosines = validators.class_gradient_cosines(self.run).tolist()
+        self._cosines = [[None if math.isnan(c) else c for c in row] for row in cosines]
 
     def _keep_frame(self) -> None:
         look, self._look = self._look, None
@@ -239,7 +240,7 @@ class Loop:
                 _bytes(centroids(positions, labels, len(self.points.i_s), len(self.run.pair.classes))),
                 _bytes(look.predictions[len(self.points.i_s) :]),
                 _bytes(look.pseudo_labels),
-                look.numbers | self._measured,
+                look.numbers | self._numbers,
                 self._cosines,
             )
         )
