@@ -3,6 +3,8 @@
 import copy
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from uda_core.data.task import Pair
 from uda_core.losses import information_maximisation
 from uda_core.methods.run import Batch, Config, Run, Settings, ce, setting, sum_over_heads, update
@@ -30,11 +32,12 @@ def source_only(pair: Pair, config: Config | None = None, **settings: float) -> 
     return Run("source_only", source_only_step, pair, config, SourceOnlySettings(**settings))
 
 
-def with_target_statistics(run: Run) -> Run:
-    """A copy of the run whose batch-norm statistics are those of the target's training inputs; no weight moves."""
+def with_target_statistics(run: Run, x: Tensor | None = None) -> Run:
+    """A copy of the run with the batch-norm statistics of x (default: the target's training set); no weight moves."""
+    x = run.pair.target_train.x if x is None else x
     adapted = copy.copy(run)
     adapted.extractor, adapted.heads = copy.deepcopy(run.extractor), copy.deepcopy(run.heads)
-    f = reestimate_(adapted.extractor, run.pair.target_train.x.to(run.config.device))
+    f = reestimate_(adapted.extractor, x.to(run.config.device))
     for head in adapted.heads:
         reestimate_(head, f)
     return adapted
