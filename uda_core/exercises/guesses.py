@@ -69,4 +69,4 @@ def _note(guess: float | str | None, unit: str) -> str:
 
 
 def _told(value: float | str, unit: str) -> str:
-    return value if isinstance(value, str) else f"{value:.3g} {unit}".rstrip()
+    return value if isinstance(value, str) else f"{value:.1f}".removesuffix(".0") + f" {unit}".rstrip()
