@@ -20,10 +20,9 @@ from matplotlib.figure import Figure
 
 from uda_core.data.task import Truth
 from uda_core.errors import UserError, choose
-from uda_core.live import figures, kernel
+from uda_core.live import feature_map, figures, kernel
 from uda_core.live.canvas import Canvas
 from uda_core.live.controls import make_controls
-from uda_core.live.feature_map import umap_error, worker
 from uda_core.live.loop import Frame, Loop
 from uda_core.methods.run import Record, Run
 
@@ -63,7 +62,7 @@ class Board:
         self._rested = time.perf_counter()
         self._picture: DisplayHandle | None = None
         self._picture_class, self._pictured = f"uda-picture-{uuid.uuid4().hex[:8]}", None
-        worker()  # UMAP compiles while you read
+        feature_map.worker()  # UMAP compiles while you read
         Board._boards.add(self)
 
     # -- what a notebook uses ----------------------------------------------------------------------------------------
@@ -221,8 +220,8 @@ class Board:
         self._send({
             "do": "state", "step": self.run.steps, "goal": loop.goal, "seed": self.run.config.seed, "records": new,
             "moved": _moved(loop.records, records), "playing": loop.playing, "rate": loop.steps_per_second,
-            "error": _one_line(loop.error), "trace": _trace(loop.error), "umap_error": umap_error(), "note": note,
-            "more": bool(more), "after": after,
+            "error": _one_line(loop.error), "trace": _trace(loop.error), "note": note,
+            "umap_error": feature_map.umap_error(), "more": bool(more), "after": after,
         })  # fmt: skip
 
     def _frame_message(self, i: int) -> dict:

@@ -373,7 +373,7 @@ function makeCosines(section, facts, look) {
       const cells = row.map((c) => {
         const background = c === null ? look.cosine[3] : c < 0 ? mix(neutral, opposed, -c) : mix(neutral, aligned, c);
         const text = c === null ? "" : c.toFixed(1).replace("-0.0", "0.0");
-        return html("td", { style: `background: ${background}; color: ${Math.abs(c) > 0.6 ? "#fff" : "#1f2430"}` }, text);
+        return html("td", { style: `background: ${background}; color: ${Math.abs(c) > 0.6 ? look.light.paper : look.light.ink}` }, text);
       });
       return html("tr", {}, html("th", { scope: "row" }, `head ${i + 1}`), ...cells);
     });
@@ -492,7 +492,7 @@ function render(store, model, el) {
   }
   function paint() {
     theme = isDark() ? look.dark : look.light;
-    const colours = { ...theme, accent: look.accent, control: look.control, warning: look.warning };
+    const colours = { ...theme, accent: look.accent, "on-accent": look.light.paper, control: look.control, warning: look.warning };
     for (const [name, value] of Object.entries(colours)) root.style.setProperty(`--${name}`, value);
     map.resize(theme);
     showFrame(false);
