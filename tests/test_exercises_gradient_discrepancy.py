@@ -1,0 +1,119 @@
+"""Lesson 04's checkers: right answers in any spelling, and wrong ones that no mistake on the list equals."""
+
+import pytest
+import torch
+from torch.autograd import grad
+from torch.nn import functional as F
+
+from uda_core.exercises.catalog import EXERCISES
+from uda_core.exercises.exercise import judge
+from uda_core.losses import entropy, gradient_discrepancy, information_maximisation, row_cosine
+
+
+def each_its_own_call(loss_s, loss_t, parameters):
+    weight = parameters[0][0]
+    g_s = grad(loss_s, weight, create_graph=True)[0]
+    g_t = grad(loss_t, weight, create_graph=True)[0]
+    return 1 - (g_s * g_t).sum(1).div((g_s.norm(dim=1) * g_t.norm(dim=1)).clamp_min(1e-8)).mean()
+
+
+def mean_of_ones_minus_cosine(loss_s, loss_t, parameters):
+    (g_s,), (g_t,) = (grad(loss, parameters[0], create_graph=True, retain_graph=True) for loss in (loss_s, loss_t))
+    return torch.stack([1 - F.cosine_similarity(a, b, dim=0) for a, b in zip(g_s, g_t, strict=True)]).mean()
+
+
+def by_backward(loss_s, loss_t, parameters):
+    """`.backward()` with its graph kept, and `.grad` cleared between the two."""
+    weight = parameters[0][0]
+    loss_s.backward(create_graph=True)
+    g_s, weight.grad = weight.grad, None
+    loss_t.backward(create_graph=True)
+    return 1 - row_cosine(g_s, weight.grad)
+
+
+def by_plain_backward(loss_s, loss_t, parameters):
+    weight = parameters[0][0]
+    loss_s.backward()
+    g_s, weight.grad = weight.grad, None
+    loss_t.backward()
+    return 1 - row_cosine(g_s, weight.grad)
+
+
+def by_backward_without_clearing(loss_s, loss_t, parameters):
+    weight = parameters[0][0]
+    loss_s.backward()
+    g_s = weight.grad.clone()
+    loss_t.backward()
+    return 1 - row_cosine(g_s, weight.grad)
+
+
+def by_backward_into_one_tensor(loss_s, loss_t, parameters):
+    weight = parameters[0][0]
+    loss_s.backward()
+    g_s = weight.grad
+    loss_t.backward()
+    return 1 - row_cosine(g_s, weight.grad)
+
+
+def log_softmax_twice(z):
+    m = z.softmax(1).mean(0)
+    return -(z.softmax(1) * z.log_softmax(1)).sum(1).mean() - torch.special.entr(m + 1e-6).sum()
+
+
+RIGHT = {
+    "row_cosine": [
+        row_cosine,
+        lambda a, b: ((a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-8)).mean(),
+        lambda a, b: torch.linalg.vecdot(a, b).div(1e-8 + a.norm(dim=-1) * b.norm(dim=-1)).mean(),
+        lambda a, b: torch.einsum(
+            "mn,mn->m", a, b / torch.clamp(a.norm(dim=1) * b.norm(dim=1), min=1e-8)[:, None]
+        ).mean(),
+        lambda a, b: sum((x @ y) / max(x.norm() * y.norm(), torch.tensor(1e-8)) for x, y in zip(a, b, strict=True)) / 4,
+    ],
+    "gradient_discrepancy": [gradient_discrepancy, each_its_own_call, mean_of_ones_minus_cosine, by_backward],
+    "information_maximisation": [
+        information_maximisation,
+        log_softmax_twice,
+        lambda z: entropy(z).mean() - torch.distributions.Categorical(probs=z.softmax(1).mean(0)).entropy(),
+        lambda z: entropy(z).sum() / len(z) + torch.xlogy(z.softmax(1).mean(0), z.softmax(1).mean(0) + 1e-8).sum(),
+    ],
+}
+WRONG = [
+    ("row_cosine", lambda a, b: row_cosine(a, b) * torch.nan, "NaN or infinity"),
+    ("row_cosine", lambda a, b: a * b, "expected shape [], got [4, 5]"),
+    ("row_cosine", lambda a, b: row_cosine(a, b).item(), "but detached"),
+    ("row_cosine", lambda a, b: 0.9 * row_cosine(a, b), "expected 0."),
+    ("row_cosine", lambda a, b: (F.normalize(a, dim=1) * F.normalize(b, dim=1)).sum(1).mean(), "rounding noise"),
+    ("gradient_discrepancy", lambda s, t, p: gradient_discrepancy(s, t, p).item(), "create_graph=True"),
+    ("gradient_discrepancy", by_plain_backward, "create_graph=True"),
+    ("gradient_discrepancy", by_backward_without_clearing, "*sum* of both"),
+    ("gradient_discrepancy", by_backward_into_one_tensor, "with itself"),
+    ("gradient_discrepancy", lambda s, t, p: gradient_discrepancy(s, t, p) / 0, "NaN or infinity"),
+    ("gradient_discrepancy", lambda s, t, p: gradient_discrepancy(s, t, p).expand(2), "expected shape []"),
+    ("gradient_discrepancy", lambda s, t, p: gradient_discrepancy(s, t, p, rowwise=False), "the paper's form"),
+    ("gradient_discrepancy", lambda s, t, p: 1 - row_cosine(grad(s, p[0])[0], grad(s, p[0])[0]), "stops with Runtime"),
+    ("information_maximisation", lambda z: information_maximisation(z) + torch.nan, "NaN or infinity"),
+    ("information_maximisation", lambda z: entropy(z) + 1, "expected shape [], got [6]"),
+    ("information_maximisation", lambda z: information_maximisation(z).item(), "z is detached"),
+    ("information_maximisation", lambda z: information_maximisation(z.softmax(1)), "expected -0."),
+]
+
+
+@pytest.mark.parametrize(("name", "answer"), [(name, answer) for name, answers in RIGHT.items() for answer in answers])
+@pytest.mark.filterwarnings("ignore:Using backward.. with create_graph=True")
+def test_right_answers_pass_in_every_spelling(name, answer):
+    assert judge(EXERCISES[name], answer)
+
+
+@pytest.mark.parametrize(("name", "answer", "reason"), WRONG)
+def test_wrong_answers_get_a_reason(name, answer, reason):
+    verdict = judge(EXERCISES[name], answer)
+    assert not verdict
+    assert reason in verdict.reason
+
+
+def test_the_noise_case_tells_floors_apart():
+    """The row of rounding noise must be short enough for our floor and long enough for today's torch to scale it up."""
+    a, b = EXERCISES["row_cosine"].cases()[2]
+    assert abs(F.cosine_similarity(a, b, dim=1)[2]) > 0.1
+    assert a[2].norm() * b[2].norm() < 1e-8
