@@ -80,9 +80,9 @@ def _head_discrepancy(head: Head, tape: list[Activations], delta: tuple[Tensor, 
         layer, last = tape[i], i == len(tape) - 1
         if not last:
             d = d * layer.relu
-            terms += [_vector_cosine((d * layer.x_hat).sum(1)), _vector_cosine(d.sum(1))]  # BN scale and shift
-            d = d * head.norms[i].weight
-            d = layer.inv_std * (d - d.mean(1, keepdim=True) - layer.x_hat * (d * layer.x_hat).mean(1, keepdim=True))
+            scale, shift = (d * layer.x_hat).sum(1, keepdim=True), d.sum(1, keepdim=True)  # BN's gradients, [2, 1, m]
+            terms += [_vector_cosine(scale[:, 0]), _vector_cosine(shift[:, 0])]
+            d = head.norms[i].weight * layer.inv_std * (d - (shift + layer.x_hat * scale) / len(layer.a))
         kd = layer.a @ layer.a.T @ d  # [2, B, m]
         terms.append(cosine((d[0] * kd[1]).sum(0), *(d * kd).sum(1)).mean())  # weight, one cosine per row
         if last:
