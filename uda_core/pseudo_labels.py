@@ -33,12 +33,13 @@ def cluster_labels(features: Tensor, logits: Tensor) -> Clusters:
         features: [N, D].
         logits: [N, C], the sum of both heads' logits.
     Raises:
-        ValueError: if the two differ in length, are empty, or hold NaN.
+        ValueError: if the two differ in length or are empty.
+        FloatingPointError: if either holds NaN or infinity, as after a run has diverged.
     """
     if len(features) != len(logits) or len(features) == 0:
         raise ValueError(f"features and logits must be of one length above 0, got {len(features)} and {len(logits)}")
     if not (features.isfinite().all() and logits.isfinite().all()):
-        raise ValueError("features and logits must be finite, got NaN or infinity")
+        raise FloatingPointError("features or logits are not finite: lower learning_rate and Reset")
     f = F.normalize(torch.cat([features, features.new_ones(len(features), 1)], dim=1), dim=1)  # [N, D+1]
     p = logits.softmax(1)
     soft = centroids(f, p)

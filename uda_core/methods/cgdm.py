@@ -110,7 +110,7 @@ def cgdm(pair: Pair, config: Config | None = None, **settings: float) -> Run:
 
     Mended in both: the layer behind the backbone trains; an empty cluster keeps its soft centroid; pseudo-labels start
     only after `refresh` steps (or `warm_up`), not from untrained heads; they are made in evaluation mode, from clean
-    images.
+    images. Both also cluster as the code does: one membership from the summed logits, on features of length 1.
     """
     config = config or Config()
     if config.variant == "paper":

@@ -33,7 +33,10 @@ def source_only(pair: Pair, config: Config | None = None, **settings: float) -> 
 
 
 def with_target_statistics(run: Run, x: Tensor | None = None) -> Run:
-    """A copy of the run with the batch-norm statistics of x (default: the target's training set); no weight moves."""
+    """A copy of the run with the batch-norm statistics of x (default: the target's training set); no weight moves.
+
+    It is there to be looked at: its optimisers are still those of `run`, so do not train it.
+    """
     x = run.pair.target_train.x if x is None else x
     adapted = copy.copy(run)
     adapted.extractor, adapted.heads = copy.deepcopy(run.extractor), copy.deepcopy(run.heads)
