@@ -220,8 +220,7 @@ def test_an_exception_stops_the_run_and_is_told(watched, digits_task, monkeypatc
 def test_a_broken_picture_does_not_silence_the_board(watched, digits_task, monkeypatch):
     monkeypatch.setattr(board, "PICTURE_AFTER", 0)
     page = Page(make(digits_task))
-    monkeypatch.setattr(page.board, "_picture_html", lambda **_: 1 / 0)
-    page.board._picture = object()
+    page.board._picture = type("Handle", (), {"update": lambda *_: 1 / 0})()
     page.do("step")
     page.rest()
     page.do("tick")

@@ -50,6 +50,15 @@ def figures(request):
 
 
 @pytest.fixture(scope="session")
+def pictures(request):
+    """The folder for screenshots, if they were asked for with --pictures."""
+    folder = request.config.getoption("--pictures", default=None)
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    return folder and Path(folder)
+
+
+@pytest.fixture(scope="session")
 def ipykernel_6(tmp_path_factory):
     """A folder with ipykernel 6, the kernel of Colab, to be put before the installed one."""
     target = tmp_path_factory.mktemp("ipykernel6")
@@ -136,25 +145,27 @@ class Lab:
         return json.loads(text) if text else None
 
     def stop(self) -> None:
-        for kernel in self.get("/api/kernels"):
-            self.get(f"/api/kernels/{kernel['id']}", "DELETE")
+        """A server that is asked to end ends its kernels first."""
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(30)
 
-    def open(self, browser, cells: list[str], name: str, size: tuple[int, int] = (1280, 1000)) -> "Notebook":
-        """A notebook of these cells, opened in a new page."""
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        nbformat.write(notebook, self.home / name)
-        return Notebook(self, browser, name, size)
+    def open(self, browser, notebook: list[str] | Path, name: str) -> "Notebook":
+        """These cells, or a copy of this file, opened in a new page."""
+        if isinstance(notebook, Path):
+            content = nbformat.read(notebook, as_version=4)
+        else:
+            content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in notebook])
+        content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(content, self.home / name)
+        return Notebook(self, browser, name)
 
 
 class Notebook:
     """One open notebook: the page, and a second line to its kernel."""
 
-    def __init__(self, lab: Lab, browser, name: str, size: tuple[int, int]):
+    def __init__(self, lab: Lab, browser, name: str):
         self.lab, self.name = lab, name
-        self.page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+        self.page = browser.new_page(viewport={"width": 1280, "height": 1100})
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(f"{lab.url}/lab/workspaces/{Path(name).stem}/tree/{name}?token={TOKEN}")
@@ -170,6 +181,19 @@ class Notebook:
     def run_all(self) -> None:
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.get_by_text("Run All Cells", exact=True).click()
+
+    def theme(self, name: str) -> None:
+        self.page.get_by_role("menuitem", name="Settings", exact=True).click()
+        self.page.get_by_text("Theme", exact=True).hover()
+        self.page.get_by_text(name, exact=True).click()
+        self.page.wait_for_selector(f'body[data-jp-theme-name="{name}"]')
+
+    def save(self) -> nbformat.NotebookNode:
+        """Save in the browser; the file as it is then."""
+        before = (self.lab.home / self.name).stat().st_mtime_ns
+        self.page.keyboard.press("Control+s")
+        wait_until(lambda: (self.lab.home / self.name).stat().st_mtime_ns > before, 20, "not saved")
+        return nbformat.read(self.lab.home / self.name, as_version=4)
 
     def close(self) -> None:
         if self._client:

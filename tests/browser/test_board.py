@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from .conftest import Notebook, wait_until
+from .conftest import ROOT, Notebook, wait_until
 
 SLACK = 5  # a test fails at this many times the figure that is aimed at
 AIMS = {"slider_to_step_p90": 300, "pause": 300, "frame_on_screen": 50, "first_frame": 20_000, "memory_500_frames": 50}
@@ -84,6 +84,18 @@ class Driver:
     def pixels(self) -> str:
         """The map as it is painted."""
         return self.page.locator(".uda .stage canvas").first.evaluate("canvas => canvas.toDataURL()")
+
+
+def test_lesson_04_shows_its_first_frame_soon(lab, browser, figures):
+    lessons = sorted((ROOT / "notebooks").glob("04_*.ipynb"))
+    if not lessons:
+        pytest.skip("there is no lesson 04 yet")
+    lesson = lab.open(browser, lessons[0], "lesson.ipynb")
+    started = time.monotonic()
+    lesson.run_all()
+    lesson.page.wait_for_selector(".uda canvas[data-step]", timeout=120_000)
+    record(figures, lab, "first_frame", 1000 * (time.monotonic() - started))
+    lesson.close()
 
 
 def now(page) -> float:
@@ -236,6 +248,34 @@ def test_a_second_board_pauses_the_first(board):
     board.python("other.play()")
     wait_until(lambda: not board.python("", "board.playing"), 10, "both play")
     board.python("other.pause()")
+
+
+def test_the_saved_notebook_keeps_a_last_picture(board):
+    board.click("Step")
+    board.rest(1)
+    picture = board.page.locator('img[class^="uda-picture"]').first
+    picture.wait_for(state="attached", timeout=20_000)
+    assert not picture.is_visible()  # the board itself is there
+    outputs = [out for cell in board.notebook.save().cells for out in cell.outputs]
+    assert any('<img class="uda-picture' in "".join(out.get("data", {}).get("text/html", "")) for out in outputs)
+
+
+def test_it_fits_wide_and_narrow_light_and_dark(board, pictures):
+    board.play(steps=60)
+    board.pause()
+    board.click("Reveal")
+    shown = board.page.locator(".uda").first
+    for theme in ("JupyterLab Dark", "JupyterLab Light"):
+        board.notebook.theme(theme)
+        for width in (1280, 800):
+            board.page.set_viewport_size({"width": width, "height": 1100})
+            board.page.wait_for_timeout(700)
+            assert shown.evaluate(
+                "e => e.scrollWidth <= e.clientWidth && e.getBoundingClientRect().right <= innerWidth"
+            )
+            if pictures:
+                shown.screenshot(path=pictures / f"{board.notebook.lab.kernel} {theme} {width}.png".replace(" ", "_"))
+    board.page.set_viewport_size({"width": 1280, "height": 1100})
 
 
 def test_500_frames_arrive_in_time_and_leave_no_memory_behind(board, lab, figures):

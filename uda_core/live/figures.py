@@ -208,20 +208,19 @@ def decision_regions(run: Run, pair: Pair, axis: Axes | None = None, resolution:
     x_s, y_s, x_t = pair.source_train.x, pair.source_train.y, pair.target_train.x
     everything = torch.cat([x_s, x_t])
     low, high = everything.amin(0) - 0.3, everything.amax(0) + 0.3
-    xs, ys = (torch.linspace(float(a), float(b), resolution) for a, b in zip(low, high, strict=True))
-    plane = torch.cartesian_prod(xs, ys)
-    z1, z2 = (z.reshape(resolution, resolution, -1).transpose(0, 1).cpu() for z in run.predict(plane))
-    both = (z1 + z2).argmax(-1)
-    axis.pcolormesh(xs, ys, both, cmap=ListedColormap(CLASS_COLOURS[: len(pair.classes)]), alpha=0.13, vmin=0,
-                    vmax=len(pair.classes) - 1, shading="nearest", rasterized=True)  # fmt: skip
-    disagree = (z1.argmax(-1) != z2.argmax(-1)).float()
+    xs, ys = (np.linspace(float(a), float(b), resolution) for a, b in zip(low, high, strict=True))
+    plane = torch.tensor(np.stack(np.meshgrid(xs, ys), -1), dtype=torch.float32).reshape(-1, 2)
+    z1, z2 = (z.reshape(resolution, resolution, -1).cpu().numpy() for z in run.predict(plane))
+    axis.pcolormesh(xs, ys, (z1 + z2).argmax(-1), cmap=ListedColormap(CLASS_COLOURS[: len(pair.classes)]), vmin=0,
+                    vmax=len(pair.classes) - 1, alpha=0.13, shading="nearest", rasterized=True)  # fmt: skip
+    disagree = (z1.argmax(-1) != z2.argmax(-1)).astype(float)
     axis.contourf(xs, ys, disagree, levels=[0.5, 1.5], colors="none", hatches=["////"])
     for z, style in ((z1, "-"), (z2, "--")):
         for c in range(len(pair.classes) - 1):
-            axis.contour(xs, ys, (z.argmax(-1) > c).float(), levels=[0.5], colors=LOOK["light"]["ink"],
+            axis.contour(xs, ys, (z.argmax(-1) > c).astype(float), levels=[0.5], colors=LOOK["light"]["ink"],
                          linestyles=style, linewidths=1.3)  # fmt: skip
-    axis.scatter(*x_s.T, s=14, c=[class_colour(int(c)) for c in y_s], linewidths=0)
-    axis.scatter(*x_t.T, s=16, facecolors="none", edgecolors=LOOK["light"]["muted"], linewidths=0.8)
+    axis.scatter(*x_s.T.numpy(), s=14, c=[class_colour(int(c)) for c in y_s], linewidths=0)
+    axis.scatter(*x_t.T.numpy(), s=16, facecolors="none", edgecolors=LOOK["light"]["muted"], linewidths=0.8)
     handles = [
         Line2D([], [], marker="o", ls="", c=CONTROL, label="source"),
         Line2D([], [], marker="o", ls="", c=LOOK["light"]["muted"], mfc="none", label="target, unlabelled"),
@@ -241,7 +240,7 @@ def image_grid(images: Tensor, captions: Sequence[str] = (), columns: int = 10, 
     for i, axis in enumerate(axes):
         axis.axis("off")
         if i < len(images):
-            axis.imshow(images[i].permute(1, 2, 0).squeeze(-1).clamp(0, 1), cmap="gray", vmin=0, vmax=1)
+            axis.imshow(images[i].permute(1, 2, 0).squeeze(-1).clamp(0, 1).numpy(), cmap="gray", vmin=0, vmax=1)
             axis.set_title(captions[i] if i < len(captions) else "", fontsize=8)
     figure.suptitle(title)
     return figure

@@ -20,7 +20,7 @@ from uda_core.live.feature_map import FeatureMap, umap_error, umap_ready
 from uda_core.methods.run import Config, Record, Run, evaluating
 
 BUDGET = 0.045  # seconds of training in one go
-LOOKS, PACE = 60, 0.4  # at least so many frames over the planned steps, and one after so many seconds
+LOOKS, PACE = 60, 0.3  # frames over the planned steps at least; seconds of training between two at most
 MEASURE = 1.0  # seconds between two measurements of the slower numbers
 NO_LABEL = 65535  # where a pseudo-label or a centroid is missing
 POINTS, SCORED = 1000, 5000  # most samples per domain on the map; most target samples that accuracy is taken over
@@ -129,25 +129,34 @@ class Loop:
     def advance(self, thorough: bool = False) -> None:
         """Do one thing: reset, train a little, look, measure, or take up a layout. Errors stop the run and are kept."""
         torch.set_num_threads(self.threads)
+        start, steps = time.perf_counter(), self.run.steps
         try:
-            if self.reset_to is not None:
-                config, self.reset_to = self.reset_to, None
-                self.run.reset(config)
-                self._forget()
-            elif self._look is not None and self._look.to_measure:
-                self._look.to_measure.pop()(self._look)
-            elif self._look is not None and self._look.layout.done():
-                self._keep_frame()
-            elif self._due():
-                if self._look is None:
-                    self._take_look(thorough)
-                else:
-                    wait([self._look.layout], BUDGET)
-            else:
-                self._train()
+            self._do_one_thing(thorough)
         except Exception as error:
             self.pause()
             self._look, self.error = None, error
+        seconds = time.perf_counter() - start
+        if self.run.steps > steps:
+            self._trained += seconds
+        else:
+            self._looked += seconds
+
+    def _do_one_thing(self, thorough: bool) -> None:
+        if self.reset_to is not None:
+            config, self.reset_to = self.reset_to, None
+            self.run.reset(config)
+            self._forget()
+        elif self._look is not None and self._look.to_measure:
+            self._look.to_measure.pop()(self._look)
+        elif self._look is not None and self._look.layout.done():
+            self._keep_frame()
+        elif self._due():
+            if self._look is None:
+                self._take_look(thorough)
+            else:
+                wait([self._look.layout], BUDGET)
+        else:
+            self._train()
 
     def settle(self, thorough: bool = False) -> None:
         """Advance until idle, in the foreground; an error is raised."""
@@ -167,7 +176,8 @@ class Loop:
         self.film.clear()
         self.goal = self.steps
         self._map, self._look, self._numbers, self._cosines = FeatureMap(), None, {}, None
-        self._looked = self._measured = self._cost = 0.0  # when, when, and the seconds that the last look took
+        self._trained = self._looked = 0.0  # seconds since the last look began: training, and all else
+        self._measured = 0.0  # when
         self._pulse = deque([(time.perf_counter(), 0)], maxlen=40)
 
     def _due(self) -> bool:
@@ -179,7 +189,7 @@ class Loop:
         if not (self.playing or self.single_steps):
             upgrade = self._look is None and self._map.kind == "PCA" and umap_ready()
             return behind > 0 or upgrade or self._look is not None
-        late = behind > 0 and time.perf_counter() - self._looked > max(self.pace, 3 * self._cost)
+        late = behind > 0 and self._look is None and self._trained > max(self.pace, self._looked)
         return late or behind >= max(1, self.steps // self.looks)
 
     def _train(self) -> None:
@@ -194,7 +204,7 @@ class Loop:
         self._pulse.append((time.perf_counter(), self.run.steps))
 
     def _take_look(self, thorough: bool) -> None:
-        self._looked = time.perf_counter()
+        self._trained = self._looked = 0.0
         points, shown = self.points, len(self.points.i_t)
         (f_s, z_s), (f_t, z_t) = (_features_and_logits(self.run, x) for x in (points.x_s, points.x_t))
         f = torch.cat([f_s, f_t[:shown]])
@@ -209,7 +219,6 @@ class Loop:
             self._map.advance(f, thorough and self.run.steps > 0),
             [self._measure_domains, *([self._measure_cosines] if self.run.method == "cgdm" else [])] if due else [],
         )
-        self._cost = time.perf_counter() - self._looked
 
     def _measure_domains(self, look: Look) -> None:
         f_s, f_t = look.f.split([len(self.points.i_s), len(self.points.i_t)])
