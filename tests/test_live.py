@@ -156,7 +156,7 @@ def test_sliders_come_from_the_settings(watched, digits_task):
         sliders
     )
     assert (sliders["k [steps]"].min, sliders["k [steps]"].max, type(sliders["k [steps]"].value)) == (0, 8, int)
-    assert sliders["learning rate"].value == pytest.approx(1e-3)
+    assert sliders["learning rate"].value == pytest.approx(page.board.run.settings.learning_rate)
     assert all(slider.value >= slider.min for name, slider in sliders.items() if name != "learning rate")
 
 

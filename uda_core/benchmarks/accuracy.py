@@ -44,6 +44,7 @@ ROWS = {
     "source only, target batch-norm statistics": Row("source_only", target_statistics=True),
     "source + entropy term": Row("source_only", {"entropy": ENTROPY}),
     "MCD": Row("mcd"),
+    "MCD, discrepancy 10": Row("mcd", {"discrepancy": 10.0}),
     "MCD + entropy term": Row("cgdm", {"alpha": 0.0, "beta": 0.0}),
     "SWD": Row("swd"),
     "MCD + entropy term + pseudo-labels": Row("cgdm", {"beta": 0.0}),

@@ -49,8 +49,8 @@ def fonts_handwriting(samples: int = 3000, seed: int = 0, drop: Mapping[int, flo
 def fonts_distorted(samples: int = 3000, seed: int = 0) -> Task:
     """The rehearsal pair: settings are chosen on it, so that `fonts_handwriting` is not tuned on its target labels.
 
-    Source: digits in matplotlib's DejaVu fonts. Target: 1,800 digits in its STIX and Computer Modern fonts, as if traced
-    by six writers, each of whom bends each digit in a way of their own. Its labels are ours, so they may be looked at.
+    Source: digits in matplotlib's DejaVu fonts. Target: 1,800 digits in its STIX and Computer Modern fonts, as if
+    traced by six writers, each bending each digit in a way of their own. Its labels are ours, so they may be seen.
     """
     generator = torch.Generator().manual_seed(seed)
     dejavu = tuple(font for font in FONTS if font.startswith("DejaVu"))

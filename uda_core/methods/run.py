@@ -62,7 +62,7 @@ def setting(default: float, low: float, high: float, help: str, unit: str = "") 
 class Settings:
     """What may change while a run trains. Values out of range, not numbers, or of unknown names are refused."""
 
-    learning_rate: float = setting(1e-3, 0.0, 0.1, "step size of Adam, features and heads alike")
+    learning_rate: float = setting(2e-3, 0.0, 0.1, "step size of Adam, features and heads alike")
 
     def __setattr__(self, name: str, value: float) -> None:
         fields = {f.name: f for f in dataclasses.fields(self)}
