@@ -80,3 +80,9 @@ def test_runs_to_its_end(path, solved, tmp_path):
     nbformat.write(notebook, copy)
     done = run_notebook(copy, tmp_path / "executed.ipynb", timeout=5 * SECONDS)
     assert done.returncode == 0, done.stderr[-3000:]
+    if solved:
+        assert _printed(tmp_path / "executed.ipynb").count("Correct: ") == len(exercises(notebook))
+
+
+def _printed(path: Path) -> str:
+    return "".join(output.get("text", "") for cell in cells(path, "code") for output in cell.outputs)
