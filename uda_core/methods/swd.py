@@ -10,7 +10,8 @@ from uda_core.methods.run import Batch, Config, Run, setting
 
 @dataclass
 class SWDSettings(MCDSettings):
-    discrepancy: float = setting(1.0, 0.0, 1000.0, "weight of the sliced Wasserstein discrepancy, in steps B and C")
+    learning_rate: float = setting(4e-3, 0.0, 0.1, "step size of Adam, features and heads alike")
+    discrepancy: float = setting(20.0, 0.0, 1000.0, "weight of the sliced Wasserstein discrepancy, in steps B and C")
 
 
 def swd_step(run: Run, s: SWDSettings, batch: Batch) -> dict:
