@@ -116,6 +116,7 @@ def main(seeds: Sequence[int], out: Path, table: str = "fonts-handwriting") -> N
         entry = results["rows"].setdefault(name, asdict(row) | {"all_settings": all_settings(row), "seeds": {}})
         if str(seed) not in entry["seeds"]:
             entry["seeds"][str(seed)] = measure(task, row, seed)
+            results["rows"] = {name: results["rows"][name] for name in rows if name in results["rows"]}
             out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
