@@ -1,5 +1,6 @@
 """The board in JupyterLab, as a learner meets it. Tests of one kernel share a page, and each starts from a Reset."""
 
+import os
 import time
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from .conftest import ROOT, Notebook, wait_until
 
 SLACK = 5  # a test fails at this many times the figure that is aimed at
+BUSY = 3  # load per core beyond which times are written down but not judged
 AIMS = {"slider_to_step_p90": 300, "pause": 300, "frame_on_screen": 50, "first_frame": 20_000, "memory_500_frames": 50}
 SETUP = """
 import dataclasses, time, torch
@@ -104,6 +106,9 @@ def now(page) -> float:
 
 def record(figures, lab, name: str, value: float) -> None:
     figures.setdefault(lab.kernel, {})[name] = round(value, 1)
+    load, cores = os.getloadavg()[0], os.cpu_count()
+    if load > BUSY * cores:
+        pytest.skip(f"times mean nothing at a load of {load:.0f} on {cores} cores: {name} was {value:.0f}")
     assert value <= SLACK * AIMS[name], f"{name}: {value:.0f}, aimed at {AIMS[name]}"
 
 

@@ -136,7 +136,8 @@ class Loop:
             self.pause()
             self._look, self.error = None, error
         seconds = time.perf_counter() - start
-        if self.run.steps > steps:
+        self._just_trained = self.run.steps > steps
+        if self._just_trained:
             self._trained += seconds
         else:
             self._looked += seconds
@@ -146,6 +147,8 @@ class Loop:
             config, self.reset_to = self.reset_to, None
             self.run.reset(config)
             self._forget()
+        elif self.playing and self.film and not (self._just_trained or self._due()):
+            self._train()  # between any two other things, so that a slider never waits for all of them
         elif self._look is not None and self._look.to_measure:
             self._look.to_measure.pop()(self._look)
         elif self._look is not None and self._look.layout.done():
@@ -177,7 +180,7 @@ class Loop:
         self.goal = self.steps
         self._map, self._look, self._numbers, self._cosines = FeatureMap(), None, {}, None
         self._trained = self._looked = 0.0  # seconds since the last look began: training, and all else
-        self._measured = 0.0  # when
+        self._measured, self._just_trained = 0.0, False  # when; whether the last thing was training
         self._pulse = deque([(time.perf_counter(), 0)], maxlen=40)
 
     def _due(self) -> bool:
@@ -219,6 +222,8 @@ class Loop:
             self._map.advance(f, thorough and self.run.steps > 0),
             [self._measure_domains, *([self._measure_cosines] if self.run.method == "cgdm" else [])] if due else [],
         )
+
+    # Measuring may take place some steps after its look: these numbers hold for about a second, not for one step.
 
     def _measure_domains(self, look: Look) -> None:
         f_s, f_t = look.f.split([len(self.points.i_s), len(self.points.i_t)])
