@@ -13,13 +13,13 @@ import ipywidgets as widgets
 from IPython.display import display
 
 FILE = Path("guesses.json")  # in the notebook's own folder, which is where its kernel starts
-_guesses: dict[str, float | str] = {}
+_guesses: dict[str, int | str] = {}
 
 
 def predict(
-    name: str, question: str, choices: Sequence[str] | None = None, low: float = 0, high: float = 100, unit: str = "%"
+    name: str, question: str, choices: Sequence[str] | None = None, low: int = 0, high: int = 100, unit: str = "%"
 ) -> None:
-    """Ask for a guess: one of `choices`, or a number from `low` to `high`. It is kept as soon as it is touched.
+    """Ask for a guess: one of `choices`, or a whole number from `low` to `high`. It is kept as soon as it is touched.
 
     Args:
         name: by which `replay` finds the guess, such as "01 accuracy".
@@ -32,8 +32,8 @@ def predict(
             options=choices, value=kept if kept in choices else None, layout=widgets.Layout(width="max-content")
         )
     else:
-        value = kept if isinstance(kept, int | float) and low <= kept <= high else (low + high) / 2
-        field = widgets.FloatSlider(value, min=low, max=high, step=(high - low) / 100, readout_format="g")
+        value = kept if isinstance(kept, int) and low <= kept <= high else (low + high) // 2
+        field = widgets.IntSlider(value, min=low, max=high)
     note = widgets.HTML(_note(kept, unit))
 
     def keep(change: dict) -> None:
@@ -63,7 +63,7 @@ def _load() -> None:
             _guesses.update({name: guess for name, guess in kept.items() if name not in _guesses})
 
 
-def _note(guess: float | str | None, unit: str) -> str:
+def _note(guess: int | str | None, unit: str) -> str:
     words = "no guess yet" if guess is None else f"kept: {_told(guess, unit)}"
     return f'<span style="opacity: 0.7">{words}</span>'
 
