@@ -186,14 +186,15 @@ class Notebook:
         self.page.get_by_role("menuitem", name="Settings", exact=True).click()
         self.page.get_by_text("Theme", exact=True).hover()
         self.page.get_by_text(name, exact=True).click()
-        self.page.wait_for_selector(f'body[data-jp-theme-name="{name}"]')
+        self.page.wait_for_selector(f'body[data-jp-theme-name="{name}"]', state="attached")
 
     def save(self) -> nbformat.NotebookNode:
         """Save in the browser; the file as it is then."""
-        before = (self.lab.home / self.name).stat().st_mtime_ns
+        file = self.lab.home / self.name
+        before = file.read_text()
         self.page.keyboard.press("Control+s")
-        wait_until(lambda: (self.lab.home / self.name).stat().st_mtime_ns > before, 20, "not saved")
-        return nbformat.read(self.lab.home / self.name, as_version=4)
+        text = wait_until(lambda: (new := file.read_text()).endswith("}\n") and new != before and new, 20, "not saved")
+        return nbformat.reads(text, as_version=4)
 
     def close(self) -> None:
         if self._client:

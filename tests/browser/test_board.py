@@ -66,7 +66,7 @@ class Driver:
 
     def play(self, steps: int = 3) -> None:
         self.click("Play")
-        wait_until(lambda: self.steps() >= steps, 60, "does not train")
+        wait_until(lambda: self.steps() >= steps, 120, "does not train")
 
     def pause(self) -> None:
         self.click("Pause")
@@ -266,7 +266,7 @@ def test_the_saved_notebook_keeps_a_last_picture(board):
 
 
 def test_it_fits_wide_and_narrow_light_and_dark(board, pictures):
-    board.play(steps=60)
+    board.play(steps=20)
     board.pause()
     board.click("Reveal")
     shown = board.page.locator(".uda").first

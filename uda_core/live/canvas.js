@@ -427,7 +427,7 @@ function render(store, model, el) {
   const numbers = html("section", {}, html("h4", {}, "Without target labels"));
   const scores = html("section", { className: "revealed", hidden: true }), cosines = html("section", {}, html("h4", {}, "Gradients, class by class"));
   root.append(
-    html("style", {}, `.${facts.picture} { display: none; }`), // this board is alive: its last picture is not needed
+    html("style", {}, `.${facts.picture} { display: none !important; }`), // this board is alive: its last picture is not needed
     html("div", { className: "bar", role: "toolbar", ariaLabel: "training" }, play, pause, step, reset,
       html("div", { className: "pace" }, html("div", { className: "track" }, fill), told), reveal),
     error,
