@@ -52,6 +52,8 @@ def test_a_sound_task_is_taken():
         (Labelled(samples(), SOURCE.y + 1), "labels run from 1 to 3, but there are 3 classes"),
         (Labelled(samples(), SOURCE.y - 1), "labels run from -1 to 1"),
         (Labelled(samples(), SOURCE.y.float()), "int64"),
+        (Labelled(samples(), SOURCE.y[:, None]), "one a sample, got torch.int64 of shape [6, 1]"),
+        (Labelled(samples().double(), SOURCE.y), "must be float32, got torch.float64"),
         (Labelled(samples(0), SOURCE.y[:0]), "is empty"),
     ],
 )
@@ -62,7 +64,15 @@ def test_a_bad_source_is_refused_by_name(split, bad, says):
 
 
 @pytest.mark.parametrize("split", ["target_train", "target_test"])
-@pytest.mark.parametrize(("bad", "says"), [(samples(0), "is empty"), (with_value(math.nan), "NaN")])
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (samples(0), "is empty"),
+        (with_value(math.nan), "NaN"),
+        (samples().int(), "must be float32, got torch.int32"),
+        (samples(columns=3), "samples of shape [3], those of source_train [2]"),
+    ],
+)
 def test_a_bad_target_is_refused_by_name(split, bad, says):
     message = refusal(lambda: dataclasses.replace(PAIR, **{split: Unlabelled(bad)}))
     assert f"toy: {split}" in message

@@ -45,6 +45,11 @@ class Pair:
             x = getattr(self, split).x
             if len(x) == 0:
                 raise UserError(f"{self.name}: {split} is empty")
+            if x.dtype != torch.float32:
+                raise UserError(f"{self.name}: {split} must be float32, got {x.dtype}; convert it with .float()")
+            if x.shape[1:] != self.source_train.x.shape[1:]:
+                shapes = f"{list(x.shape[1:])}, those of source_train {list(self.source_train.x.shape[1:])}"
+                raise UserError(f"{self.name}: {split} has samples of shape {shapes}")
             if not x.isfinite().all():
                 raise UserError(f"{self.name}: {split} holds NaN or infinity; clean the data first")
         for split in ("source_train", "source_val"):
@@ -82,7 +87,7 @@ class Task:
 def _check_labels(where: str, x: Tensor, y: Tensor, classes: tuple[str, ...]) -> None:
     if len(x) != len(y):
         raise UserError(f"{where}: {len(x)} samples but {len(y)} labels")
-    if y.dtype != torch.int64:
-        raise UserError(f"{where}: labels must be int64, got {y.dtype}")
+    if y.dtype != torch.int64 or y.ndim != 1:
+        raise UserError(f"{where}: labels must be int64, one a sample, got {y.dtype} of shape {list(y.shape)}")
     if y.min() < 0 or y.max() >= len(classes):
         raise UserError(f"{where}: labels run from {y.min()} to {y.max()}, but there are {len(classes)} classes")
