@@ -113,6 +113,24 @@ def test_checkpoint_of_other_networks_is_refused(moons, tmp_path):
     refused(path, run, "does not fit this version")
 
 
+def test_checkpoint_with_settings_out_of_range_is_refused(moons, tmp_path):
+    run, path = mcd(moons.pair), tmp_path / "checkpoint.pt"
+    state = run.state_dict()
+    torch.save(state | {"settings": state["settings"] | {"k": 1000}}, path)
+    refused(path, run, "does not fit this version")
+
+
+def test_checkpoint_of_a_gpu_goes_on_without_one(moons, tmp_path):
+    run, _ = trained("mcd", moons.pair, 1)
+    path, state = tmp_path / "checkpoint.pt", run.state_dict()
+    gpu = {"config": state["config"] | {"device": "cuda"}, "random_state": [*state["random_state"], torch.zeros(16)]}
+    torch.save(state | gpu, path)
+    resumed = mcd(moons.pair)
+    checkpoints.load(path, resumed)
+    assert resumed.config.device == "cpu"
+    assert resumed.step() == run.step()
+
+
 def test_what_is_no_checkpoint_is_refused(moons, tmp_path):
     run, path = mcd(moons.pair), tmp_path / "file"
     refused(path, run, "no such checkpoint")

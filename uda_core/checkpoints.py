@@ -26,6 +26,8 @@ def save(run: Run, path: str | Path) -> None:
 def load(path: str | Path, run: Run) -> None:
     """Put the state saved in `path` into `run`, which goes on from there as if it had never stopped.
 
+    The run stays on its own device: what a GPU trained can be looked at, and carried on, on a laptop.
+
     Raises:
         UserError: if the file is missing, damaged, no checkpoint, or of another method, task or version; the run then
             stays as it was.
@@ -42,8 +44,11 @@ def load(path: str | Path, run: Run) -> None:
                 f"{path}: {field} is {theirs[field]!r}, but this run has {value!r}; load it into a run like its own"
             )
     try:
+        if state["config"]["device"] != run.config.device:  # a GPU has random numbers of its own, which stay there
+            state["config"]["device"] = run.config.device
+            state["random_state"] = [state["random_state"][0], *before["random_state"][1:]]
         run.load_state_dict(state)
-    except (RuntimeError, KeyError, TypeError) as error:  # shapes or names that differ
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:  # shapes, names or ranges that differ
         run.load_state_dict(before)
         raise UserError(f"{path}: does not fit this version's networks and settings; train again") from error
 
