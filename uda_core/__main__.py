@@ -146,7 +146,7 @@ def evaluate_run(args: argparse.Namespace) -> int:
     try:
         saved = json.loads(path.read_text())
         method, name = choose("method", saved["method"], METHODS), choose("task", saved["task"], TASKS)
-    except (json.JSONDecodeError, KeyError, TypeError):
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
         raise UserError(f"{path}: damaged; train again, or put back the file that `train` wrote") from None
     task = load(name)
     run = METHODS[method](task.pair)
@@ -251,7 +251,12 @@ def _parser() -> argparse.ArgumentParser:
     p = _command(benches, "accuracy", "every method, seed by seed", "bench accuracy --seeds 0-9 --out accuracy.json")
     p.set_defaults(command=bench_accuracy)
     p.add_argument("--seeds", default="0-9", metavar="A-B", help="a range, or a list such as 0,3,4 (default: 0-9)")
-    p.add_argument("--table", default="fonts-handwriting", metavar="NAME", help="fonts-handwriting or imbalanced")
+    p.add_argument(
+        "--table",
+        default="fonts-handwriting",
+        metavar="NAME",
+        help="fonts-handwriting (default), imbalanced, rehearsal",
+    )
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help="results file: what it holds is kept")
     p = _command(benches, "board", "the live board in headless Chromium", "bench board --out board.json")
     p.set_defaults(command=bench_board)
