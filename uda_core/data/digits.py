@@ -15,7 +15,7 @@ from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled
 from uda_core.errors import UserError
 
 CLASSES = tuple("0123456789")
-FONTS = (  # all upright digits that matplotlib ships; no old-style figures, no symbols
+FONTS = (  # of those that matplotlib ships; none with old-style figures, none of symbols
     "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSansMono-Bold",
     "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "STIXGeneral", "STIXGeneralBol",
     "STIXGeneralItalic", "cmr10", "cmb10", "cmss10", "cmtt10",
