@@ -328,11 +328,12 @@ function makeCurves(section, words) {
         note.before(row.node);
         rows.set(name, row);
       }
-    let i = 0;
+    let i = 0, span = Math.max(goal, 1); // of the axis: halved as long as the curve fits, so that a beginning is seen too
+    while (span > 20 && span / 2 >= records.length) span /= 2;
     for (const [name, { canvas, output }] of rows) {
       const points = records.filter((r) => name in r[1]).map((r) => [r[0], r[1][name]]);
       const now = points.findLast((p) => p[0] <= at) ?? points[0];
-      drawCurve(canvas, points, moved, now, Math.max(goal, 1), look.classes[i++ % look.classes.length], theme);
+      drawCurve(canvas, points, moved, now, span, look.classes[i++ % look.classes.length], theme);
       output.value = now ? (Math.abs(now[1]) < 0.01 && now[1] ? now[1].toExponential(0) : now[1].toFixed(3)) : "";
     }
     note.hidden = !moved.length;
@@ -442,14 +443,13 @@ function render(store, model, el) {
   const map = makeMap(facts, look, stage);
   addTip(map, stage, facts, model.get("images"), (text) => (spoken.textContent = text));
   const drawCurves = makeCurves(losses, facts.words), drawNumbers = makeNumbers(numbers, facts), drawCosines = makeCosines(cosines, facts, look);
-  let theme;
+  let theme, wasPlaying = false;
 
   function showFrame(glide) {
     const frame = store.film[store.at];
     if (!frame) return;
     map.show(frame, store.truth, glide);
     mark.hidden = frame.map !== "PCA";
-    mark.textContent = store.state.umap_error ? facts.words.no_umap : facts.words.pca;
     slider.max = store.film.length - 1;
     slider.value = store.at;
     slider.disabled = store.film.length < 2;
@@ -476,8 +476,9 @@ function render(store, model, el) {
     return `${frame.map} map of ${facts.source} source and ${facts.target} target features at step ${frame.step}: ${said.join(", ")}.`;
   }
   function showState() {
-    const s = store.state, wasPlaying = !pause.disabled;
+    const s = store.state;
     if (s.step === undefined) return;
+    mark.textContent = s.umap_error ? facts.words.no_umap : facts.words.pca;
     play.disabled = s.playing;
     pause.disabled = !s.playing;
     fill.style.width = css(s.step / s.goal);
@@ -489,8 +490,10 @@ function render(store, model, el) {
     error.dataset.text = s.error ?? "";
     drawCurves(store, s.goal, store.film[store.at]?.step ?? s.step, theme, look);
     if (wasPlaying && !s.playing && store.film.length) spoken.textContent = `Paused. ${summary(store.film.at(-1))}`;
+    wasPlaying = s.playing;
   }
   function paint() {
+    if (!stage.clientWidth) return; // hidden for the moment; the observer calls again
     theme = isDark() ? look.dark : look.light;
     const colours = { ...theme, accent: look.accent, "on-accent": look.light.paper, control: look.control, warning: look.warning };
     for (const [name, value] of Object.entries(colours)) root.style.setProperty(`--${name}`, value);
@@ -507,8 +510,8 @@ function render(store, model, el) {
   pause.addEventListener("click", () => (pause.disabled = true));
   const news = new Set(); // shown together, once for each refresh of the screen
   function update() {
-    if (news.has("frame")) showFrame(true);
-    showState();
+    if (theme && news.has("frame")) showFrame(true);
+    if (theme) showState(); // otherwise nothing is to be seen yet, and the first paint shows it all
     news.clear();
   }
   const view = (what) => {
