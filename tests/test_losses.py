@@ -6,6 +6,7 @@ import pytest
 import torch
 import transcriptions as slow
 from torch import tensor
+from transcriptions import waves
 
 from uda_core import losses
 from uda_core.models import Head
@@ -21,11 +22,6 @@ def logits(samples, classes, seed=0, scale=2.0):
 
 def labels(samples, classes, seed=0):
     return torch.randint(classes, (samples,), generator=torch.Generator().manual_seed(seed))
-
-
-def waves(*shape, phase=0.0):
-    """Numbers from -1 to 1 that need no random generator: sin(1.7 i^1.3 + phase), i = 0, 1, ..."""
-    return (1.7 * torch.arange(math.prod(shape), dtype=F64) ** 1.3 + phase).sin().reshape(shape)
 
 
 def same_value_and_gradient(ours, theirs, *inputs):

@@ -6,6 +6,7 @@ import pytest
 import torch
 import transcriptions as slow
 from torch import tensor
+from transcriptions import waves
 
 from uda_core.pseudo_labels import cluster_labels
 
@@ -14,11 +15,6 @@ def random_target(samples, features, classes, seed):
     generator = torch.Generator().manual_seed(seed)
     draw = lambda columns: torch.randn(samples, columns, generator=generator, dtype=torch.float64)  # noqa: E731
     return draw(features), draw(classes)
-
-
-def waves(*shape, phase=0.0):
-    """Numbers from -1 to 1 that need no random generator: sin(1.7 i^1.3 + phase), i = 0, 1, ..."""
-    return (1.7 * torch.arange(math.prod(shape), dtype=torch.float64) ** 1.3 + phase).sin().reshape(shape).float()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -40,8 +36,8 @@ GOLDEN_COLLAPSE = (0.3, 5.0, [1] * 12)  # class 1 is empty after the first assig
 
 
 def golden_target(scale, phase):
-    z1, z2 = (scale * waves(12, 4, phase=phase + i) for i in (0, 1))
-    return waves(12, 3, phase=1.0 + phase), z1 + z2
+    z1, z2 = (scale * waves(12, 4, phase=phase + i).float() for i in (0, 1))
+    return waves(12, 3, phase=1.0 + phase).float(), z1 + z2
 
 
 @pytest.mark.parametrize(("scale", "phase", "labels"), GOLDEN)

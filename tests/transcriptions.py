@@ -1,12 +1,18 @@
 """Slow transcriptions of the published formulas, one number at a time, to compare `uda_core` with.
 
 They share no code with `uda_core` and favour loops over speed. Sources: Saito et al. 2018 (MCD), Lee et al. 2019 (SWD),
-Du et al. 2021 (CGDM), and what the code at lijin118/CGDM, commit 012d631, computes.
+Du et al. 2021 (CGDM), and what the code at lijin118/CGDM, commit 012d631, computes. `waves` are the inputs of the
+golden values, which that code itself returned.
 """
 
 import math
 
 import torch
+
+
+def waves(*shape, phase=0.0):
+    """Numbers from -1 to 1 that need no random generator: sin(1.7 i^1.3 + phase), i = 0, 1, ..."""
+    return (1.7 * torch.arange(math.prod(shape), dtype=torch.float64) ** 1.3 + phase).sin().reshape(shape)
 
 
 def softmax(row):
