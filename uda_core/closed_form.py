@@ -3,9 +3,8 @@
 The gradient of a linear layer is D^T a, where a [B, n] is its input and D [B, m] the gradient of the loss with respect
 to its output.  Row-wise inner products of two such gradients are column sums of D_s * (K D_t), with the Gram matrix
 K = a a^T [B, B], so that no [m, n] gradient is ever formed.  D is carried backwards by hand through ReLU, batch norm
-and dropout.  All of it is ordinary differentiable torch: one backward pass gives the gradient with respect to the
-features, `torch.compile` accepts it, and nothing calls `autograd.grad` under data parallelism.  Equal to the readable
-form in float64 (tests/test_closed_form.py).
+and dropout.  All of it is ordinary differentiable torch: a single backward pass gives the gradient with respect to the
+features.  Equal to the readable form in float64 (tests/test_closed_form.py).
 
 Batch norm couples the rows of the two domains, so every D has the rows of the *joint* batch, zero at first in the other
 domain.
