@@ -21,11 +21,11 @@ from uda_core.models.batch_norm import replay_, running_statistics
 class CGDMSettings(Settings):
     discrepancy: float = setting(1.0, 0.0, 100.0, "weight of the disagreement of the heads, in steps B and C")
     entropy: float = setting(0.3, 0.0, 1.0, "weight of the information-maximisation term, in all steps")
-    alpha: float = setting(0.1, 0.0, 1.0, "weight of the pseudo-labels' cross-entropy, in step A")
+    alpha: float = setting(0.03, 0.0, 1.0, "weight of the pseudo-labels' cross-entropy, in step A")
     beta: float = setting(0.1, 0.0, 1.0, "weight of the gradient discrepancy, in step C")
     k: int = setting(4, 0, 8, "steps C for each step B", "steps")
     warm_up: int = setting(0, 0, 10_000, "first steps on the source alone", "steps")
-    refresh: int = setting(40, 1, 10_000, "new pseudo-labels every so many steps", "steps")
+    refresh: int = setting(100, 1, 10_000, "new pseudo-labels every so many steps", "steps")
 
 
 def cgdm_step(run: Run, s: CGDMSettings, batch: Batch) -> dict:
