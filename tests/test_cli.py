@@ -265,8 +265,10 @@ def test_help_of_train_lists_methods_tasks_and_settings(run):
 MISTAKES = [
     ("train cgm moons", "unknown method 'cgm'; known: source_only, mcd, swd, cgdm. Did you mean 'cgdm'?"),
     ("train cgdm moon", "unknown task 'moon'; known: fonts-handwriting, fonts-distorted, moons. Did you mean 'moons'?"),
-    ("train mcd moons --set aplha=1", "unknown setting 'aplha'; known: learning_rate, discrepancy, k, seed, variant,"),
+    ("train mcd moons --set aplha=1", "unknown setting 'aplha'; known: learning_rate, discrepancy, k, seed,"),
     ("train mcd moons --set alpha=0.1", "unknown setting 'alpha'"),  # a setting of another method
+    ("train mcd moons --set variant=paper", "unknown setting 'variant'"),
+    ("train swd moons --set fast=true", "unknown setting 'fast'"),
     ("train cgdm moons --set alpha", "--set takes name=value, got 'alpha'"),
     ("train cgdm moons --set alpha=2", "setting alpha must lie between 0.0 and 1.0, got 2.0"),
     ("train cgdm moons --set alpha=much", "setting alpha must be a number from 0.0 to 1.0, got 'much'"),

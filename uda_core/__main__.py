@@ -233,7 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("task", metavar="TASK", help=", ".join(TASKS))
     p.add_argument("--seed", type=int, default=0, metavar="N", help="network start, data order, dropout (default: 0)")
     p.add_argument("--steps", type=int, metavar="N", help="training steps (default: the task's; see `tasks`)")
-    p.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="see below")
+    p.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, listed below")
     p.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: runs/METHOD-TASK-seedN)")
 
     p = _command(

@@ -12,23 +12,25 @@ from uda_core.methods.swd import SWDSettings
 
 SETTINGS = {"source_only": SourceOnlySettings, "mcd": MCDSettings, "swd": SWDSettings, "cgdm": CGDMSettings}
 CONFIG = {f.name: f for f in dataclasses.fields(Config)}
+CGDM_ONLY = {"variant", "fast"}
 CONFIG_HELP = {
     "seed": "the same as --seed",
-    "variant": "of cgdm: code (the authors' repository, mended) or paper (its formulas; entropy 0)",
+    "variant": "cgdm only: code (the authors' repository, mended) or paper (its formulas; entropy 0)",
     "batch_size": "samples per domain and step",
     "features": "width of the feature vector",
     "hidden": "widths of the heads' hidden layers, such as 64,64",
     "dropout": "in the heads, from 0 to below 1",
     "device": "cpu, cuda or cuda:1",
     "precision": "of the feature extractor: fp32 or bf16",
-    "fast": "true: cgdm's gradient discrepancy in closed form, faster, equal but for rounding",
+    "fast": "cgdm only: true for the gradient discrepancy in closed form, faster, equal but for rounding",
 }
 
 
 def parse(pairs: Iterable[str], method: str) -> tuple[dict, dict]:
     """`name=value` texts as two dicts: values for `Config`, values for the method's settings."""
     config, settings = {}, {}
-    known = [*(f.name for f in dataclasses.fields(SETTINGS[method])), *CONFIG]
+    known = [f.name for f in dataclasses.fields(SETTINGS[method])]
+    known += [name for name in CONFIG if method == "cgdm" or name not in CGDM_ONLY]
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
@@ -70,7 +72,7 @@ def describe() -> str:
             m = f.metadata
             unit = f" {m['unit']}" if m["unit"] else ""
             lines.append(f"    {f.name:16} {m['help']} ({f.default:g}{unit}, {m['low']:g} to {m['high']:g})")
-    lines.append("  every method, fixed from the first step on")
+    lines.append("  the run itself, fixed from the first step on")
     lines += [f"    {name:16} {CONFIG_HELP[name]} ({_shown(f.default)})" for name, f in CONFIG.items()]
     return "\n".join(lines)
 
