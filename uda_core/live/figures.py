@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from uda_core.data.task import Pair
@@ -126,17 +127,23 @@ def draw_map(axis: Axes, frame: Frame, classes: Sequence[str], y_s: Tensor, trut
     axis.scatter(*target.T, s=14, facecolors="none", edgecolors=colours[predicted], linewidths=0.9)
     if truth is not None:
         axis.scatter(*target[predicted != truth.numpy()].T, s=22, marker="x", c=LOOK["light"]["ink"], linewidths=0.8)
-    for c, (x, y) in enumerate(np.frombuffer(frame.centroids, "<u2").reshape(2, len(classes), 2)[0]):
-        if x != NO_LABEL:
-            axis.scatter(x, y, s=150, marker="*", c=colours[c], edgecolors="white", linewidths=1.0, zorder=3)
-            axis.annotate(classes[c], (x, y), (7, 5), textcoords="offset points", weight="bold", zorder=4)
+    stars = np.frombuffer(frame.centroids, "<u2").reshape(2, len(classes), 2)
+    for (domain, c), (x, y) in zip(np.ndindex(2, len(classes)), stars.reshape(-1, 2), strict=True):
+        if x == NO_LABEL:
+            continue
+        fill, edge = (colours[c], LOOK["light"]["ink"]) if domain == 0 else (LOOK["light"]["paper"], colours[c])
+        axis.scatter(x, y, s=150, marker="*", c=fill, edgecolors=edge, linewidths=1.0, zorder=4 - domain)
+        if domain == 0:
+            outlined = [withStroke(linewidth=3, foreground=LOOK["light"]["paper"])]
+            axis.annotate(classes[c], (x, y), (7, 5), textcoords="offset points", weight="bold", zorder=5,
+                          path_effects=outlined)  # fmt: skip
     axis.set(xticks=[], yticks=[], aspect="equal", xlim=(0, NO_LABEL), ylim=(0, NO_LABEL))
-    axis.set_title(f"Do the hollow points (target) sit on the filled ones (source)? {frame.map}, step {frame.step}")
-    axis.set_xlabel(WORDS["distances"], fontsize=8, color=LOOK["light"]["muted"], wrap=True)
+    axis.set_title("Do the hollow points (target) sit on the filled ones (source)?", fontsize=11)
+    axis.set_xlabel(f"{frame.map} of the features at step {frame.step}\n{WORDS['distances']}", fontsize=8)
     handles = [
         Line2D([], [], marker="o", ls="", c=CONTROL, label="source"),
         Line2D([], [], marker="o", ls="", c=CONTROL, mfc="none", label="target"),
-        Line2D([], [], marker="*", ls="", c=CONTROL, ms=10, label="class centroid (source)"),
+        Line2D([], [], marker="*", ls="", c=CONTROL, ms=10, label="class centroid"),
     ]
     if truth is not None:
         handles.append(Line2D([], [], marker="x", ls="", c=LOOK["light"]["ink"], label="wrong prediction"))
@@ -151,7 +158,7 @@ def draw_losses(axis: Axes, records: Sequence[Record]) -> None:
         sns.lineplot(x=[p[0] for p in points], y=[p[1] for p in points], ax=axis, label=name.replace("_", " "),
                      color=class_colour(i), linewidth=1.1, errorbar=None)  # fmt: skip
     axis.set(xlabel="step", ylabel="loss")
-    axis.set_title("Which losses fall, and which ones push back?")
+    axis.set_title("Which losses fall, and which ones push back?", fontsize=11)
     if names:
         axis.legend(fontsize=8, ncols=2)
     sns.despine(ax=axis)
@@ -168,7 +175,8 @@ def draw_numbers(axis: Axes, numbers: dict[str, float], scores: dict[str, float 
         y = 1 - (i + 0.5) / len(rows)
         axis.text(0, y, label, va="center", color=LOOK["light"]["muted"], transform=axis.transAxes)
         axis.text(0.62, y, text, va="center", weight="bold", transform=axis.transAxes)
-    axis.set_title("What can you tell without target labels?" if not scores else "With labels you would not have")
+    title = "With labels you would not have" if scores else "What can you tell without target labels?"
+    axis.set_title(title, fontsize=11)
 
 
 def draw_cosines(axis: Axes, cosines: list[list[float | None]], classes: Sequence[str]) -> None:
@@ -180,7 +188,7 @@ def draw_cosines(axis: Axes, cosines: list[list[float | None]], classes: Sequenc
                 xticklabels=classes, yticklabels=[f"head {i + 1}" for i in range(len(values))],
                 annot_kws={"fontsize": 8}, linewidths=1)  # fmt: skip
     axis.tick_params(length=0)
-    axis.set_title("For which class do source and target pull a head apart?")
+    axis.set_title("For which class do source and target pull a head apart?", fontsize=11)
 
 
 def number_text(number: dict, value: float | None) -> str:
