@@ -260,3 +260,9 @@ def test_a_gpu_trains_repeats_and_looks_without_touching(digits_task, method, pr
             assert all(math.isfinite(value) for value in record.losses.values())
         runs.append(record)
     assert runs[0].losses == pytest.approx(runs[1].losses, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["source_only", "mcd", "swd", "cgdm"])
+def test_an_unknown_setting_is_told_in_one_line(name, moons_task):
+    with pytest.raises(UserError, match="unknown setting 'learning_rat'; known: .* Did you mean 'learning_rate'"):
+        METHODS[name](moons_task.pair, learning_rat=0.1)

@@ -98,7 +98,12 @@ REHEARSAL_ROWS = (
 )  # fmt: skip
 TABLES = {
     "rehearsal": (lambda: load("fonts-distorted"), REHEARSAL_ROWS, NOTE),
-    "fonts-handwriting": (lambda: load("fonts-handwriting"), ROWS, NOTE),
+    "fonts-handwriting": (
+        lambda: load("fonts-handwriting"),
+        ROWS,
+        f"{NOTE} CGDM's settings were chosen on another pair, twice: before the second choice seeds 0 to 3 had been "
+        "seen, seeds 4 to 9 had not.",
+    ),
     "imbalanced": (
         lambda: fonts_handwriting(drop=IMBALANCED_DROP),
         IMBALANCED_ROWS,
@@ -116,7 +121,10 @@ def main(seeds: Sequence[int], out: Path, table: str = "fonts-handwriting") -> N
     results |= {"command": command, "note": note, "torch": torch.__version__.split("+")[0]}
     torch.set_num_threads(1)
     for seed, (name, row) in tqdm([(seed, item) for seed in seeds for item in rows.items()], unit="run"):
-        entry = results["rows"].setdefault(name, asdict(row) | {"all_settings": all_settings(row), "seeds": {}})
+        what = asdict(row) | {"all_settings": all_settings(row)}
+        entry = results["rows"].get(name, {})
+        if {key: value for key, value in entry.items() if key != "seeds"} != what:  # new, or measured otherwise
+            entry = results["rows"][name] = what | {"seeds": {}}
         if str(seed) not in entry["seeds"]:
             entry["seeds"][str(seed)] = measure(task, row, seed)
             results["rows"] = {name: results["rows"][name] for name in rows if name in results["rows"]}

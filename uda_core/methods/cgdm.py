@@ -117,4 +117,4 @@ def cgdm(pair: Pair, config: Config | None = None, **settings: float) -> Run:
         settings = {"entropy": 0.0} | settings
         if config.fast:
             raise UserError("fast covers variant 'code' only: the paper's single cosine has no closed form here")
-    return Run("cgdm", cgdm_step, pair, config, CGDMSettings(**settings))
+    return Run("cgdm", cgdm_step, pair, config, CGDMSettings.of(settings))

@@ -34,4 +34,4 @@ def mcd_step(run: Run, s: MCDSettings, batch: Batch, discrepancy=classifier_disc
 
 def mcd(pair: Pair, config: Config | None = None, **settings: float) -> Run:
     """Source and target share batches and their statistics, as in the authors' VisDA code; the digits code does not."""
-    return Run("mcd", mcd_step, pair, config, MCDSettings(**settings))
+    return Run("mcd", mcd_step, pair, config, MCDSettings.of(settings))

@@ -77,6 +77,13 @@ class Settings:
             raise UserError(f"setting {name} must be a whole number, got {value}")
         object.__setattr__(self, name, f.type(value))
 
+    @classmethod
+    def of(cls, values: dict[str, float]) -> "Settings":
+        """The defaults, changed by `values`; an unknown name is told in one line."""
+        for name in values:
+            choose("setting", name, [f.name for f in dataclasses.fields(cls)])
+        return cls(**values)
+
     def snapshot(self) -> "Settings":
         """A copy that stays as it is."""
         return dataclasses.replace(self)

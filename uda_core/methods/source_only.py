@@ -29,7 +29,7 @@ def source_only_step(run: Run, s: SourceOnlySettings, batch: Batch) -> dict:
 
 def source_only(pair: Pair, config: Config | None = None, **settings: float) -> Run:
     """A run that sees the target only through the entropy term, and not at all while its weight is 0."""
-    return Run("source_only", source_only_step, pair, config, SourceOnlySettings(**settings))
+    return Run("source_only", source_only_step, pair, config, SourceOnlySettings.of(settings))
 
 
 def with_target_statistics(run: Run, x: Tensor | None = None) -> Run:

@@ -21,4 +21,4 @@ def swd_step(run: Run, s: SWDSettings, batch: Batch) -> dict:
 
 def swd(pair: Pair, config: Config | None = None, **settings: float) -> Run:
     """The discrepancy is a mean of squares, much smaller than MCD's: its weight must be larger for the same pull."""
-    return Run("swd", swd_step, pair, config, SWDSettings(**settings))
+    return Run("swd", swd_step, pair, config, SWDSettings.of(settings))

@@ -1,6 +1,7 @@
 """Measured results, kept in files beside this one, each with the command that made it.
 
-`show("fonts-handwriting")` displays a table in a notebook; README carries the same one.
+`show("fonts-handwriting")` displays a table in a notebook; README carries the same one, put there by
+`python -m uda_core.results README.md`.
 """
 
 import json
