@@ -264,5 +264,5 @@ def test_a_gpu_trains_repeats_and_looks_without_touching(digits_task, method, pr
 
 @pytest.mark.parametrize("name", ["source_only", "mcd", "swd", "cgdm"])
 def test_an_unknown_setting_is_told_in_one_line(name, moons_task):
-    with pytest.raises(UserError, match="unknown setting 'learning_rat'; known: .* Did you mean 'learning_rate'"):
+    with pytest.raises(UserError, match=r"unknown setting 'learning_rat'; known: .* Did you mean 'learning_rate'"):
         METHODS[name](moons_task.pair, learning_rat=0.1)
