@@ -96,20 +96,25 @@ def test_lesson_04_shows_its_first_frame_soon(lab, browser, figures):
     started = time.monotonic()
     lesson.run_all()
     lesson.page.wait_for_selector(".uda canvas[data-step]", timeout=120_000)
-    record(figures, lab, "first_frame", 1000 * (time.monotonic() - started))
+    took = 1000 * (time.monotonic() - started)
     lesson.close()
+    record(figures, lab, first_frame=took)
 
 
 def now(page) -> float:
     return page.evaluate("Date.now()") / 1000
 
 
-def record(figures, lab, name: str, value: float) -> None:
-    figures.setdefault(lab.kernel, {})[name] = round(value, 1)
+def record(figures, lab, **measured: float) -> None:
+    """Write the figures down, then hold them against what is aimed at: memory always, times where the machine is free."""
+    figures.setdefault(lab.kernel, {}).update({name: round(value, 1) for name, value in measured.items()})
     load, cores = os.getloadavg()[0], os.cpu_count()
-    if load > BUSY * cores:
-        pytest.skip(f"times mean nothing at a load of {load:.0f} on {cores} cores: {name} was {value:.0f}")
-    assert value <= SLACK * AIMS[name], f"{name}: {value:.0f}, aimed at {AIMS[name]}"
+    busy = load > BUSY * cores
+    for name, value in measured.items():
+        if name == "memory_500_frames" or not busy:
+            assert value <= SLACK * AIMS[name], f"{name}: {value:.0f}, aimed at {AIMS[name]}"
+    if busy:
+        pytest.skip(f"times mean nothing at a load of {load:.0f} on {cores} cores: {measured}")
 
 
 def test_frames_move_while_it_trains(board):
@@ -139,7 +144,7 @@ def test_a_slider_is_used_by_the_next_steps(board, lab, figures):
     assert board.python("", "len({r.settings.alpha for r in board.records})") >= 2
     board.pause()
     assert "a setting was moved" in board.text(".uda section .muted")
-    record(figures, lab, "slider_to_step_p90", sorted(waits)[int(0.9 * len(waits))])
+    record(figures, lab, slider_to_step_p90=sorted(waits)[int(0.9 * len(waits))])
 
 
 def test_pause_stops_after_the_step_under_way(board, lab, figures):
@@ -153,7 +158,7 @@ def test_pause_stops_after_the_step_under_way(board, lab, figures):
         steps = board.steps()
         time.sleep(0.3)
         assert board.steps() == steps
-    record(figures, lab, "pause", max(waits))
+    record(figures, lab, pause=max(waits))
 
 
 def test_step_trains_once(board):
@@ -310,5 +315,5 @@ def more(n):
         board.page.wait_for_timeout(60)
         if burst == 1:
             lateness.append(float(board.page.locator(".uda .stage canvas").first.get_attribute("data-late")))
-    record(figures, lab, "memory_500_frames", used() - before)
-    record(figures, lab, "frame_on_screen", sorted(lateness)[len(lateness) // 2])
+    late = sorted(lateness)[len(lateness) // 2]
+    record(figures, lab, memory_500_frames=used() - before, frame_on_screen=late)
