@@ -106,7 +106,7 @@ def now(page) -> float:
 
 
 def record(figures, lab, **measured: float) -> None:
-    """Write the figures down, then hold them against what is aimed at: memory always, times where the machine is free."""
+    """Write the figures down, then judge them: memory always, times where the machine is free."""
     figures.setdefault(lab.kernel, {}).update({name: round(value, 1) for name, value in measured.items()})
     load, cores = os.getloadavg()[0], os.cpu_count()
     busy = load > BUSY * cores

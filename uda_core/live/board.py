@@ -106,7 +106,6 @@ class Board:
                 board.pause()
         self._loop.play()
         if self._canvas is None:
-            self._loop.looks, self._loop.pace = 1, float("inf")
             with kernel.turn:
                 self._loop.settle(thorough=True)
         self._wake()

@@ -79,8 +79,6 @@ class Loop:
 
     run: Run
     steps: int  # a Play's worth
-    looks: int = LOOKS
-    pace: float = PACE
     records: list[Record] = field(default_factory=list)
     film: list[Frame] = field(default_factory=list)
     playing: bool = False
@@ -91,6 +89,7 @@ class Loop:
     def __post_init__(self):
         self.points, self.goal = Points(self.run.pair), self.steps
         self.threads = torch.get_num_threads()  # a setting per thread: what the notebook chose holds where we step
+        self.looks, self.pace = LOOKS, PACE
         self._forget()
 
     # -- asking: only notes down, so that it is safe from any thread ---------------------------------------------------
@@ -162,9 +161,11 @@ class Loop:
             self._train()
 
     def settle(self, thorough: bool = False) -> None:
-        """Advance until idle, in the foreground; an error is raised."""
+        """Advance until idle, in the foreground; an error is raised. `thorough`: look once, at the end, but well."""
+        self.looks, self.pace = (1, math.inf) if thorough else (LOOKS, PACE)
         while not self.idle:
             self.advance(thorough)
+        self.looks, self.pace = LOOKS, PACE
         if self.error:
             raise self.error
 
