@@ -164,13 +164,14 @@ def label_free(run: methods.Run, task: Task) -> dict[str, float]:
     """What one can know of a finished run without a target label."""
     x_s, x_t = task.pair.source_train.x, task.pair.target_train.x
     z, f_s, f_t = run.predict(x_t), run.features(x_s), run.features(x_t)
-    cosines = validators.class_gradient_cosines(run)
+    cosines, read_as = validators.class_gradient_cosines(run), sum(z).argmax(1).bincount(minlength=z[0].shape[1])
     numbers = {
         "head agreement": validators.head_agreement(*z),
         "target entropy": validators.mean_entropy(*z),
         "domain accuracy": validators.domain_accuracy(f_s, f_t).value,
         "neighbour mixing": validators.neighbour_mixing(f_s, f_t).value,
         "lowest class cosine": cosines[cosines.isfinite()].min().item(),
-        "rarest predicted class": sum(z).argmax(1).bincount(minlength=z[0].shape[1]).min().item() / len(x_t),
+        "rarest predicted class": read_as.min().item() / len(x_t),
+        "commonest predicted class": read_as.max().item() / len(x_t),
     }
     return {name: round(value, 4) for name, value in numbers.items()}
