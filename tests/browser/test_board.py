@@ -275,6 +275,7 @@ def test_it_fits_wide_and_narrow_light_and_dark(board, pictures):
     board.pause()
     board.click("Reveal")
     shown = board.page.locator(".uda").first
+    papers = []
     for theme in ("JupyterLab Dark", "JupyterLab Light"):
         board.notebook.theme(theme)
         for width in (1280, 800):
@@ -283,9 +284,11 @@ def test_it_fits_wide_and_narrow_light_and_dark(board, pictures):
             assert shown.evaluate(
                 "e => e.scrollWidth <= e.clientWidth && e.getBoundingClientRect().right <= innerWidth"
             )
+            papers.append(shown.evaluate("e => getComputedStyle(e).backgroundColor"))
             if pictures:
                 shown.screenshot(path=pictures / f"{board.notebook.lab.kernel} {theme} {width}.png".replace(" ", "_"))
     board.page.set_viewport_size({"width": 1280, "height": 1100})
+    assert papers[0] == papers[1] != papers[2] == papers[3]
 
 
 def test_500_frames_arrive_in_time_and_leave_no_memory_behind(board, lab, figures):

@@ -523,7 +523,8 @@ function render(store, model, el) {
     news.add(what);
   };
   store.views.add(view);
-  const sizes = new ResizeObserver(paint), themes = new MutationObserver(paint);
+  // JupyterLab hides the page for the moment in which it changes its theme: look again when it is there.
+  const sizes = new ResizeObserver(paint), themes = new MutationObserver(() => requestAnimationFrame(paint));
   sizes.observe(stage);
   themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
   paint();
