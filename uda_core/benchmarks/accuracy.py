@@ -107,8 +107,8 @@ TABLES = {
     "imbalanced": (
         lambda: fonts_handwriting(drop=IMBALANCED_DROP),
         IMBALANCED_ROWS,
-        f"{NOTE} The target keeps a tenth of its digits 5 to 9: thinned out after a look at its labels, to show a case in "
-        "which the entropy term hurts; with 0 to 4 instead it helped (two seeds, not kept).",
+        f"{NOTE} The target keeps a tenth of its digits 5 to 9: thinned out after a look at its labels, to show a case "
+        "in which the entropy term hurts; with 0 to 4 instead it helped (two seeds, not kept).",
     ),
 }
 
