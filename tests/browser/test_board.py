@@ -95,6 +95,8 @@ def test_lesson_04_shows_its_first_frame_soon(lab, browser, figures):
     lesson = lab.open(browser, lessons[0], "lesson.ipynb")
     started = time.monotonic()
     lesson.run_all()
+    lesson.page.wait_for_selector(".uda", state="attached", timeout=120_000)
+    lesson.page.locator(".uda").scroll_into_view_if_needed()  # Run All scrolls to the end; a board paints when seen
     lesson.page.wait_for_selector(".uda canvas[data-step]", timeout=120_000)
     took = 1000 * (time.monotonic() - started)
     lesson.close()
