@@ -30,6 +30,13 @@ board.show()
 """
 
 
+LOOK_AT_BOARD = """() => {
+    const board = document.querySelector(".uda");
+    board?.scrollIntoView({ block: "center" });
+    return Boolean(board?.querySelector("canvas[data-step]"));
+}"""
+
+
 @pytest.fixture(scope="module")
 def notebook(lab, browser, figures):
     book = lab.open(browser, [SETUP, BOARD], "board.ipynb")
@@ -95,9 +102,7 @@ def test_lesson_04_shows_its_first_frame_soon(lab, browser, figures):
     lesson = lab.open(browser, lessons[0], "lesson.ipynb")
     started = time.monotonic()
     lesson.run_all()
-    lesson.page.wait_for_selector(".uda", state="attached", timeout=120_000)
-    lesson.page.locator(".uda").scroll_into_view_if_needed()  # Run All scrolls to the end; a board paints when seen
-    lesson.page.wait_for_selector(".uda canvas[data-step]", timeout=120_000)
+    wait_until(lambda: lesson.page.evaluate(LOOK_AT_BOARD), 120, "no frame")  # Run All scrolls on to the last cell
     took = 1000 * (time.monotonic() - started)
     lesson.close()
     record(figures, lab, first_frame=took)
