@@ -1,5 +1,6 @@
 """A checkpoint holds a run whole, and belongs to one method and one task."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -65,7 +66,7 @@ def test_failed_save_keeps_the_last_good_file(moons, tmp_path, monkeypatch):
 
 def refused(path, run, words):
     """Loading fails in one line that names the file and holds `words`, and the run stays as it was."""
-    before = run.state_dict()
+    before = copy.deepcopy(run.state_dict())
     with pytest.raises(UserError, match=words) as caught:
         checkpoints.load(path, run)
     assert str(path) in str(caught.value)

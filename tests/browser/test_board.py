@@ -156,10 +156,11 @@ def test_a_slider_is_used_by_the_next_steps(board, lab, figures):
 
 def test_pause_stops_after_the_step_under_way(board, lab, figures):
     waits = []
+    board.page.evaluate("addEventListener('click', () => (window.pressed = Date.now()), true)")
     for _ in range(5):
         board.play(steps=board.steps() + 3)
         board.click("Pause")
-        pressed = now(board.page)
+        pressed = board.page.evaluate("window.pressed") / 1000
         wait_until(lambda: board.python("", "board._loop.idle"), 30, "does not rest")
         waits.append(1000 * max(0, board.python("", "log[-1][0]") - pressed))
         steps = board.steps()
