@@ -1,30 +1,86 @@
-"""Batch-norm statistics: re-estimated on another domain, or updated once more for a batch that was already seen."""
+"""Batch-norm statistics: re-estimated on another domain, kept apart per domain, or updated again for a seen batch."""
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 
+from uda_core.errors import choose
+
+DOMAINS = ("source", "target")
+
+
+class DomainBatchNorm2d(nn.ModuleDict):
+    """One batch norm per domain: weight and bias are shared, running statistics are not (Chang et al. 2019).
+
+    In training each batch is normalised by its own statistics anyway, so pass the domains one after the other.
+    """
+
+    def __init__(self, norm: nn.BatchNorm2d):
+        super().__init__({domain: copy.deepcopy(norm) for domain in DOMAINS})
+        for own in self.values():
+            own.weight, own.bias = norm.weight, norm.bias
+        self.domain = DOMAINS[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self[self.domain](x)
+
+
+def per_domain_(net: nn.Module) -> nn.Module:
+    """Give every `BatchNorm2d` inside `net` separate running statistics for "source" (in use at first) and "target".
+
+    In place; neither the weights nor the outputs change. Ours, not the authors': their code has one set of statistics,
+    which batches of both domains update in turn.
+    """
+    for module in list(net.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm2d) and not isinstance(module, DomainBatchNorm2d):
+                setattr(module, name, DomainBatchNorm2d(child))
+    return net
+
+
+def use_domain(net: nn.Module, domain: str) -> nn.Module:
+    """From here on `net` uses, and in training updates, this domain's statistics; ordinary batch norms do not care."""
+    choose("domain", domain, DOMAINS)
+    for module in net.modules():
+        if isinstance(module, DomainBatchNorm2d):
+            module.domain = domain
+    return net
+
 
 def batch_norms(net: nn.Module) -> Iterator[nn.Module]:
-    """The batch-norm layers of a network, in order."""
-    return (m for m in net.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d))
+    """The batch-norm layers of a network that are in use, in order."""
+    split = [module for module in net.modules() if isinstance(module, DomainBatchNorm2d)]
+    idle = {norm for module in split for domain, norm in module.items() if domain != module.domain}
+    return (m for m in net.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) and m not in idle)
 
 
-@torch.no_grad()
 def reestimate_(net: nn.Module, x: Tensor) -> Tensor:
     """Replace every running mean and variance by that of `x`, layer by layer; returns net(x). No weight moves.
 
     AdaBN (Li et al. 2017, arXiv 1603.04779), over the whole set at once. Dropout stays off.
     """
+    return reestimate_batches_(net, [x])
+
+
+@torch.no_grad()
+def reestimate_batches_(net: nn.Module, batches: Iterable[Tensor]) -> Tensor:
+    """The same for a set that does not fit at once: running statistics become the plain average over the batches.
+
+    Only those of the domain in use. Each batch counts once, so let them be of one size. Returns net(last batch).
+    """
     net.eval()
-    momenta = {norm: norm.momentum for norm in batch_norms(net)}
-    for norm in momenta:
-        norm.momentum = 1.0
+    before = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in batch_norms(net)]
+    for norm, _, _ in before:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's cumulative average
         norm.train()
-    out = net(x)
-    for norm, momentum in momenta.items():
+    for x in batches:
+        out = net(x)
+    for norm, momentum, batches_tracked in before:
         norm.momentum = momentum
+        norm.num_batches_tracked.copy_(batches_tracked)
     net.eval()
     return out
 
