@@ -14,8 +14,9 @@ from uda_core.exercises import check, dialogue, guesses, hint, predict, replay, 
 from uda_core.exercises.catalog import EXERCISES
 from uda_core.exercises.exercise import judge
 from uda_core.losses import classifier_discrepancy, entropy
+from uda_core.methods.classification import ce
 from uda_core.methods.mcd import mcd_step
-from uda_core.methods.run import ce, update
+from uda_core.methods.run import update
 from uda_core.models.batch_norm import batch_norms, reestimate_
 
 

@@ -52,7 +52,7 @@ def test_a_sound_task_is_taken():
         (Labelled(samples(), SOURCE.y + 1), "labels run from 1 to 3, but there are 3 classes"),
         (Labelled(samples(), SOURCE.y - 1), "labels run from -1 to 1"),
         (Labelled(samples(), SOURCE.y.float()), "int64"),
-        (Labelled(samples(), SOURCE.y[:, None]), "one a sample, got torch.int64 of shape [6, 1]"),
+        (Labelled(samples(), SOURCE.y[:, None]), "got torch.int64 of shape [6, 1]"),
         (Labelled(samples().double(), SOURCE.y), "must be float32, got torch.float64"),
         (Labelled(samples(0), SOURCE.y[:0]), "is empty"),
     ],

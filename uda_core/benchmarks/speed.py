@@ -20,7 +20,8 @@ from uda_core import closed_form
 from uda_core.data.task import Labelled, Pair, Unlabelled
 from uda_core.losses import classifier_discrepancy, gradient_discrepancy, weighted_cross_entropy
 from uda_core.methods.cgdm import CGDMSettings, cgdm_step, im
-from uda_core.methods.run import Batch, Config, Run, ce, sum_over_heads
+from uda_core.methods.classification import ClassificationRun, Config, ce, sum_over_heads
+from uda_core.methods.run import Batch
 from uda_core.models import Head
 
 BATCH = 32  # per domain
@@ -134,13 +135,13 @@ def _step_forms() -> dict[str, Callable[[], None]]:
     return {"whole step, naive": naive.step, "whole step, fast": fast.step}
 
 
-def run_on_images(step: Callable, config: Config) -> Run:
+def run_on_images(step: Callable, config: Config) -> ClassificationRun:
     """A run of `step` on random 28x28 images, with MCD's network for USPS (768 features) and pseudo-labels."""
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(256, 1, 28, 28, generator=generator)
     source, target = Labelled(x, torch.arange(256) % 10), Unlabelled(x.flip(3))
     pair = Pair("random images", tuple("0123456789"), source, source, target, target)
-    run = Run("cgdm", step, pair, config, CGDMSettings(refresh=10_000))
+    run = ClassificationRun("cgdm", step, pair, config, CGDMSettings(refresh=10_000))
     run.extractor = usps_features()
     run.features_opt = torch.optim.Adam(run.extractor.parameters(), fused=True)
     run.refresh_pseudo_labels()
@@ -155,7 +156,7 @@ def usps_features() -> nn.Module:
     )  # fmt: skip
 
 
-def naive_cgdm_step(run: Run, s: CGDMSettings, batch: Batch) -> dict:
+def naive_cgdm_step(run: ClassificationRun, s: CGDMSettings, batch: Batch) -> dict:
     """Six forwards and six full backwards, whoever moves, and 160 calls of `autograd.grad`."""
     y_s, y_hat = batch.y_s, run.pseudo_labels[batch.i_t]
     optimizers = run.features_opt, run.heads_opt

@@ -1,32 +1,56 @@
-"""A task is a pair of domains that trains, and a truth that only evaluation opens."""
+"""A task is a pair of domains that trains, and a truth that only evaluation opens.
+
+Samples are tensors, or files that are read when they are indexed: whatever has a length and gives, for a tensor of n
+indices, a tensor of n samples.  Labels are one a sample, int64 [N], or one a pixel, uint8 [N, H, W], `IGNORE` where a
+pixel has none.
+"""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from uda_core.errors import UserError
 
+IGNORE = 255  # label of a pixel that counts nowhere
+
+
+class Samples(Protocol):
+    """A tensor [N, ...], or files that are read when indexed."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: Tensor) -> Tensor: ...
+
 
 @dataclass(frozen=True)
 class Labelled:
-    """Source samples: x [N, ...] float32, y [N] int64."""
+    """Source samples: x [N, ...] float32, and y."""
 
-    x: Tensor
-    y: Tensor
+    x: Samples
+    y: Samples
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def draw(self, i: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples i as a training step gets them; where a set is augmented, it happens here."""
+        return self.x[i], self.y[i]
 
 
 @dataclass(frozen=True)
 class Unlabelled:
     """Target samples: x [N, ...] float32. A sample is known by its place in x; pseudo-labels are looked up by it."""
 
-    x: Tensor
+    x: Samples
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def draw(self, i: Tensor) -> Tensor:
+        """Samples i as a training step gets them; where a set is augmented, it happens here."""
+        return self.x[i]
 
 
 @dataclass(frozen=True)
@@ -45,6 +69,8 @@ class Pair:
             x = getattr(self, split).x
             if len(x) == 0:
                 raise UserError(f"{self.name}: {split} is empty")
+            if not isinstance(x, Tensor):  # files are looked at when they are read
+                continue
             if x.dtype != torch.float32:
                 raise UserError(f"{self.name}: {split} must be float32, got {x.dtype}; convert it with .float()")
             if x.shape[1:] != self.source_train.x.shape[1:]:
@@ -54,16 +80,22 @@ class Pair:
                 raise UserError(f"{self.name}: {split} holds NaN or infinity; clean the data first")
         for split in ("source_train", "source_val"):
             _check_labels(f"{self.name}: {split}", getattr(self, split).x, getattr(self, split).y, self.classes)
-        if len(self.source_train.y.unique()) < 2:
+        if isinstance(self.source_train.y, Tensor) and len(seen(self.source_train.y)) < 2:
             raise UserError(f"{self.name}: source_train has samples of one class only; a classifier needs two")
+
+    @property
+    def dense(self) -> bool:
+        """Whether each pixel has a label (segmentation), not each sample (classification)."""
+        y = self.source_train.y
+        return not isinstance(y, Tensor) or y.ndim == 3
 
 
 @dataclass(frozen=True)
 class Truth:
     """The target's labels. Only `evaluation` and a board's Reveal open them."""
 
-    target_train: Tensor
-    target_test: Tensor
+    target_train: Samples
+    target_test: Samples
 
 
 @dataclass(frozen=True)
@@ -84,10 +116,22 @@ class Task:
         return self.pair.name
 
 
-def _check_labels(where: str, x: Tensor, y: Tensor, classes: tuple[str, ...]) -> None:
+def seen(y: Tensor) -> Tensor:
+    """The labels that occur in y, in order, without `IGNORE`."""
+    labels = y.unique()
+    return labels[labels != IGNORE] if y.dtype == torch.uint8 else labels
+
+
+def _check_labels(where: str, x: Samples, y: Samples, classes: tuple[str, ...]) -> None:
     if len(x) != len(y):
         raise UserError(f"{where}: {len(x)} samples but {len(y)} labels")
-    if y.dtype != torch.int64 or y.ndim != 1:
-        raise UserError(f"{where}: labels must be int64, one a sample, got {y.dtype} of shape {list(y.shape)}")
-    if y.min() < 0 or y.max() >= len(classes):
-        raise UserError(f"{where}: labels run from {y.min()} to {y.max()}, but there are {len(classes)} classes")
+    if not isinstance(y, Tensor):  # files are looked at when they are read
+        return
+    if (y.dtype, y.ndim) not in ((torch.int64, 1), (torch.uint8, 3)):
+        kinds = "int64 [N] or, one a pixel, uint8 [N, H, W]"
+        raise UserError(f"{where}: labels must be {kinds}, got {y.dtype} of shape {list(y.shape)}")
+    if y.ndim == 3 and isinstance(x, Tensor) and y.shape[1:] != x.shape[2:]:
+        raise UserError(f"{where}: labels of size {list(y.shape[1:])} for images of size {list(x.shape[2:])}")
+    labels = seen(y)
+    if len(labels) and (labels[0] < 0 or labels[-1] >= len(classes)):
+        raise UserError(f"{where}: labels run from {labels[0]} to {labels[-1]}, but there are {len(classes)} classes")

@@ -8,8 +8,9 @@ from torch import Tensor
 from uda_core.data.moons import moons
 from uda_core.exercises.exercise import Exercise, Mistake
 from uda_core.losses import classifier_discrepancy
+from uda_core.methods.classification import Config, ce
 from uda_core.methods.mcd import MCDSettings, mcd, mcd_step
-from uda_core.methods.run import Batch, Config, Run, Settings, ce, update
+from uda_core.methods.run import Batch, Run, Settings, update
 
 
 def _two_heads() -> list[tuple]:

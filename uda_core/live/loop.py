@@ -17,7 +17,7 @@ from torch import Tensor
 from uda_core import validators
 from uda_core.data.task import Pair
 from uda_core.live.feature_map import FeatureMap, umap_error, umap_ready
-from uda_core.methods.run import Config, Record, Run, evaluating
+from uda_core.methods.run import Record, Run, RunConfig, evaluating
 
 BUDGET = 0.045  # seconds of training in one go
 LOOKS, PACE = 60, 0.3  # frames over the planned steps at least; seconds of training between two at most
@@ -83,7 +83,7 @@ class Loop:
     film: list[Frame] = field(default_factory=list)
     playing: bool = False
     single_steps: int = 0  # asked for and not yet done
-    reset_to: Config | None = None  # asked for and not yet done
+    reset_to: RunConfig | None = None  # asked for and not yet done
     error: Exception | None = None
 
     def __post_init__(self):
@@ -108,7 +108,7 @@ class Loop:
         self.playing, self.error = False, None
         self.single_steps += 1
 
-    def reset(self, config: Config) -> None:
+    def reset(self, config: RunConfig) -> None:
         self.pause()
         self.reset_to, self.error = config, None
 

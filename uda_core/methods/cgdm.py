@@ -13,7 +13,8 @@ from uda_core.losses import (
     information_maximisation,
     weighted_cross_entropy,
 )
-from uda_core.methods.run import Batch, Config, Run, Settings, ce, setting, sum_over_heads, update
+from uda_core.methods.classification import ClassificationRun, Config, ce, sum_over_heads
+from uda_core.methods.run import Batch, Settings, setting, update
 from uda_core.models.batch_norm import replay_, running_statistics
 
 
@@ -28,7 +29,7 @@ class CGDMSettings(Settings):
     refresh: int = setting(100, 1, 10_000, "new pseudo-labels every so many steps", "steps")
 
 
-def cgdm_step(run: Run, s: CGDMSettings, batch: Batch) -> dict:
+def cgdm_step(run: ClassificationRun, s: CGDMSettings, batch: Batch) -> dict:
     """A: fit the source and the pseudo-labels.  B: the heads disagree.  C: the features win back, and pull one way."""
     x_s, y_s, x_t = batch.x_s, batch.y_s, batch.x_t
     if run.steps < s.warm_up:
@@ -74,13 +75,13 @@ def im(z: list[Tensor]) -> Tensor:
     return sum_over_heads(information_maximisation, z)
 
 
-def wce(run: Run, z_t: list[Tensor], y_hat: Tensor) -> Tensor:
+def wce(run: ClassificationRun, z_t: list[Tensor], y_hat: Tensor) -> Tensor:
     """Weighted cross-entropy of both heads, added. "paper": weights as they are; "code": divided by their sum."""
     return sum_over_heads(weighted_cross_entropy, z_t, y_hat, run.config.variant == "code")
 
 
 def logits_and_gradient_discrepancy(
-    run: Run, f: Tensor, y_s: Tensor, y_hat: Tensor | None
+    run: ClassificationRun, f: Tensor, y_s: Tensor, y_hat: Tensor | None
 ) -> tuple[list[Tensor], Tensor | None]:
     """Both heads' target logits for joint features f, and L_gd, or None while there are no pseudo-labels."""
     if y_hat is None:
@@ -98,13 +99,13 @@ def logits_and_gradient_discrepancy(
     return closed_form.logits_and_gradient_discrepancy(run.heads, f, y_s, y_hat)
 
 
-def reusable(run: Run) -> bool:
+def reusable(run: ClassificationRun) -> bool:
     """Whether step C may start from step B's features: on request, and not where dropout makes each forward another."""
     dropout = nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d
     return run.config.fast and not any(isinstance(m, dropout) and m.p for m in run.extractor.modules())
 
 
-def cgdm(pair: Pair, config: Config | None = None, **settings: float) -> Run:
+def cgdm(pair: Pair, config: Config | None = None, **settings: float) -> ClassificationRun:
     """Variants (`config.variant`): "code" is the authors' repository with its result-changing bugs mended, "paper" the
     formulas of the paper: one flattened cosine, weights not normalised, and no entropy term (its weight defaults to 0).
 
@@ -117,4 +118,4 @@ def cgdm(pair: Pair, config: Config | None = None, **settings: float) -> Run:
         settings = {"entropy": 0.0} | settings
         if config.fast:
             raise UserError("fast covers variant 'code' only: the paper's single cosine has no closed form here")
-    return Run("cgdm", cgdm_step, pair, config, CGDMSettings.of(settings))
+    return ClassificationRun("cgdm", cgdm_step, pair, config, CGDMSettings.of(settings))

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from uda_core.data.task import Pair
 from uda_core.losses import classifier_discrepancy
-from uda_core.methods.run import Batch, Config, Run, Settings, ce, setting, update
+from uda_core.methods.classification import ClassificationRun, Config, ce
+from uda_core.methods.run import Batch, Settings, setting, update
 
 
 @dataclass
@@ -13,7 +14,7 @@ class MCDSettings(Settings):
     k: int = setting(4, 0, 8, "steps C for each step B", "steps")
 
 
-def mcd_step(run: Run, s: MCDSettings, batch: Batch, discrepancy=classifier_discrepancy) -> dict:
+def mcd_step(run: ClassificationRun, s: MCDSettings, batch: Batch, discrepancy=classifier_discrepancy) -> dict:
     """A: fit the source.  B: the heads disagree on the target.  C: the features win them back."""
     x_s, y_s, x_t = batch.x_s, batch.y_s, batch.x_t
 
@@ -32,6 +33,6 @@ def mcd_step(run: Run, s: MCDSettings, batch: Batch, discrepancy=classifier_disc
     return {"source_ce": source_ce, "discrepancy": l_dis}
 
 
-def mcd(pair: Pair, config: Config | None = None, **settings: float) -> Run:
+def mcd(pair: Pair, config: Config | None = None, **settings: float) -> ClassificationRun:
     """Source and target share batches and their statistics, as in the authors' VisDA code; the digits code does not."""
-    return Run("mcd", mcd_step, pair, config, MCDSettings.of(settings))
+    return ClassificationRun("mcd", mcd_step, pair, config, MCDSettings.of(settings))

@@ -1,50 +1,35 @@
-"""What every method shares: a run, its configuration, its settings, and the one way in which anything learns.
-
-Letters: B samples per domain in a batch, D features, C classes; x inputs, f [., D] features, z [., C] logits of a head.
-"""
+"""What every method shares: a run, its configuration, its settings, and the one way in which anything learns."""
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from uda_core.data.task import Pair
 from uda_core.errors import UserError, choose
-from uda_core.models import Head, make_features
-from uda_core.pseudo_labels import cluster_labels
 
-VARIANTS = ("code", "paper")
 PRECISIONS = ("fp32", "bf16")
+DOMAINS = ("source", "target")
 
 
 @dataclass(frozen=True)
-class Config:
-    """What is fixed until Reset: network, batch, device, precision, seed, variant."""
+class RunConfig:
+    """What is fixed until Reset, whatever the method."""
 
     seed: int = 0
-    variant: str = "code"  # "code": the authors' repository, mended; "paper": the formulas of the paper
     batch_size: int = 64  # per domain
-    features: int = 64  # D, width of the feature vector
-    hidden: tuple[int, ...] = (64,)  # widths of the heads' hidden layers
-    dropout: float = 0.5  # in the heads
     device: str = "cpu"
-    precision: str = "fp32"  # "bf16": the feature extractor under autocast; the heads always run in float32
-    fast: bool = False  # closed-form gradient discrepancy, and step B's forward reused in step C
+    precision: str = "fp32"  # "bf16": the network up to its features under autocast; what compares is in float32
 
     def __post_init__(self):
-        choose("variant", self.variant, VARIANTS)
         choose("precision", self.precision, PRECISIONS)
         if self.batch_size < 2:
             raise UserError(f"batch_size must be at least 2 (batch norm needs two samples), got {self.batch_size}")
-        if self.features < 1 or any(width < 1 for width in self.hidden):
-            raise UserError(f"features and hidden widths must be positive, got {self.features} and {self.hidden}")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be at least 0 and below 1, got {self.dropout}")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"seed must be at least 0 and below 2^63, got {self.seed}")
         try:
@@ -109,59 +94,70 @@ class Batch:
     i_t: Tensor
 
 
-def update(loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
-    """Gradients of `loss` for exactly these optimisers' parameters, then their step. Nothing else learns, anywhere."""
+def update(loss: Tensor | Iterable[Tensor], *optimizers: torch.optim.Optimizer) -> None:
+    """Gradients of `loss` for exactly these optimisers' parameters, then their step. Nothing else learns, anywhere.
+
+    Several losses are differentiated one after the other and their gradients added: from a generator, each graph is
+    freed before the next one is built, which halves the memory of two equal ones.
+    """
     parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
-    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
+    for parameter in parameters:
+        parameter.grad = None
+    for part in [loss] if isinstance(loss, Tensor) else loss:
+        gradients = torch.autograd.grad(part, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
     for optimizer in optimizers:
         optimizer.step()
 
 
 class Run:
-    """A method at work on a pair of domains: features, two heads, their optimisers, data order and random state.
+    """A method at work on a pair of domains: networks, optimisers, data order and random state.
 
     `step()` trains once. `features(x)` and `predict(x)` look at the networks as they would be used, without dropout,
     and change nothing: not the random state, not the batch-norm statistics.
+
+    `ClassificationRun` and `SegmentationRun` say which networks there are (`_build`), and how one looks at them.
     """
+
+    CONFIG: ClassVar[type[RunConfig]] = RunConfig
+    NETWORKS: ClassVar[tuple[str, ...]] = ()  # names of the modules and optimisers, as attributes
+    OPTIMIZERS: ClassVar[tuple[str, ...]] = ()
+    pseudo_labels: Tensor | None = None
 
     def __init__(
         self,
         method: str,
         step: Callable[["Run", Settings, Batch], dict[str, Tensor]],
         pair: Pair,
-        config: Config | None,
+        config: RunConfig | None,
         settings: Settings,
     ):
         self.method, self._step, self.pair, self.settings = method, step, pair, settings
-        self.reset(config or Config())
+        self.reset(config or self.CONFIG())
 
-    def reset(self, config: Config | None = None) -> None:
+    def reset(self, config: RunConfig | None = None) -> None:
         """Back to step 0, with a new `config` if one is given. The settings stay where they are."""
         self.config = config = config or self.config
-        self.steps, self.pseudo_labels, self.counts = 0, None, {}
+        self.steps, self.counts = 0, {}
         with torch.random.fork_rng(devices=self._cuda_devices()):
             torch.manual_seed(config.seed)
-            shape, classes = tuple(self.pair.source_train.x.shape[1:]), len(self.pair.classes)
-            self.extractor = make_features(shape, config.features).to(config.device)
-            self.heads = nn.ModuleList(
-                Head(config.features, classes, config.hidden, config.dropout) for _ in range(2)
-            ).to(config.device)
+            self._build()
             self._random_state = self._get_random_state()
-        self.features_opt = torch.optim.Adam(self.extractor.parameters(), fused=True)
-        self.heads_opt = torch.optim.Adam(self.heads.parameters(), fused=True)
         self._source_order = Shuffled(len(self.pair.source_train), config.batch_size, config.seed)
         self._target_order = Shuffled(len(self.pair.target_train), config.batch_size, config.seed + 1)
+
+    def _build(self) -> None:
+        """Make the networks and their optimisers, as `self.config` has them."""
+        raise NotImplementedError
 
     # -- training ----------------------------------------------------------------------------------------------------
 
     def step(self) -> Record:
         """Train once, with the settings as they stand at this moment."""
         s = self.settings.snapshot()
-        for optimizer in (self.features_opt, self.heads_opt):
-            for group in optimizer.param_groups:
-                group["lr"] = s.learning_rate
+        self._set_learning_rate(s)
         with self._own_random_state():
             losses = {name: loss.item() for name, loss in self._step(self, s, self._next_batch()).items()}
         self.steps += 1
@@ -172,56 +168,35 @@ class Run:
                 )
         return Record(self.steps, losses, dict(self.counts), s)
 
-    def embed(self, *x: Tensor) -> Tensor:
-        """Training-mode features [sum of B, D] of one joint batch: the domains share batch-norm statistics."""
-        with self._autocast():
-            return self.extractor(torch.cat(x)).float()
-
-    def classify(self, f: Tensor, domains: int = 2) -> list[list[Tensor]]:
-        """Training-mode logits of joint features, per domain a list over the heads: [[z1_s, z2_s], [z1_t, z2_t]]."""
-        per_head = [head(f).chunk(domains) for head in self.heads]
-        return [list(domain) for domain in zip(*per_head, strict=True)]
-
-    def refresh_pseudo_labels(self) -> None:
-        """Cluster the target's training features, in order and in evaluation mode; keep labels by sample index."""
-        f, z = self._evaluate(self.pair.target_train.x)
-        clusters = cluster_labels(f, sum(z))
-        self.pseudo_labels = clusters.y_hat
-        self.counts["empty_clusters"] = int(clusters.empty.sum())
+    def _set_learning_rate(self, s: Settings) -> None:
+        for name in self.OPTIMIZERS:
+            for group in getattr(self, name).param_groups:
+                group["lr"] = s.learning_rate
 
     # -- looking, without touching -----------------------------------------------------------------------------------
 
-    def features(self, x: Tensor) -> Tensor:
-        """[N, ...] -> features [N, D], as used at test time."""
-        return self._evaluate(x)[0]
+    def features(self, x: Tensor, domain: str = "target") -> Tensor:
+        """The features of inputs x [N, ...] of this domain, as used at test time."""
+        raise NotImplementedError
 
-    def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[N, ...] -> the two heads' logits, each [N, C]. The predicted class is the argmax of their sum."""
-        return self._evaluate(x)[1]
-
-    @torch.no_grad()
-    def _evaluate(self, x: Tensor, chunk: int = 1024) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        with evaluating(self.extractor, self.heads), self._autocast():
-            f = torch.cat([self.extractor(part.to(self.config.device)).float() for part in x.split(chunk)])
-        with evaluating(self.extractor, self.heads):
-            return f, tuple(head(f) for head in self.heads)
+    def predict(self, x: Tensor, domain: str = "target") -> tuple[Tensor, ...]:
+        """The logits of each head. The predicted class is the argmax of their sum."""
+        raise NotImplementedError
 
     # -- saving ------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict:
         """Everything needed to go on bit for bit: tensors and plain values only."""
+        config = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self.config).items()}
         return {
             "method": self.method,
             "pair": self.pair.name,
             "classes": list(self.pair.classes),
-            "config": dataclasses.asdict(self.config) | {"hidden": list(self.config.hidden)},
+            "config": config,
             "settings": dataclasses.asdict(self.settings),
             "steps": self.steps,
             "counts": dict(self.counts),
-            "extractor": self.extractor.state_dict(),
-            "heads": self.heads.state_dict(),
-            "features_opt": self.features_opt.state_dict(),
-            "heads_opt": self.heads_opt.state_dict(),
+            **{name: getattr(self, name).state_dict() for name in self.NETWORKS + self.OPTIMIZERS},
             "pseudo_labels": self.pseudo_labels,
             "random_state": self._random_state,
             "source_order": self._source_order.state_dict(),
@@ -230,10 +205,11 @@ class Run:
 
     def load_state_dict(self, state: dict) -> None:
         """Take up a saved state. `checkpoints.load` checks first that it belongs to this method and pair."""
-        self.reset(Config(**(state["config"] | {"hidden": tuple(state["config"]["hidden"])})))
+        config = {name: tuple(v) if isinstance(v, list) else v for name, v in state["config"].items()}
+        self.reset(self.CONFIG(**config))
         self.settings = type(self.settings)(**state["settings"])
         self.steps, self.counts = state["steps"], dict(state["counts"])
-        for name in ("extractor", "heads", "features_opt", "heads_opt"):
+        for name in self.NETWORKS + self.OPTIMIZERS:
             getattr(self, name).load_state_dict(state[name])
         self.pseudo_labels, self._random_state = state["pseudo_labels"], state["random_state"]
         if self.pseudo_labels is not None:
@@ -241,12 +217,12 @@ class Run:
         self._source_order.load_state_dict(state["source_order"])
         self._target_order.load_state_dict(state["target_order"])
 
-    # -- random state, precision -------------------------------------------------------------------------------------
+    # -- data, random state, precision -------------------------------------------------------------------------------
 
     def _next_batch(self) -> Batch:
         i_s, i_t = next(self._source_order), next(self._target_order)
-        source, target, to = self.pair.source_train, self.pair.target_train, self.config.device
-        return Batch(source.x[i_s].to(to), source.y[i_s].to(to), target.x[i_t].to(to), i_t)
+        (x_s, y_s), x_t = self.pair.source_train.draw(i_s), self.pair.target_train.draw(i_t)
+        return Batch(*(part.to(self.config.device) for part in (x_s, y_s.long(), x_t)), i_t)
 
     @contextmanager
     def _own_random_state(self):
@@ -308,13 +284,3 @@ def evaluating(*modules: nn.Module):
     finally:
         for module, mode in zip(modules, modes, strict=True):
             module.train(mode)
-
-
-def sum_over_heads(loss: Callable[..., Tensor], z: list[Tensor], *args) -> Tensor:
-    """loss(z1, ...) + loss(z2, ...)."""
-    return sum(loss(head, *args) for head in z)
-
-
-def ce(z: list[Tensor], y: Tensor) -> Tensor:
-    """Cross-entropy of both heads, added."""
-    return sum_over_heads(F.cross_entropy, z, y)

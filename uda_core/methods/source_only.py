@@ -7,7 +7,8 @@ from torch import Tensor
 
 from uda_core.data.task import Pair
 from uda_core.losses import information_maximisation
-from uda_core.methods.run import Batch, Config, Run, Settings, ce, setting, sum_over_heads, update
+from uda_core.methods.classification import ClassificationRun, Config, ce, sum_over_heads
+from uda_core.methods.run import Batch, Settings, setting, update
 from uda_core.models.batch_norm import reestimate_
 
 
@@ -16,7 +17,7 @@ class SourceOnlySettings(Settings):
     entropy: float = setting(0.0, 0.0, 1.0, "weight of the information-maximisation term on the target")
 
 
-def source_only_step(run: Run, s: SourceOnlySettings, batch: Batch) -> dict:
+def source_only_step(run: ClassificationRun, s: SourceOnlySettings, batch: Batch) -> dict:
     """Fit the source. With `entropy` above 0, also be sure and balanced on the target."""
     domains = [batch.x_s, batch.x_t] if s.entropy else [batch.x_s]
     z = run.classify(run.embed(*domains), len(domains))
@@ -27,12 +28,12 @@ def source_only_step(run: Run, s: SourceOnlySettings, batch: Batch) -> dict:
     return losses
 
 
-def source_only(pair: Pair, config: Config | None = None, **settings: float) -> Run:
+def source_only(pair: Pair, config: Config | None = None, **settings: float) -> ClassificationRun:
     """A run that sees the target only through the entropy term, and not at all while its weight is 0."""
-    return Run("source_only", source_only_step, pair, config, SourceOnlySettings.of(settings))
+    return ClassificationRun("source_only", source_only_step, pair, config, SourceOnlySettings.of(settings))
 
 
-def with_target_statistics(run: Run, x: Tensor | None = None) -> Run:
+def with_target_statistics(run: ClassificationRun, x: Tensor | None = None) -> ClassificationRun:
     """A copy of the run with the batch-norm statistics of x (default: the target's training set); no weight moves.
 
     It is there to be looked at: its optimisers are still those of `run`, so do not train it.

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from uda_core.data.task import Pair
 from uda_core.losses import sliced_wasserstein_discrepancy
+from uda_core.methods.classification import ClassificationRun, Config
 from uda_core.methods.mcd import MCDSettings, mcd_step
-from uda_core.methods.run import Batch, Config, Run, setting
+from uda_core.methods.run import Batch, setting
 
 
 @dataclass
@@ -14,11 +15,11 @@ class SWDSettings(MCDSettings):
     discrepancy: float = setting(20.0, 0.0, 1000.0, "weight of the sliced Wasserstein discrepancy, in steps B and C")
 
 
-def swd_step(run: Run, s: SWDSettings, batch: Batch) -> dict:
+def swd_step(run: ClassificationRun, s: SWDSettings, batch: Batch) -> dict:
     """MCD's three steps with another ruler: how far apart the two heads' *sets* of outputs lie."""
     return mcd_step(run, s, batch, discrepancy=sliced_wasserstein_discrepancy)
 
 
-def swd(pair: Pair, config: Config | None = None, **settings: float) -> Run:
+def swd(pair: Pair, config: Config | None = None, **settings: float) -> ClassificationRun:
     """The discrepancy is a mean of squares, much smaller than MCD's: its weight must be larger for the same pull."""
-    return Run("swd", swd_step, pair, config, SWDSettings.of(settings))
+    return ClassificationRun("swd", swd_step, pair, config, SWDSettings.of(settings))

@@ -1,0 +1,100 @@
+"""Runs that classify: features, two heads, and the words in which the classification methods are written.
+
+Letters: B samples per domain in a batch, D features, C classes; x inputs, f [., D] features, z [., C] logits of a head.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from uda_core.errors import UserError, choose
+from uda_core.methods.run import Run, RunConfig, evaluating
+from uda_core.models import Head, make_features
+from uda_core.pseudo_labels import cluster_labels
+
+VARIANTS = ("code", "paper")
+
+
+@dataclass(frozen=True)
+class Config(RunConfig):
+    """What is fixed until Reset: network, batch, device, precision, seed, variant."""
+
+    variant: str = "code"  # "code": the authors' repository, mended; "paper": the formulas of the paper
+    features: int = 64  # D, width of the feature vector
+    hidden: tuple[int, ...] = (64,)  # widths of the heads' hidden layers
+    dropout: float = 0.5  # in the heads
+    fast: bool = False  # closed-form gradient discrepancy, and step B's forward reused in step C
+
+    def __post_init__(self):
+        super().__post_init__()
+        choose("variant", self.variant, VARIANTS)
+        if self.features < 1 or any(width < 1 for width in self.hidden):
+            raise UserError(f"features and hidden widths must be positive, got {self.features} and {self.hidden}")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+
+
+class ClassificationRun(Run):
+    """A run with one feature extractor and two heads. A domain changes nothing here: both share all statistics."""
+
+    CONFIG = Config
+    NETWORKS: ClassVar = ("extractor", "heads")
+    OPTIMIZERS: ClassVar = ("features_opt", "heads_opt")
+
+    def _build(self) -> None:
+        if self.pair.dense:
+            raise UserError(f"{self.method} classifies whole images, but {self.pair.name} has a label for each pixel")
+        config, self.pseudo_labels = self.config, None
+        shape, classes = tuple(self.pair.source_train.x.shape[1:]), len(self.pair.classes)
+        self.extractor = make_features(shape, config.features).to(config.device)
+        self.heads = nn.ModuleList(Head(config.features, classes, config.hidden, config.dropout) for _ in range(2)).to(
+            config.device
+        )
+        self.features_opt = torch.optim.Adam(self.extractor.parameters(), fused=True)
+        self.heads_opt = torch.optim.Adam(self.heads.parameters(), fused=True)
+
+    def embed(self, *x: Tensor) -> Tensor:
+        """Training-mode features [sum of B, D] of one joint batch: the domains share batch-norm statistics."""
+        with self._autocast():
+            return self.extractor(torch.cat(x)).float()
+
+    def classify(self, f: Tensor, domains: int = 2) -> list[list[Tensor]]:
+        """Training-mode logits of joint features, per domain a list over the heads: [[z1_s, z2_s], [z1_t, z2_t]]."""
+        per_head = [head(f).chunk(domains) for head in self.heads]
+        return [list(domain) for domain in zip(*per_head, strict=True)]
+
+    def refresh_pseudo_labels(self) -> None:
+        """Cluster the target's training features, in order and in evaluation mode; keep labels by sample index."""
+        f, z = self._evaluate(self.pair.target_train.x)
+        clusters = cluster_labels(f, sum(z))
+        self.pseudo_labels = clusters.y_hat
+        self.counts["empty_clusters"] = int(clusters.empty.sum())
+
+    def features(self, x: Tensor, domain: str = "target") -> Tensor:
+        """[N, ...] -> features [N, D], as used at test time."""
+        return self._evaluate(x)[0]
+
+    def predict(self, x: Tensor, domain: str = "target") -> tuple[Tensor, Tensor]:
+        """[N, ...] -> the two heads' logits, each [N, C]. The predicted class is the argmax of their sum."""
+        return self._evaluate(x)[1]
+
+    @torch.no_grad()
+    def _evaluate(self, x: Tensor, chunk: int = 1024) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        with evaluating(self.extractor, self.heads), self._autocast():
+            f = torch.cat([self.extractor(part.to(self.config.device)).float() for part in x.split(chunk)])
+        with evaluating(self.extractor, self.heads):
+            return f, tuple(head(f) for head in self.heads)
+
+
+def sum_over_heads(loss: Callable[..., Tensor], z: list[Tensor], *args) -> Tensor:
+    """loss(z1, ...) + loss(z2, ...)."""
+    return sum(loss(head, *args) for head in z)
+
+
+def ce(z: list[Tensor], y: Tensor) -> Tensor:
+    """Cross-entropy of both heads, added."""
+    return sum_over_heads(F.cross_entropy, z, y)
