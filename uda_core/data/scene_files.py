@@ -168,7 +168,10 @@ def ids_8bit(path: Path) -> np.ndarray:
 
 def ids_16bit(path: Path) -> np.ndarray:
     """Raw ids of a 16-bit PNG, [H, W]: its first channel. (Pillow keeps 8 bits of several channels, the wrong ones.)"""
-    image = decode_image(read_file(str(path)), ImageReadMode.UNCHANGED)
+    try:
+        image = decode_image(read_file(str(path)), ImageReadMode.UNCHANGED)
+    except RuntimeError:  # its text is about torchvision's source
+        raise OSError("not a whole PNG") from None
     if image.dtype != torch.uint16:
         raise UserError(f"{path}: not a 16-bit PNG; the label ids of SYNTHIA are in GT/LABELS (GT/COLOR is to look at)")
     return image[0].numpy()
@@ -183,9 +186,8 @@ def _reading(path: Path):
         raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; it was there when the task was made") from None
-    except (OSError, SyntaxError, ValueError, RuntimeError, EOFError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path}: damaged or incomplete ({reason}); unpack or download it again") from None
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on damaged files
+        raise UserError(f"{path}: cannot be read ({error}); unpack or download it again") from None
 
 
 @dataclass(frozen=True)
