@@ -1,7 +1,9 @@
-"""Every loss of the classification methods, one pure function each.
+"""Every loss, one pure function each: first those of the classification methods, then those of the segmentation methods.
 
 Letters used in this module: B samples in a batch, C classes, z [B, C] the logits of one head, z1 and z2 those of both
 heads, p = softmax(z), y [B] true labels, y_hat [B] pseudo-labels.  Suffix _s: source, _t: target.
+For segmentation: z [B, C, h, w], f [B, D, h, w] features, y [B, H, W] labels or pseudo-labels, `IGNORE` where a pixel
+has none, a [C, D] category anchors.
 """
 
 from collections.abc import Sequence
@@ -9,6 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from uda_core.anchors import Anchors, class_means, min_pixels
+from uda_core.data.task import IGNORE
 
 LOG_FLOOR = 1e-5  # added inside every logarithm, as in the authors' code (lijin118/CGDM, utils.py)
 NORM_FLOOR = 1e-8  # smallest product of two gradient norms that still counts, as in the torch of 2021
@@ -105,3 +110,54 @@ def gradient_discrepancy(
 def row_cosine(a: Tensor, b: Tensor) -> Tensor:
     """Mean over the rows of two matrices, or the one value of two vectors, of the cosine between them: a number."""
     return cosine((a * b).sum(-1), (a * a).sum(-1), (b * b).sum(-1)).mean()
+
+
+# -- segmentation --------------------------------------------------------------------------------------------------------
+
+
+def pixel_cross_entropy(z: Tensor, y: Tensor) -> Tensor:
+    """Mean over the pixels with a label of CE(z, y), 0 if there is none; z is resized to y (bilinear, corners aligned)."""
+    if z.shape[-2:] != y.shape[-2:]:
+        z = F.interpolate(z, y.shape[-2:], mode="bilinear", align_corners=True)
+    return F.cross_entropy(z, y, ignore_index=IGNORE, reduction="sum") / (y != IGNORE).sum().clamp_min(1)
+
+
+def class_mean_distance(f: Tensor, y: Tensor, anchors: Anchors, area_scaled: bool = False) -> Tensor:
+    """L = 1/K sum_nc l_nc over the K kept pairs of image n and class c, l_nc = 1/D sum_k huber(v_nck - a_ck); 0 if K = 0.
+
+    v_nc is the mean feature of the pixels of image n with label c; a pair is kept with at least `min_pixels` of them.
+    It vanishes as soon as the means sit on the anchors, however wide the pixels spread.
+    """
+    v, n = class_means(f, y, len(anchors.a))
+    kept = (n >= min_pixels(*y.shape[1:])) & anchors.present
+    l_nc = F.smooth_l1_loss(v, anchors.a.to(v.dtype).expand_as(v), reduction="none").mean(2)
+    if area_scaled:
+        l_nc = 10 * 2 * n / y[0].numel() * l_nc
+    return (kept * l_nc).sum() / kept.sum().clamp_min(1)
+
+
+def area_scaled_distance(f: Tensor, y: Tensor, anchors: Anchors) -> Tensor:
+    """L = 10/K sum_nc 2 n_nc/(hw) l_nc: `class_mean_distance` as the authors' code back-propagates it.
+
+    There, a hidden factor 2 n_nc/(hw) scales the gradient by the class's area, but not the number that is logged
+    (RogerZhangzz/CAG_UDA, models/utils.py), so that each pixel pulls alike, whatever its class.
+    """
+    return class_mean_distance(f, y, anchors, area_scaled=True)
+
+
+def pixel_distance(f: Tensor, y: Tensor, anchors: Anchors) -> Tensor:
+    """L = mean over labelled pixels j of |f_j - a_(y_j)|, the paper's words; 0 if there is none.
+
+    The only one of the three that also draws the pixels of a class together.
+    """
+    labelled = (y != IGNORE) & anchors.present[y.clamp_max(len(anchors.a) - 1)]
+    difference = f.movedim(1, -1)[labelled] - anchors.a.to(f.dtype)[y[labelled]]
+    return difference.norm(dim=1).sum() / labelled.sum().clamp_min(1)
+
+
+DISTANCE_LOSSES = {"code": area_scaled_distance, "class-mean": class_mean_distance, "pixel": pixel_distance}
+
+
+def adversarial_loss(verdict: Tensor, domain: str) -> Tensor:
+    """Least-squares GAN: mean (D - t)^2 of the discriminator's map D, with t = 0 for "source" and 1 for "target"."""
+    return (verdict - float(domain == "target")).square().mean()

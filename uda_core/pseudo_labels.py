@@ -1,6 +1,7 @@
-"""Which target samples to trust, and with which label.
+"""Which target samples, or pixels, to trust, and with which label.
 
 Letters: N target samples, D features, C classes; f [N, D] features, z [N, C] logits, c [C, D+1] centroids.
+Of maps: B images of h x w pixels; z [B, C, h, w] logits, d [B, C, h, w] distances to the category anchors.
 """
 
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from uda_core.data.task import IGNORE
 
 
 @dataclass(frozen=True)
@@ -58,3 +61,19 @@ def centroids(f: Tensor, membership: Tensor) -> Tensor:
 def nearest_centroid(f: Tensor, c: Tensor) -> Tensor:
     """Index of the centroid with the smallest cosine distance, [N]. The distance to a zero vector is 1."""
     return (f @ F.normalize(c, dim=1).T).argmax(1)
+
+
+def anchor_labels(d: Tensor, margin: float) -> Tensor:
+    """Active pixels get the class of their nearest anchor, the others `IGNORE`: [B, h, w] int64 (Zhang et al. 2019).
+
+    Active: d(2) - d(1) >= margin, where d(1) <= d(2) are the distances to the two nearest anchors. (The poster has >.)
+    """
+    nearest, y_hat = d.min(1)
+    second = d.scatter(1, y_hat[:, None], torch.inf).amin(1)
+    return torch.where(second - nearest >= margin, y_hat, IGNORE)
+
+
+def confidence_labels(z: Tensor, threshold: float) -> Tensor:
+    """Pixels whose largest probability is above the threshold get that class, the others `IGNORE`: [B, h, w] int64."""
+    p, y_hat = z.softmax(1).max(1)
+    return torch.where(p > threshold, y_hat, IGNORE)

@@ -1,4 +1,4 @@
-"""Source only: what a classifier learns when nobody adapts it. Every other method starts from here."""
+"""Source only: what a network learns when nobody adapts it. Every other method starts from here."""
 
 import copy
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from uda_core.data.task import Pair
-from uda_core.losses import information_maximisation
-from uda_core.methods.classification import ClassificationRun, Config, ce, sum_over_heads
-from uda_core.methods.run import Batch, Settings, setting, update
+from uda_core.losses import information_maximisation, pixel_cross_entropy
+from uda_core.methods.classification import ClassificationRun, ce, sum_over_heads
+from uda_core.methods.run import Batch, Run, RunConfig, Settings, setting, update
+from uda_core.methods.segmentation import SegmentationRun, SegmentationSettings
 from uda_core.models.batch_norm import reestimate_
 
 
@@ -28,18 +29,34 @@ def source_only_step(run: ClassificationRun, s: SourceOnlySettings, batch: Batch
     return losses
 
 
-def source_only(pair: Pair, config: Config | None = None, **settings: float) -> ClassificationRun:
-    """A run that sees the target only through the entropy term, and not at all while its weight is 0."""
+def source_pixels_step(run: SegmentationRun, s: SegmentationSettings, batch: Batch) -> dict:
+    """Fit the labels of the source's pixels."""
+    losses = {"source_ce": pixel_cross_entropy(run.embed(batch.x_s, "source")[1], batch.y_s)}
+    update(losses["source_ce"], run.student_opt)
+    return losses
+
+
+def source_only(pair: Pair, config: RunConfig | None = None, **settings: float) -> Run:
+    """A run that classifies or segments, as the pair's labels ask.
+
+    It sees the target only through the entropy term of the classification, and not at all while its weight is 0.
+    """
+    if pair.dense:
+        return SegmentationRun("source_only", source_pixels_step, pair, config, SegmentationSettings.of(settings))
     return ClassificationRun("source_only", source_only_step, pair, config, SourceOnlySettings.of(settings))
 
 
-def with_target_statistics(run: ClassificationRun, x: Tensor | None = None) -> ClassificationRun:
+def with_target_statistics(run: Run, x: Tensor | None = None) -> Run:
     """A copy of the run with the batch-norm statistics of x (default: the target's training set); no weight moves.
 
     It is there to be looked at: its optimisers are still those of `run`, so do not train it.
     """
-    x = run.pair.target_train.x if x is None else x
     adapted = copy.copy(run)
+    if isinstance(run, SegmentationRun):
+        adapted.student = copy.deepcopy(run.student)
+        adapted.meet_target(statistics=True)
+        return adapted
+    x = run.pair.target_train.x if x is None else x
     adapted.extractor, adapted.heads = copy.deepcopy(run.extractor), copy.deepcopy(run.heads)
     f = reestimate_(adapted.extractor, x.to(run.config.device))
     for head in adapted.heads:

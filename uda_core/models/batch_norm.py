@@ -49,6 +49,14 @@ def use_domain(net: nn.Module, domain: str) -> nn.Module:
     return net
 
 
+def copy_statistics_(net: nn.Module, of: str, to: str) -> nn.Module:
+    """Give one domain the statistics of another; weights are shared anyway."""
+    for module in net.modules():
+        if isinstance(module, DomainBatchNorm2d):
+            module[to].load_state_dict(module[of].state_dict())
+    return net
+
+
 def batch_norms(net: nn.Module) -> Iterator[nn.Module]:
     """The batch-norm layers of a network that are in use, in order."""
     split = [module for module in net.modules() if isinstance(module, DomainBatchNorm2d)]

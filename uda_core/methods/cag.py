@@ -1,0 +1,77 @@
+"""CAG-UDA: Category Anchor-Guided Unsupervised Domain Adaptation for segmentation (Zhang et al., NeurIPS 2019)."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from uda_core.anchors import at_stride, where_right
+from uda_core.data.task import Pair
+from uda_core.losses import DISTANCE_LOSSES, pixel_cross_entropy
+from uda_core.methods.output_adversarial import OutputAdversarialSettings, output_adversarial_step
+from uda_core.methods.run import Batch, setting, update
+from uda_core.methods.segmentation import Labelling, SegmentationConfig, SegmentationRun
+from uda_core.methods.source_only import source_pixels_step
+
+
+@dataclass
+class CAGSettings(OutputAdversarialSettings):
+    stage_learning_rate: float = setting(2e-3, 0.0, 0.1, "step size in the stages")
+    source_steps: int = setting(400, 0, 1_000_000, "first steps, on the source alone", "steps")
+    warm_up_steps: int = setting(
+        120, 0, 1_000_000, "adversarial steps after that, if the warm-up is adversarial", "steps"
+    )
+    stage_steps: int = setting(120, 1, 1_000_000, "steps of each stage", "steps")
+    stages: int = setting(3, 1, 20, "new teacher and anchors this many times", "stages")
+    distance: float = setting(0.7, 0.0, 10.0, "weight of the distance to the anchors, in both domains")
+
+
+def cag_step(run: SegmentationRun, s: CAGSettings, batch: Batch) -> dict:
+    """Source; warm-up; then stage by stage the teacher's anchors label target pixels, and the student learns from them."""
+    if run.stage == 0 and run.steps < s.source_steps:
+        return source_pixels_step(run, s, batch)
+    if run.stage == 0 and run.config.warm_up == "adversarial" and run.steps < s.source_steps + s.warm_up_steps:
+        return output_adversarial_step(run, s, batch)
+    if not run.knows_target:
+        run.meet_target(statistics=run.config.warm_up == "target-statistics")
+    if run.stage == 0 or (run.stage < s.stages and run.steps - run.stage_began >= s.stage_steps):
+        run.next_stage(s)
+
+    y_hat, losses = run.label(batch.x_t, s), {}
+    run.count_labels(y_hat, s)
+
+    def student():
+        f, z = run.embed(batch.x_s, "source")
+        losses["source_ce"] = pixel_cross_entropy(z, batch.y_s)
+        losses["source_distance"] = distance(run, f, z, at_stride(batch.y_s, z))
+        yield losses["source_ce"] + s.distance * losses["source_distance"]
+        f, z = run.embed(batch.x_t, "target")
+        losses["target_ce"] = target_ce(run, z, y_hat)
+        losses["target_distance"] = distance(run, f, z, y_hat.by_anchor)
+        yield losses["target_ce"] + s.distance * losses["target_distance"]
+
+    update(student(), run.student_opt)  # one domain after the other: half the memory
+    return losses
+
+
+def target_ce(run: SegmentationRun, z: Tensor, y_hat: Labelling) -> Tensor:
+    """Cross-entropy on the pseudo-labels, at the stride of the features; "both": half on each kind."""
+    kinds = {"anchors": [y_hat.by_anchor], "confidence": [y_hat.by_confidence]}
+    chosen = kinds.get(run.config.labels, [y_hat.by_anchor, y_hat.by_confidence])
+    return sum(pixel_cross_entropy(z, y) for y in chosen) / len(chosen)
+
+
+def distance(run: SegmentationRun, f: Tensor, z: Tensor, y: Tensor) -> Tensor:
+    """How far features lie from the anchors of their labels; class means only of pixels that the student gets right."""
+    form = run.config.distance_loss
+    return DISTANCE_LOSSES[form](f, y if form == "pixel" else where_right(y, z), run.anchors)
+
+
+def cag(pair: Pair, config: SegmentationConfig | None = None, **settings: float) -> SegmentationRun:
+    """There is no triplet loss: the authors' code makes one and never uses it. The margin chooses pixels, no more.
+
+    As in the authors' code: anchors from rightly predicted source pixels in evaluation mode, labels at the features'
+    stride, cross-entropy on both kinds of labels. Ours: stages renew teacher and anchors by themselves; batch-norm
+    statistics per domain and photometric jitter (`config.batch_norm`, `config.jitter`); a margin in units of the
+    distances between anchors; nothing, not even the choice of a checkpoint, sees a target label.
+    """
+    return SegmentationRun("cag", cag_step, pair, config, CAGSettings.of(settings))
