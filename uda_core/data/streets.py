@@ -1,0 +1,393 @@
+"""Drawn streets teach photographed ones: a synthetic-to-real gap for segmentation that needs no download.
+
+A scene is drawn once, as a map of flat paints on a canvas of twice the size; a style turns paints into colours. So both
+domains hold scenes of the same distribution, and one seed gives the same street in either style. World coordinates are
+metres: x to the right of the camera, y above the ground, z ahead.
+"""
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled
+from uda_core.errors import UserError
+
+CLASSES = ("sky", "building", "road", "sidewalk", "vegetation", "car", "person", "pole")
+FAR = 130.0  # metres: the end of the street, and how deep the sky is in haze
+
+# role -> colours as rendered, colours as the camera finds the same things; an object takes one column of both
+PALETTE = {
+    "sky": ("4fb3f6 58bdf2 6a9cf5 7cc7ff", "9cc6e6 93bce0 a9bfe4 b4d2e8"),
+    "cloud": ("ffffff eef7ff fff4e8", "ebeded d5dce4 efe6db"),
+    "wall": ("f6bd60 f28482 84a9e8 f7ede2 b48ae0 f4a261 e5738a","d2ad72 c5827c 8ea3c6 dbd2c5 9c81ae c88c60 af6b75"),
+    "roof": ("b5445a 7d4f9e c8553d 5a5f9c", "8d4b56 664d7a a05645 585c7f"),
+    "window": ("d8f3ff 9fd8f5 3f6fb0 fff1b8", "99acb7 88acc0 38557c cdc39b"),
+    "shop": ("e63970 12b5a6 ffcf3f 3d6fe0", "a74562 298884 c2a047 3b5a9d"),
+    "road": ("5b5f8a 636795 545b80", "68697e 646782 68697a"),
+    "mark": ("ffffff", "dddcd8"),
+    "shadow": ("40446b", "42445c"),
+    "walk": ("f3cfc0 efd9b4 e6cbd8", "c6b0a4 c9bba2 b8a8ae"),
+    "curb": ("ffe9dc", "d4c6bc"),
+    "grass": ("7bd35a 93d94e 63c66a", "6ea24f 82a84b 599555"),
+    "leaf": ("2fae5f 1f9d74 57b947 3fbf8a", "36814a 327c58 47823e 4b9265"),
+    "trunk": ("8a5a44", "6b4d3e"),
+    "car": ("ff3b3f ffd23f 2f7cf6 ffffff 00b894 ff7f2a", "9f3539 ccb565 3564ad e0e0e0 217d69 b77347"),
+    "glass": ("c4ecff", "849dab"),
+    "tyre": ("2b2d42", "262734"),
+    "tail": ("c4001d", "ac1321"),
+    "head": ("fffbd0", "eeeacb"),
+    "skin": ("f6c7a4 c68a63 8d5a3b", "d3ab8e a9795a 775039"),
+    "shirt": ("ff2e93 ff9f1c 2ec4f6 8f2de2 f4f12d", "ae3b75 bc8034 348bae 864fb0 ac9a30"),
+    "trousers": ("27348b 5c2a70 1d3557", "2a3366 4e3156 273a53"),
+    "metal": ("3a3f5c 4b4f73", "464a5b 595c6f"),
+    "sign": ("ff2f3c 1f6fff ffc400", "cb383e 3065c5 d4ab21"),
+    "lamp": ("fff3a6", "e7ddaa"),
+}  # fmt: skip
+ROLES = tuple(PALETTE)
+FIRST = np.cumsum([0] + [len(PALETTE[role][0].split()) for role in ROLES])  # of each role's columns
+RENDERED, CAMERA = (
+    np.array([list(bytes.fromhex(c)) for role in ROLES for c in PALETTE[role][style].split()], np.float32) / 255
+    for style in (0, 1)
+)
+
+# what the camera meets: exposure of red, green, blue; colour of the haze; its density per metre
+WEATHER = {
+    "overcast": ((1.00, 1.00, 1.00), (0.78, 0.80, 0.83), 0.002),
+    "low sun": ((1.18, 1.04, 0.86), (0.92, 0.80, 0.66), 0.003),
+    "dusk": ((0.82, 0.76, 0.84), (0.74, 0.62, 0.66), 0.003),
+    "fog": ((0.96, 0.97, 0.97), (0.78, 0.80, 0.82), 0.009),
+}
+TEXTURE = np.array([0.01, 0.04, 0.04, 0.04, 0.12, 0.03, 0.04, 0.03], np.float32)  # relative, by class
+
+
+def streets(
+    samples: int = 400, test_samples: int = 150, seed: int = 0, gap: float = 1.0, size: tuple[int, int] = (64, 128)
+) -> Task:
+    """Source: rendered street scenes, each pixel labelled. Target: other scenes seen by a camera.
+
+    Args:
+        samples: training images of either domain.
+        test_samples: images of the source's validation and of the target's test.
+        seed: of the drawing.
+        gap: width of the gap, see `draw_streets`.
+        size: height and width in pixels.
+    Returns:
+        A task with x [N, 3, H, W] in [0, 1] and y uint8 [N, H, W], eight classes, scored by mIoU.
+    """
+    return _task("streets", samples, test_samples, seed, gap, size)
+
+
+def streets_rehearsal() -> Task:
+    """The rehearsal pair: settings are chosen on it, so that `streets` is not tuned on its target labels."""
+    return _task("streets-rehearsal", 400, 150, seed=1000, gap=0.8, size=(64, 128))
+
+
+def draw_streets(n: int, seed: int, gap: float, size: tuple[int, int] = (64, 128)) -> tuple[np.ndarray, np.ndarray]:
+    """`n` street scenes: images uint8 [n, H, W, 3] and labels uint8 [n, H, W].
+
+    `gap` is the width of the gap to the rendered style. 0: rendered; 1: as a camera sees the same scene, in its own
+    colours, weather and light, textured, blurred and noisy; between and beyond in proportion. Scene i depends on `seed`
+    and i alone, and its labels do not depend on `gap`.
+
+    Raises:
+        UserError: a negative number or gap, or a size under 32 pixels.
+    """
+    if n < 0 or seed < 0 or not 0 <= gap < float("inf"):
+        raise UserError(f"n, seed and gap must not be negative or infinite, got {n}, {seed} and {gap}")
+    if min(size) < 32:
+        raise UserError(f"size must be at least 32x32 pixels, got {size[0]}x{size[1]}")
+    images, labels = np.empty((n, *size, 3), np.uint8), np.empty((n, *size), np.uint8)
+    for i in range(n):
+        rng = np.random.default_rng((seed, i))
+        scene = _street(rng, size)
+        image, labels[i], depth = scene.render(gap)
+        if gap:
+            image = _photograph(image, labels[i], depth, gap, rng)
+        images[i] = np.rint(255 * image.clip(0, 1))
+    return images, labels
+
+
+def _task(name: str, samples: int, test_samples: int, seed: int, gap: float, size: tuple[int, int]) -> Task:
+    splits = ((samples, 0.0), (test_samples, 0.0), (samples, gap), (test_samples, gap))
+    drawn = [draw_streets(n, 4 * seed + i, width, size) for i, (n, width) in enumerate(splits)]
+    x = [torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 for images, _ in drawn]
+    y = [torch.from_numpy(labels) for _, labels in drawn]
+    pair = Pair(name, CLASSES, Labelled(x[0], y[0]), Labelled(x[1], y[1]), Unlabelled(x[2]), Unlabelled(x[3]))
+    return Task(pair, Truth(y[2], y[3]), metric="miou")
+
+
+class _Scene:
+    """A canvas of paint numbers at twice the size, seen by a pinhole camera, and what each paint is."""
+
+    def __init__(self, rng: np.random.Generator, size: tuple[int, int]):
+        self.rng, (height, width) = rng, (2 * size[0], 2 * size[1])
+        self.canvas = Image.new("I", (width, height))
+        self.draw = ImageDraw.Draw(self.canvas)
+        self.focal, self.eye = width * self.uniform(0.55, 0.8), self.uniform(1.4, 2.2)
+        self.centre, self.horizon = width * self.uniform(0.38, 0.62), height * self.uniform(0.42, 0.56)
+        self.kinds, self.columns, self.shades, self.depths = [], [], [], []
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * self.rng.random()
+
+    def chance(self, p: float) -> bool:
+        return self.rng.random() < p
+
+    def paint(self, kind: str, role: str, z: float, shade: float = 1.0) -> int:
+        """A new paint, in one of its role's colours: the number to fill with."""
+        first, last = FIRST[ROLES.index(role)], FIRST[ROLES.index(role) + 1]
+        self.kinds.append(CLASSES.index(kind))
+        self.columns.append(first + int((last - first) * self.rng.random()))
+        self.shades.append(shade)
+        self.depths.append(z)
+        return len(self.kinds) - 1
+
+    def project(self, x: float, y: float, z: float) -> tuple[float, float]:
+        scale = self.focal / z
+        return self.centre + scale * x, self.horizon + scale * (self.eye - y)
+
+    def fill(self, paint: int, *points: tuple[float, float, float]) -> None:
+        self.draw.polygon([self.project(*point) for point in points], fill=paint)
+
+    def across(self, paint: int, x1: float, x2: float, y1: float, y2: float, z: float, taper: float = 0.0) -> None:
+        """A rectangle that faces the camera; its top is narrower by `taper` on both sides."""
+        self.fill(paint, (x1, y1, z), (x2, y1, z), (x2 - taper, y2, z), (x1 + taper, y2, z))
+
+    def along(self, paint: int, x: float, y1: float, y2: float, z1: float, z2: float) -> None:
+        """An upright rectangle that runs along the street."""
+        self.fill(paint, (x, y1, z1), (x, y2, z1), (x, y2, z2), (x, y1, z2))
+
+    def flat(self, paint: int, x1: float, x2: float, z1: float, z2: float) -> None:
+        """A rectangle on the ground."""
+        self.fill(paint, (x1, 0, z1), (x2, 0, z1), (x2, 0, z2), (x1, 0, z2))
+
+    def disc(self, paint: int, x: float, y: float, z: float, rx: float, ry: float) -> None:
+        (left, top), (right, bottom) = self.project(x - rx, y + ry, z), self.project(x + rx, y - ry, z)
+        self.draw.ellipse((left, top, max(right, left + 1), max(bottom, top + 1)), fill=paint)
+
+    def render(self, gap: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Image [H, W, 3] in [0, 1], labels [H, W], depth [H, W] in metres."""
+        ids = np.asarray(self.canvas)
+        colours = (1 - gap) * RENDERED[self.columns] + gap * CAMERA[self.columns]
+        colours = (colours * np.array(self.shades, np.float32)[:, None]).clip(0, 1)
+        image = sum(colours[ids[i::2, j::2]] for i in (0, 1) for j in (0, 1)) / 4
+        ids = ids[::2, ::2]
+        labels = np.array(self.kinds, np.uint8)[ids]
+        below = np.arange(0, 2 * len(ids), 2, dtype=np.float32) - self.horizon  # rows under the horizon
+        ground = np.where(below > 0, self.focal * self.eye / below.clip(1), FAR)
+        depth = np.minimum(np.array(self.depths, np.float32)[ids], ground[:, None]).clip(0, FAR)
+        light = 0.55 * (1 + below / self.horizon).clip(0, 1) ** 1.5  # the sky pales towards the horizon
+        sky = (labels == 0) * light[:, None]
+        return image + sky[..., None] * (1 - image), labels, depth.astype(np.float32)
+
+
+def _street(rng: np.random.Generator, size: tuple[int, int]) -> _Scene:
+    """A street straight ahead: sky, ground, houses on both sides, then all that stands in front, from far to near."""
+    scene = _Scene(rng, size)
+    scene.paint("sky", "sky", FAR)  # paint 0, the empty canvas
+    for _ in range(rng.integers(0, 4)):
+        _cloud(scene)
+    sun = scene.chance(0.5)
+    kerbs = -scene.uniform(3.2, 6.0), scene.uniform(3.2, 6.0)
+    walks = tuple(scene.uniform(2.0, 4.5) for _ in kerbs)
+    _ground(scene, kerbs, walks)
+    _skyline(scene)
+    things = []
+    for kerb, walk, shade in zip(kerbs, walks, (1.0, 0.74) if sun else (0.74, 1.0), strict=True):
+        side = np.sign(kerb)
+        _houses(scene, side, kerb + side * walk, shade)
+        things += [(z, _tree, kerb + side * scene.uniform(0.6, 1.2)) for z in _places(scene, 7, 18, 0.5)]
+        things += [(z, _tree, kerb + side * (walk + scene.uniform(2, 5))) for z in _places(scene, 12, 30, 0.5)]
+        things += [(z, _lamp, kerb + side * 0.4) for z in _places(scene, 14, 22, 0.8, last=30)]
+        things += [(z, _sign, kerb + side * 0.5) for z in _places(scene, 12, 30, 0.6, last=24)]
+        things += [(z, _car, kerb - side * 1.1) for z in _places(scene, 6.0, 12, 0.5)]
+        things += [(z, _person, kerb + side * scene.uniform(0.4, walk)) for z in _places(scene, 4, 12, 0.7, last=24)]
+    things += [(z, _car, scene.uniform(0.2, 0.5) * kerbs[rng.integers(2)]) for z in _places(scene, 14, 50, 0.6)]
+    things += [(z, _person, scene.uniform(*kerbs)) for z in _places(scene, 10, 60, 0.5, last=25)]
+    for z, thing, x in sorted(things, key=lambda thing: -thing[0]):
+        thing(scene, x, z)
+    return scene
+
+
+def _places(scene: _Scene, least: float, most: float, share: float, last: float = 50.0) -> list[float]:
+    """Distances ahead, `least` to `most` metres apart, of which a share is taken."""
+    places, z = [], 4 + most * scene.rng.random()
+    while z < last:
+        if scene.chance(share):
+            places.append(z)
+        z += scene.uniform(least, most)
+    return places
+
+
+def _cloud(scene: _Scene) -> None:
+    paint = scene.paint("sky", "cloud", FAR)
+    x, y = scene.uniform(-90, 90), scene.uniform(25, 80)
+    for _ in range(4):
+        scene.disc(
+            paint, x + scene.uniform(-14, 14), y + scene.uniform(-2, 2), FAR, scene.uniform(6, 12), scene.uniform(2, 5)
+        )
+
+
+def _ground(scene: _Scene, kerbs: tuple[float, float], walks: tuple[float, float]) -> None:
+    for kerb, walk in zip(kerbs, walks, strict=True):
+        side = np.sign(kerb)
+        verge = scene.paint("vegetation", "grass", FAR) if scene.chance(0.6) else scene.paint("sidewalk", "walk", FAR)
+        scene.flat(verge, kerb, side * 300, 1, FAR)
+        scene.flat(scene.paint("sidewalk", "walk", FAR), kerb, kerb + side * walk, 1, FAR)
+        scene.flat(scene.paint("sidewalk", "curb", FAR), kerb, kerb + side * 0.25, 1, FAR)
+    scene.flat(scene.paint("road", "road", FAR), *kerbs, 1, FAR)
+    mark, middle = scene.paint("road", "mark", FAR), sum(kerbs) / 2
+    for z in np.arange(scene.uniform(2, 7), 60, 7.0):
+        scene.flat(mark, middle - 0.09, middle + 0.09, z, z + 3)
+    if scene.chance(0.3):
+        z = scene.uniform(7, 16)
+        for x in np.arange(kerbs[0] + 0.5, kerbs[1] - 0.5, 1.1):
+            scene.flat(mark, x, x + 0.55, z, z + 3)
+
+
+def _skyline(scene: _Scene) -> None:
+    """What closes the street: far blocks and trees."""
+    x = -150.0
+    while x < 150:
+        width = scene.uniform(8, 25)
+        if scene.chance(0.5):
+            scene.across(scene.paint("building", "wall", FAR, 0.9), x, x + width, 0, scene.uniform(4, 22), FAR)
+        else:
+            scene.disc(scene.paint("vegetation", "leaf", FAR), x, 0, FAR, width, scene.uniform(3, 12))
+        x += width
+
+
+def _houses(scene: _Scene, side: float, front: float, shade: float) -> None:
+    """A row of houses whose fronts run along the street at x = `front`, from far to near."""
+    z2 = 100.0
+    while z2 > 3:
+        z1 = z2 - scene.uniform(7, 16)
+        if scene.chance(0.82):
+            _house(scene, side, front, max(z1, 1.0), z2, shade)
+        z2 = z1 - (scene.uniform(2, 7) if scene.chance(0.3) else 0)
+
+
+def _house(scene: _Scene, side: float, front: float, z1: float, z2: float, shade: float) -> None:
+    floors, x2 = int(scene.rng.integers(1, 7)), front + side * 12
+    top = 3.2 * floors + 0.6
+    state = scene.rng.integers(len(PALETTE["wall"][0].split()))
+    wall, end = (scene.paint("building", "wall", z1, light) for light in (shade, 0.86))
+    scene.columns[wall] = scene.columns[end] = FIRST[ROLES.index("wall")] + state
+    roof = scene.paint("building", "roof", z1)
+    if scene.chance(0.5):  # pitched: the gable faces the camera
+        ridge = (front + x2) / 2, top + scene.uniform(2, 4)
+        scene.fill(roof, (front, top, z1), (*ridge, z1), (*ridge, z2), (front, top, z2))
+        scene.fill(end, (front, top, z1), (*ridge, z1), (x2, top, z1))
+    scene.across(end, min(front, x2), max(front, x2), 0, top, z1)
+    scene.along(wall, front, 0, top, z1, z2)
+    scene.along(roof, front, top - 0.4, top, z1, z2)
+    if z1 > 60:
+        return
+    scene.along(scene.paint("building", "shop", z1, shade), front, 0.2, 2.6, z1 + 0.6, z2 - 0.6)
+    bays, panes = max(2, round((z2 - z1) / 2.8)), scene.paint("building", "window", z1)
+    for floor in range(1, floors):  # bands of glass, which the wall's piers then cut into windows
+        scene.along(panes, front, 3.2 * floor + 0.9, 3.2 * floor + 2.5, z1, z2)
+        scene.across(panes, *sorted((front + side * 1.5, x2 - side * 1.5)), 3.2 * floor + 0.9, 3.2 * floor + 2.5, z1)
+    for z in np.linspace(z1, z2, bays + 1):
+        scene.along(wall, front, 3.2, top - 0.4, max(z - 0.7, z1), min(z + 0.7, z2))
+    for x in np.linspace(front + side * 1.5, x2 - side * 1.5, 4):
+        scene.across(end, x - 0.8, x + 0.8, 3.2, top, z1)
+
+
+def _tree(scene: _Scene, x: float, z: float) -> None:
+    size = scene.uniform(0.7, 1.4)
+    scene.across(scene.paint("vegetation", "trunk", z), x - 0.15, x + 0.15, 0, 2.8 * size, z)
+    column = None
+    for shade, lift, spread in ((0.8, 0.0, 1.0), (1.0, 0.35, 0.8), (1.18, 0.8, 0.45)):
+        leaf = scene.paint("vegetation", "leaf", z, shade)
+        column = scene.columns[leaf] = scene.columns[leaf] if column is None else column
+        for _ in range(3):
+            dx, dy = scene.uniform(-0.9, 0.9) * spread, scene.uniform(-0.8, 0.8) * spread + lift
+            scene.disc(leaf, x + size * dx, size * (3.6 + dy), z, size * spread, size * spread * 0.9)
+
+
+def _lamp(scene: _Scene, x: float, z: float) -> None:
+    metal, height, arm = scene.paint("pole", "metal", z), scene.uniform(5, 7), -1.4 * np.sign(x)
+    radius = max(0.13, 1.6 * z / scene.focal)
+    scene.across(metal, x - radius, x + radius, 0, height, z)
+    scene.across(metal, *sorted((x, x + arm)), height - 0.12, height, z)
+    scene.across(scene.paint("pole", "lamp", z), *sorted((x + arm, x + 0.5 * arm)), height - 0.35, height - 0.12, z)
+
+
+def _sign(scene: _Scene, x: float, z: float) -> None:
+    radius, height, sign = max(0.11, 1.6 * z / scene.focal), scene.uniform(2.3, 3.0), scene.paint("pole", "sign", z)
+    scene.across(scene.paint("pole", "metal", z), x - radius, x + radius, 0, height, z)
+    shape = scene.rng.integers(3)
+    if shape == 0:
+        scene.disc(sign, x, height, z, 0.4, 0.4)
+    else:
+        scene.across(sign, x - 0.42, x + 0.42, height - 0.4, height + 0.4, z, taper=0.4 * (shape - 1))
+
+
+def _car(scene: _Scene, x: float, z: float) -> None:
+    """Seen from behind on the right, from ahead on the left, with the flank that faces the camera."""
+    length, top = (4.3, 1.45) if scene.chance(0.8) else (4.9, 2.1)
+    body, flank = scene.paint("car", "car", z), scene.paint("car", "car", z, 0.78)
+    scene.columns[flank] = scene.columns[body]
+    glass, tyre = scene.paint("car", "glass", z), scene.paint("car", "tyre", z)
+    scene.flat(scene.paint("road", "shadow", FAR), x - 1.0, x + 1.0, z - 0.2, z + length)
+    near = x - 0.9 * np.sign(x)  # the flank's x
+    if abs(x) > 0.9:
+        scene.along(flank, near, 0.25, 0.95, z, z + length)
+        scene.along(flank, near - np.sign(near) * -0.08, 0.95, top, z + 0.3, z + 0.75 * length)
+        scene.along(glass, near, 1.0, top - 0.12, z + 0.6, z + 0.68 * length)
+        for wheel in (z + 0.5, z + length - 1.1):
+            scene.along(tyre, near, 0.0, 0.55, wheel, wheel + 0.65)
+    scene.across(tyre, x - 0.85, x - 0.6, 0, 0.4, z)
+    scene.across(tyre, x + 0.6, x + 0.85, 0, 0.4, z)
+    scene.across(body, x - 0.85, x + 0.85, 0.9, top, z + 0.3, taper=0.15)
+    scene.across(glass, x - 0.7, x + 0.7, 1.0, top - 0.12, z + 0.3, taper=0.12)
+    scene.across(body, x - 0.9, x + 0.9, 0.25, 0.97, z)
+    light = scene.paint("car", "tail" if x > 0 else "head", z)
+    for outer in (-0.85, 0.55):
+        scene.across(light, x + outer, x + outer + 0.3, 0.62, 0.82, z)
+
+
+def _person(scene: _Scene, x: float, z: float) -> None:
+    size, stride = scene.uniform(0.95, 1.15), scene.uniform(0.05, 0.3)
+    legs, shirt, skin = (scene.paint("person", role, z) for role in ("trousers", "shirt", "skin"))
+    for foot in (-stride, stride):
+        hip = 0.09 * np.sign(foot)
+        scene.fill(legs, *((x + size * dx, size * y, z) for dx, y in (
+            (foot - 0.08, 0), (foot + 0.08, 0), (hip + 0.11, 0.85), (hip - 0.11, 0.85))))  # fmt: skip
+    scene.across(shirt, x - 0.27 * size, x + 0.27 * size, 0.75 * size, 1.42 * size, z, taper=0.04)
+    scene.disc(skin, x, 1.58 * size, z, 0.13 * size, 0.15 * size)
+
+
+def _photograph(image: np.ndarray, labels: np.ndarray, depth: np.ndarray, gap: float, rng: np.random.Generator):
+    """The image [H, W, 3] as a camera takes it: each step in proportion to the gap."""
+    shape = labels.shape
+    exposure, haze, density = list(WEATHER.values())[rng.integers(len(WEATHER))]
+    exposure = np.array(exposure, np.float32) * np.exp(rng.normal(0, 0.02, 3) + rng.normal(0, 0.06))
+    grain = rng.standard_normal(shape, np.float32)
+    texture = 0.7 * grain + _smooth(rng, shape, 4)
+    image = image * (1 + gap * TEXTURE[labels] * texture)[..., None].clip(0.2)
+    image = image * np.exp(gap * 0.09 * _smooth(rng, shape, 32))[..., None]  # patches of sun and shadow
+    clear = np.exp(-gap * density * rng.uniform(0.5, 1.5) * depth)[..., None]
+    image = clear * image + (1 - clear) * np.array(haze, np.float32)
+    rows, columns = (np.linspace(-1, 1, length, dtype=np.float32) ** 2 for length in shape)
+    vignette = 1 - 0.18 * gap * (rows[:, None] + columns)
+    image = image * (exposure**gap).astype(np.float32) * vignette[..., None].clip(0.2)
+    blurred = _blur(_blur(image, 0), 1)
+    image = image + min(1.0, gap * rng.uniform(0.1, 0.4)) * (blurred - image)
+    noise = rng.standard_normal((*shape, 3), np.float32)
+    return image + gap * rng.uniform(0.006, 0.014) * noise
+
+
+def _smooth(rng: np.random.Generator, shape: tuple[int, int], cell: int) -> np.ndarray:
+    """A random field [H, W] of unit variance at its nodes, which lie `cell` pixels apart."""
+    nodes = rng.standard_normal((shape[0] // cell + 2, shape[1] // cell + 2), np.float32)
+    return np.asarray(Image.fromarray(nodes).resize(shape[::-1], Image.Resampling.BICUBIC))
+
+
+def _blur(image: np.ndarray, axis: int) -> np.ndarray:
+    """Binomial weights 1 2 1 along one axis."""
+    padded = np.concatenate([image.take([0], axis), image, image.take([-1], axis)], axis)
+    length = image.shape[axis]
+    before, after = (padded.take(range(start, start + length), axis) for start in (0, 2))
+    return (before + 2 * image + after) / 4
