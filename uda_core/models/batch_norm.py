@@ -12,8 +12,9 @@ DOMAINS = ("source", "target")
 
 
 class DomainBatchNorm2d(nn.ModuleDict):
-    """One batch norm per domain: weight and bias are shared, running statistics are not (Chang et al. 2019).
+    """One batch norm per domain: weight and bias are shared, running statistics are not.
 
+    Chang et al. (CVPR 2019) split weight and bias too.
     In training each batch is normalised by its own statistics anyway, so pass the domains one after the other.
     """
 

@@ -5,11 +5,12 @@ Letters: x [B,3,H,W] RGB in [0,1]; low [B,.,H/4,W/4], high [B,.,H/stride,W/strid
 
 import importlib
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import get_model, get_model_weights
+from torchvision.models import WeightsEnum, get_model, get_model_weights
 
 from uda_core.errors import UserError, choose
 
@@ -57,12 +58,9 @@ class ResNet(Encoder):
         if stride == 16:
             for block, grid in zip(net.layer4, (1, 2, 4), strict=True):
                 block.conv2.dilation = block.conv2.padding = (2 * grid, 2 * grid)
-        published = {str(entry): entry for entry in get_model_weights(name)}
-        if weights in published:
-            state = published[weights].get_state_dict(check_hash=True)
-        elif weights != "none":
-            state = read_weights(weights, published)
         if weights != "none":
+            published = {str(entry): entry for entry in get_model_weights(name)}
+            state = download(published[weights]) if weights in published else read_weights(weights, published)
             self.load_({k: v for k, v in state.items() if k not in ("fc.weight", "fc.bias")}, weights, IMAGENET)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,10 +94,18 @@ class EfficientNetLite0(Encoder):
         return low, high
 
 
-def read_weights(file: str, names: list[str]) -> dict[str, Tensor]:
+def download(entry: WeightsEnum) -> dict[str, Tensor]:
+    """The state dict of one of torchvision's weights, from its cache or its host."""
+    try:
+        return entry.get_state_dict(check_hash=True, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{entry}: cannot be downloaded ({error}); give a file instead") from error
+
+
+def read_weights(file: str, names: Iterable[str]) -> dict[str, Tensor]:
     """The state dict in a file of tensors; `names` are the weights that could have been named instead."""
     if not Path(file).is_file():
-        choose("weights, and no file,", file, ["none", *names])
+        choose("weights (and no such file)", file, ["none", *names])
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
