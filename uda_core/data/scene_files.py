@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image, read_file
 
 from uda_core.data.road_classes import UNKNOWN
 from uda_core.data.task import IGNORE, Labelled, Unlabelled
@@ -168,8 +167,13 @@ def ids_8bit(path: Path) -> np.ndarray:
 
 def ids_16bit(path: Path) -> np.ndarray:
     """Raw ids of a 16-bit PNG, [H, W]: its first channel. (Pillow keeps 8 bits of several channels, the wrong ones.)"""
+    from torchvision.io import (
+        ImageReadMode,
+        decode_image,
+    )  # on its way to TorchCodec, so only what needs it asks for it
+
     try:
-        image = decode_image(read_file(str(path)), ImageReadMode.UNCHANGED)
+        image = decode_image(torch.from_numpy(np.fromfile(path, np.uint8)), ImageReadMode.UNCHANGED)
     except RuntimeError:  # its text is about torchvision's source
         raise OSError("not a whole PNG") from None
     if image.dtype != torch.uint16:
