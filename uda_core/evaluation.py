@@ -1,15 +1,18 @@
 """The only room that sees target labels. What it returns is for people to read: nothing that trains may be handed it.
 
-A run is anything with `predict(x)`, which returns the logits of the heads, each [N, C]; scores are shares from 0 to 1.
+A run is anything with `predict(x, domain)`, which returns the logits of the heads, each [N, C], or [N, C, H, W] where
+each pixel has a label; scores are shares from 0 to 1.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from sklearn.metrics import confusion_matrix
+import torch
 from torch import Tensor
 
-from uda_core.data.task import Task
+from uda_core.anchors import at_stride
+from uda_core.data.task import IGNORE, Labelled, Pair, Samples, Task
 from uda_core.errors import choose
 
 
@@ -23,7 +26,14 @@ def mean_class_accuracy(confusion: np.ndarray) -> float:
     return float(np.nanmean(class_accuracies(confusion)))
 
 
-METRICS = {"accuracy": overall_accuracy, "mean_class_accuracy": mean_class_accuracy}
+def mean_iou(confusion: np.ndarray, columns: Sequence[int] | None = None) -> float:
+    """Mean over the classes (or over `columns`) of the intersection over union, of one confusion matrix for the split.
+
+    A class of which the split has no pixel has no IoU and is left out, by name (`Evaluation.absent`); pixels wrongly
+    given to it still count against the others.
+    """
+    ious = class_ious(confusion)
+    return float(np.nanmean(ious if columns is None else ious[list(columns)]))
 
 
 @dataclass(frozen=True)
@@ -37,23 +47,35 @@ class Evaluation:
     confusion: np.ndarray  # [C, C] counts; rows: true class, columns: predicted class
     source_score: float
     source_split: str = "source_val"
+    subsets: dict[str, float] = field(default_factory=dict)  # the metric over some of the classes, by protocol
+
+    @property
+    def absent(self) -> list[str]:
+        """Classes of which the split has no sample: they count in no mean."""
+        return [name for name, share in self.per_class.items() if share is None]
 
     def __str__(self) -> str:
-        """Both scores, then of each class the share predicted right and the class it is most often taken for."""
-        metric = self.metric.replace("_", " ")
+        """Both scores, then each class: its share predicted right, or its IoU, and what it is most often taken for."""
+        metric = self.metric.replace("_", " ").replace("miou", "mIoU")
+        counted, share_of = ("pixels", "IoU") if self.metric == "miou" else ("samples", "right")
+        absent = f", without {', '.join(self.absent)}, of which there is nothing" if self.absent else ""
         lines = [
             f"source, {self.source_split}: {metric} {self.source_score:.1%}",
-            f"target, {self.split}: {metric} {self.score:.1%}",
-            f"{'class':>12} {'samples':>8} {'right':>10}   most often taken for",
+            f"target, {self.split}: {metric} {self.score:.1%}{absent}",
+            *(f"target, {self.split}: {metric} over {name} {score:.1%}" for name, score in self.subsets.items()),
+            f"{'class':>13} {counted:>9} {share_of:>10}   most often taken for",
         ]
         classes = list(self.per_class)
         for true, (name, share) in enumerate(self.per_class.items()):
             wrong = self.confusion[true].copy()
             samples, wrong[true] = wrong.sum(), 0
-            right = "no samples" if share is None else f"{share:.1%}"
+            right = f"no {counted}" if share is None else f"{share:.1%}"
             taken_for = f"{classes[wrong.argmax()]} ({wrong.max()})" if wrong.any() else ""
-            lines.append(f"{name:>12} {samples:8} {right:>10}   {taken_for}".rstrip())
+            lines.append(f"{name:>13} {samples:9} {right:>10}   {taken_for}".rstrip())
         return "\n".join(lines)
+
+
+METRICS = {"accuracy": overall_accuracy, "mean_class_accuracy": mean_class_accuracy, "miou": mean_iou}
 
 
 def evaluate(run, task: Task, split: str = "target_test") -> Evaluation:
@@ -61,21 +83,22 @@ def evaluate(run, task: Task, split: str = "target_test") -> Evaluation:
     choose("split", split, ("target_train", "target_test"))
     metric = METRICS[choose("metric", task.metric, METRICS)]
     classes, source = task.pair.classes, task.pair.source_val
-    confusion = _confusion(run, getattr(task.pair, split).x, getattr(task.truth, split), len(classes))
-    shares = [None if np.isnan(share) else float(share) for share in class_accuracies(confusion)]
+    confusion = _confusion(run, getattr(task.pair, split).x, getattr(task.truth, split), len(classes), "target")
+    shares = (class_ious if task.metric == "miou" else class_accuracies)(confusion)
     return Evaluation(
         metric=task.metric,
         split=split,
         score=metric(confusion),
-        per_class=dict(zip(classes, shares, strict=True)),
+        per_class={name: None if np.isnan(s) else float(s) for name, s in zip(classes, shares, strict=True)},
         confusion=confusion,
-        source_score=metric(_confusion(run, source.x, source.y, len(classes))),
+        source_score=metric(_confusion(run, source.x, source.y, len(classes), "source")),
+        subsets={name: mean_iou(confusion, [classes.index(c) for c in some]) for name, some in task.subsets.items()},
     )
 
 
-def predicted(run, x: Tensor) -> Tensor:
-    """The class with the largest sum of the heads' logits, [N], on the CPU."""
-    return sum(run.predict(x)).argmax(1).cpu()
+def predicted(run, x: Tensor, domain: str = "target") -> Tensor:
+    """The class with the largest sum of the heads' logits, [N] or [N, H, W], on the CPU."""
+    return sum(run.predict(x, domain)).argmax(1).cpu()
 
 
 def accuracy(run, x: Tensor, y: Tensor) -> float:
@@ -90,11 +113,76 @@ def pseudo_label_accuracy(run, task: Task) -> float | None:
     return (run.pseudo_labels.cpu() == task.truth.target_train).float().mean().item()
 
 
+@dataclass(frozen=True)
+class LabelQuality:
+    """How good the pseudo-labels of pixels are, per class, [C] each; NaN where nothing was to count."""
+
+    coverage: np.ndarray  # of the pixels of a class, the share that has a pseudo-label, whichever
+    precision: np.ndarray  # of the pixels with this pseudo-label, the share that is right
+    recall: np.ndarray  # of the pixels of a class, the share with the right pseudo-label
+    overall_coverage: float
+    overall_precision: float
+
+
+def pseudo_label_quality(run, task: Task, kind: str = "by_anchor", split: str = "target_train") -> LabelQuality:
+    """Of the labels that a segmentation run would train on now: `kind` "by_anchor" or "by_confidence"."""
+    x, y, classes = getattr(task.pair, split).x, getattr(task.truth, split), len(task.pair.classes)
+    labelled, total = np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64)
+    for i in _chunks(x, dense=True):
+        y_hat = getattr(run.label(x[i].to(run.config.device), run.settings), kind).cpu()
+        true = at_stride(y[i], y_hat[:, None])
+        labelled += confusion_counts(true.where(y_hat != IGNORE, IGNORE), y_hat, classes)
+        total += np.bincount(true[true != IGNORE], minlength=classes)
+    return label_quality(labelled, total)
+
+
+def label_quality(labelled: np.ndarray, total: np.ndarray) -> LabelQuality:
+    """From the confusion [C, C] of the pixels that have a pseudo-label, and the number of pixels [C] of each class."""
+    right = labelled.diagonal()
+    return LabelQuality(
+        _share(labelled.sum(1), total),
+        _share(right, labelled.sum(0)),
+        _share(right, total),
+        float(_share(labelled.sum(), total.sum())),
+        float(_share(right.sum(), labelled.sum())),
+    )
+
+
 def class_accuracies(confusion: np.ndarray) -> np.ndarray:
     """Share predicted right of each class, [C]; NaN for a class without samples."""
-    samples = confusion.sum(1)
-    return np.divide(confusion.diagonal(), samples, out=np.full(len(samples), np.nan), where=samples > 0)
+    return _share(confusion.diagonal(), confusion.sum(1))
 
 
-def _confusion(run, x: Tensor, y: Tensor, classes: int) -> np.ndarray:
-    return confusion_matrix(y, predicted(run, x), labels=range(classes))
+def class_ious(confusion: np.ndarray) -> np.ndarray:
+    """Intersection over union of each class, [C]; NaN for a class of which no pixel is labelled."""
+    right, true = confusion.diagonal(), confusion.sum(1)
+    return np.where(true > 0, _share(right, true + confusion.sum(0) - right), np.nan)
+
+
+def confusion_counts(y: Tensor, prediction: Tensor, classes: int) -> np.ndarray:
+    """[C, C] counts, rows: true class, columns: predicted class; a pixel whose label is `IGNORE` counts nowhere."""
+    counted = y != IGNORE if y.ndim > 1 else slice(None)
+    pairs = classes * y[counted].long() + prediction[counted].long()
+    return torch.bincount(pairs, minlength=classes**2).view(classes, classes).numpy()
+
+
+def supervised(task: Task) -> Pair:
+    """The ceiling: a pair whose source is the *labelled* target. To compare with, and for nothing else."""
+    target = Labelled(task.pair.target_train.x, task.truth.target_train)
+    test = Labelled(task.pair.target_test.x, task.truth.target_test)
+    return replace(task.pair, name=f"{task.name}-supervised", source_train=target, source_val=test)
+
+
+def _confusion(run, x: Samples, y: Samples, classes: int, domain: str) -> np.ndarray:
+    dense = not isinstance(y, Tensor) or y.ndim == 3
+    parts = ((predicted(run, x[i], domain), y[i]) for i in _chunks(x, dense))
+    return sum(confusion_counts(true, prediction, classes) for prediction, true in parts)
+
+
+def _chunks(x: Samples, dense: bool) -> Iterator[Tensor]:
+    size = (16 if dense else 1024) if isinstance(x, Tensor) else 1  # files may differ in size
+    return iter(torch.arange(len(x)).split(size))
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=np.asarray(whole) > 0)

@@ -5,7 +5,7 @@ indices, a tensor of n samples.  Labels are one a sample, int64 [N], or one a pi
 pixel has none.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -105,6 +105,9 @@ class Task:
     pair: Pair
     truth: Truth
     metric: str = "accuracy"
+    subsets: dict[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # protocols that score some of the classes, by name
 
     def __post_init__(self):
         for split in ("target_train", "target_test"):
