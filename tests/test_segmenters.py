@@ -10,9 +10,10 @@ from torch.nn import functional as F
 from torchvision.models import ResNet50_Weights, WeightsEnum, resnet50
 
 from uda_core.errors import UserError
-from uda_core.models import Discriminator, make_segmenter, per_domain_, use_domain
+from uda_core.models import Discriminator, per_domain_, use_domain
 from uda_core.models.batch_norm import batch_norms, reestimate_batches_
 from uda_core.models.encoders import EfficientNetLite0, ResNet, read_weights
+from uda_core.models.segmenters import make_segmenter
 
 
 def features_and_logits(model, height, width, samples=2):

@@ -18,6 +18,7 @@ from uda_core.data.task import IGNORE
 from uda_core.errors import choose
 
 WEIGHTINGS = ("image", "pixel")
+SQUARE_FLOOR = 1e-12  # of a distance, below its rounding: on an anchor itself the root has a gradient, 0
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,13 @@ class Anchors:
         return self.weight > 0
 
 
-def at_stride(y: Tensor, z: Tensor) -> Tensor:
-    """Labels [B,H,W] at the size of z, each pixel the nearest label: labels are never blended."""
-    return F.interpolate(y[:, None].float(), z.shape[-2:], mode="nearest")[:, 0].long()
-
-
 def where_right(y: Tensor, z: Tensor) -> Tensor:
     """y where the prediction, argmax z, is right; `IGNORE` elsewhere."""
     return torch.where(z.argmax(1) == y, y, IGNORE)
 
 
 def class_means(f: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """v_nc = mean of f over the pixels of image n with label c, and how many there are: [B,C,D] and [B,C]; 0 if none."""
+    """v_nc = mean of f over the pixels of image n with label c, 0 if none, and their number: [B,C,D] and [B,C]."""
     c = torch.arange(classes, device=y.device)[:, None]
     members = (y.flatten(1)[:, None] == c).to(f.dtype)  # [B, C, hw]
     n = members.sum(2)
@@ -67,10 +63,9 @@ def category_anchors(batches: Iterable[tuple[Tensor, Tensor]], classes: int, wei
     for f, y in batches:
         v, n = class_means(f, y, classes)
         n = n * (n >= min_pixels(*y.shape[1:]))
-        w = (n > 0).to(n.dtype) if weighting == "image" else n
+        w = (n > 0) if weighting == "image" else n
         total = total + torch.einsum("bc,bcd->cd", w.double(), v.double())
-        weight = weight + w.sum(0)
-    weight = weight.long()
+        weight = weight + w.long().sum(0)
     return Anchors((total / weight.clamp_min(1)[:, None]).to(v.dtype), weight)
 
 
@@ -84,7 +79,7 @@ def anchor_distances(f: Tensor, anchors: Anchors) -> Tensor:
         f = f if f.dtype == torch.float64 else f.float()
         a = anchors.a.to(f.dtype)
         squares = f.square().sum(1, keepdim=True) + F.conv2d(f, -2 * a[:, :, None, None], a.square().sum(1))
-        return squares.clamp_min(0).sqrt().masked_fill(~anchors.present[:, None, None], torch.inf)
+        return squares.clamp_min(SQUARE_FLOOR).sqrt().masked_fill(~anchors.present[:, None, None], torch.inf)
 
 
 def anchor_gaps(anchors: Anchors) -> Tensor:
@@ -98,12 +93,12 @@ def anchor_gaps(anchors: Anchors) -> Tensor:
 def margin_from_ratio(ratio: float, anchors: Anchors) -> float:
     """The margin Delta_d = ratio x median distance between two anchors; 0 with fewer than two.
 
-    The authors' Delta_d = 2.5 is in units of their 256-d features; it is 0.27 of the median distance between the anchors
-    that they published, which is what carries over to another network.
+    The authors' Delta_d = 2.5 is in units of their 256-d features; it is 0.27 of the median distance between the
+    anchors that they published, which is what carries over to another network.
     """
     gaps = anchor_gaps(anchors).triu(1)
     gaps = gaps[gaps.isfinite() & (gaps > 0)]
-    return ratio * gaps.median().item() if len(gaps) else 0.0
+    return ratio * gaps.quantile(0.5).item() if len(gaps) else 0.0
 
 
 def shut_out(anchors: Anchors, margin: float) -> Tensor:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uda_core.anchors import at_stride
 from uda_core.data.task import IGNORE, Labelled, Pair, Samples, Task
 from uda_core.errors import choose
+from uda_core.maps import at_stride
 
 
 def overall_accuracy(confusion: np.ndarray) -> float:
@@ -130,7 +130,7 @@ def pseudo_label_quality(run, task: Task, kind: str = "by_anchor", split: str = 
     labelled, total = np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64)
     for i in _chunks(x, dense=True):
         y_hat = getattr(run.label(x[i].to(run.config.device), run.settings), kind).cpu()
-        true = at_stride(y[i], y_hat[:, None])
+        true = at_stride(y[i], y_hat)
         labelled += confusion_counts(true.where(y_hat != IGNORE, IGNORE), y_hat, classes)
         total += np.bincount(true[true != IGNORE], minlength=classes)
     return label_quality(labelled, total)

@@ -1,4 +1,4 @@
-"""Every loss, one pure function each: first those of the classification methods, then those of the segmentation methods.
+"""Every loss, one pure function each: first those of the classification methods, then those of segmentation.
 
 Letters used in this module: B samples in a batch, C classes, z [B, C] the logits of one head, z1 and z2 those of both
 heads, p = softmax(z), y [B] true labels, y_hat [B] pseudo-labels.  Suffix _s: source, _t: target.
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from uda_core.anchors import Anchors, class_means, min_pixels
 from uda_core.data.task import IGNORE
+from uda_core.maps import resize
 
 LOG_FLOOR = 1e-5  # added inside every logarithm, as in the authors' code (lijin118/CGDM, utils.py)
 NORM_FLOOR = 1e-8  # smallest product of two gradient norms that still counts, as in the torch of 2021
@@ -112,20 +113,18 @@ def row_cosine(a: Tensor, b: Tensor) -> Tensor:
     return cosine((a * b).sum(-1), (a * a).sum(-1), (b * b).sum(-1)).mean()
 
 
-# -- segmentation --------------------------------------------------------------------------------------------------------
+# -- segmentation ------------------------------------------------------------------------------------------------------
 
 
 def pixel_cross_entropy(z: Tensor, y: Tensor) -> Tensor:
-    """Mean over the pixels with a label of CE(z, y), 0 if there is none; z is resized to y (bilinear, corners aligned)."""
-    if z.shape[-2:] != y.shape[-2:]:
-        z = F.interpolate(z, y.shape[-2:], mode="bilinear", align_corners=True)
-    return F.cross_entropy(z, y, ignore_index=IGNORE, reduction="sum") / (y != IGNORE).sum().clamp_min(1)
+    """Mean of CE(z, y) over the pixels with a label, 0 if there is none; z is resized to y, bilinear, corners aligned."""
+    return F.cross_entropy(resize(z, y), y, ignore_index=IGNORE, reduction="sum") / (y != IGNORE).sum().clamp_min(1)
 
 
 def class_mean_distance(f: Tensor, y: Tensor, anchors: Anchors, area_scaled: bool = False) -> Tensor:
-    """L = 1/K sum_nc l_nc over the K kept pairs of image n and class c, l_nc = 1/D sum_k huber(v_nck - a_ck); 0 if K = 0.
+    """L = 1/K sum_nc l_nc over K pairs of image n and class c, l_nc = 1/D sum_k huber(v_nck - a_ck); 0 if K = 0.
 
-    v_nc is the mean feature of the pixels of image n with label c; a pair is kept with at least `min_pixels` of them.
+    v_nc is the mean feature of the pixels of image n with label c. A pair is kept with `min_pixels` of them and an anchor.
     It vanishes as soon as the means sit on the anchors, however wide the pixels spread.
     """
     v, n = class_means(f, y, len(anchors.a))

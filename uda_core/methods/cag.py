@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from uda_core.anchors import at_stride, where_right
+from uda_core.anchors import where_right
 from uda_core.data.task import Pair
 from uda_core.losses import DISTANCE_LOSSES, pixel_cross_entropy
+from uda_core.maps import at_stride
 from uda_core.methods.output_adversarial import OutputAdversarialSettings, output_adversarial_step
 from uda_core.methods.run import Batch, setting, update
 from uda_core.methods.segmentation import Labelling, SegmentationConfig, SegmentationRun
@@ -26,7 +27,7 @@ class CAGSettings(OutputAdversarialSettings):
 
 
 def cag_step(run: SegmentationRun, s: CAGSettings, batch: Batch) -> dict:
-    """Source; warm-up; then stage by stage the teacher's anchors label target pixels, and the student learns from them."""
+    """Source; warm-up; then, stage by stage, the teacher's anchors label target pixels for the student to learn from."""
     if run.stage == 0 and run.steps < s.source_steps:
         return source_pixels_step(run, s, batch)
     if run.stage == 0 and run.config.warm_up == "adversarial" and run.steps < s.source_steps + s.warm_up_steps:

@@ -12,13 +12,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms import v2
 
 from uda_core.anchors import (
     WEIGHTINGS,
     Anchors,
     anchor_distances,
-    at_stride,
     category_anchors,
     margin_from_ratio,
     shut_out,
@@ -27,10 +25,10 @@ from uda_core.anchors import (
 from uda_core.data.task import IGNORE, Samples
 from uda_core.errors import UserError, choose
 from uda_core.losses import DISTANCE_LOSSES
+from uda_core.maps import at_stride, resize
 from uda_core.methods.run import Run, RunConfig, Settings, evaluating, setting
-from uda_core.models import Discriminator, make_segmenter
+from uda_core.models import Discriminator
 from uda_core.models.batch_norm import copy_statistics_, per_domain_, reestimate_batches_, use_domain
-from uda_core.models.segmenters import NETWORKS, resize
 from uda_core.pseudo_labels import anchor_labels, confidence_labels
 
 LABELS = ("anchors", "confidence", "both")
@@ -62,7 +60,7 @@ class SegmentationConfig(RunConfig):
     def __post_init__(self):
         super().__post_init__()
         for name, known in (
-            ("network", NETWORKS), ("batch_norm", BATCH_NORMS), ("warm_up", WARM_UPS), ("labels", LABELS),
+            ("batch_norm", BATCH_NORMS), ("warm_up", WARM_UPS), ("labels", LABELS),
             ("distance_loss", DISTANCE_LOSSES), ("anchor_weighting", WEIGHTINGS), ("margin_unit", MARGINS),
             ("jitter", JITTERS), ("optimizer", OPTIMIZERS),
         ):  # fmt: skip
@@ -101,6 +99,8 @@ class SegmentationRun(Run):
     def _build(self) -> None:
         if not self.pair.dense:
             raise UserError(f"{self.method} labels pixels, but {self.pair.name} has one label for each image")
+        from uda_core.models.segmenters import make_segmenter  # not at the top: torchvision takes seconds to import
+
         config, classes = self.config, len(self.pair.classes)
         self.student = make_segmenter(config.network, classes, config.features or None, config.weights)
         if config.batch_norm == "per-domain":
@@ -146,7 +146,7 @@ class SegmentationRun(Run):
 
     @torch.no_grad()
     def label(self, x: Tensor, s: SegmentationSettings) -> Labelling:
-        """The teacher's labels of target images x [B,3,H,W]. Before the first stage: a preview by the student itself."""
+        """The teacher's labels of target images x [B,3,H,W]; before the first stage, a preview by the student itself."""
         net, anchors = self.teaching()
         f, z = self._look(net, x, "target")
         d = anchor_distances(f, anchors)
@@ -255,6 +255,8 @@ class SegmentationRun(Run):
 
 def photometric_jitter(x: Tensor) -> Tensor:
     """Another brightness, contrast, saturation and hue for each image [B,3,H,W]. Ours, not the authors'."""
+    from torchvision.transforms import v2  # not at the top: it takes seconds to import
+
     jitter = v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
     return torch.stack([jitter(image) for image in x])
 

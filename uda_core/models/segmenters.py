@@ -6,17 +6,12 @@ the last ReLU, z [B,C,H/4,W/4] logits. Sizes that 4 does not divide are rounded 
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP, ASPPConv
 from torchvision.ops import Conv2dNormActivation
 
 from uda_core.errors import choose
+from uda_core.maps import resize
 from uda_core.models.encoders import EfficientNetLite0, Encoder, ResNet
-
-
-def resize(x: Tensor, like: Tensor) -> Tensor:
-    """Bilinear to the height and width of `like`, corners on corners as everywhere in CAG-UDA."""
-    return F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=True)
 
 
 class SmallSegmenter(nn.Module):
