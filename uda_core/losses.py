@@ -117,14 +117,14 @@ def row_cosine(a: Tensor, b: Tensor) -> Tensor:
 
 
 def pixel_cross_entropy(z: Tensor, y: Tensor) -> Tensor:
-    """Mean of CE(z, y) over the pixels with a label, 0 if there is none; z is resized to y, bilinear, corners aligned."""
+    """Mean of CE(z, y) over the pixels with a label, 0 if there is none; z [B,C,h,w] is resized to y bilinearly."""
     return F.cross_entropy(resize(z, y), y, ignore_index=IGNORE, reduction="sum") / (y != IGNORE).sum().clamp_min(1)
 
 
 def class_mean_distance(f: Tensor, y: Tensor, anchors: Anchors, area_scaled: bool = False) -> Tensor:
     """L = 1/K sum_nc l_nc over K pairs of image n and class c, l_nc = 1/D sum_k huber(v_nck - a_ck); 0 if K = 0.
 
-    v_nc is the mean feature of the pixels of image n with label c. A pair is kept with `min_pixels` of them and an anchor.
+    v_nc is the mean feature of the pixels of image n with label c; kept are pairs with an anchor and `min_pixels`.
     It vanishes as soon as the means sit on the anchors, however wide the pixels spread.
     """
     v, n = class_means(f, y, len(anchors.a))

@@ -27,7 +27,7 @@ class CAGSettings(OutputAdversarialSettings):
 
 
 def cag_step(run: SegmentationRun, s: CAGSettings, batch: Batch) -> dict:
-    """Source; warm-up; then, stage by stage, the teacher's anchors label target pixels for the student to learn from."""
+    """Source; warm-up; then, by stages, the teacher's anchors label target pixels for the student to learn from."""
     if run.stage == 0 and run.steps < s.source_steps:
         return source_pixels_step(run, s, batch)
     if run.stage == 0 and run.config.warm_up == "adversarial" and run.steps < s.source_steps + s.warm_up_steps:

@@ -146,7 +146,7 @@ class SegmentationRun(Run):
 
     @torch.no_grad()
     def label(self, x: Tensor, s: SegmentationSettings) -> Labelling:
-        """The teacher's labels of target images x [B,3,H,W]; before the first stage, a preview by the student itself."""
+        """The teacher's labels of target images x [B,3,H,W]; before the first stage, the student's own preview."""
         net, anchors = self.teaching()
         f, z = self._look(net, x, "target")
         d = anchor_distances(f, anchors)
