@@ -50,7 +50,8 @@ def load(path: str | Path, run: Run) -> None:
         run.load_state_dict(state)
     except (RuntimeError, KeyError, TypeError, ValueError) as error:  # shapes, names or ranges that differ
         run.load_state_dict(before)
-        raise UserError(f"{path}: does not fit this version's networks and settings; train again") from error
+        why = f" ({error})" if isinstance(error, UserError) else ""
+        raise UserError(f"{path}: does not fit this version's networks and settings{why}; train again") from error
 
 
 def _read(path: Path) -> object:

@@ -33,7 +33,7 @@ def cag_step(run: SegmentationRun, s: CAGSettings, batch: Batch) -> dict:
     if run.stage == 0 and run.config.warm_up == "adversarial" and run.steps < s.source_steps + s.warm_up_steps:
         return output_adversarial_step(run, s, batch)
     if not run.knows_target:
-        run.meet_target(statistics=run.config.warm_up == "target-statistics")
+        run.meet_target(run.pair.target_train.x if run.config.warm_up == "target-statistics" else None)
     if run.stage == 0 or (run.stage < s.stages and run.steps - run.stage_began >= s.stage_steps):
         run.next_stage(s)
 

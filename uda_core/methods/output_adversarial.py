@@ -16,7 +16,7 @@ class OutputAdversarialSettings(SegmentationSettings):
 def output_adversarial_step(run: SegmentationRun, s: OutputAdversarialSettings, batch: Batch) -> dict:
     """The segmenter fits the source and fools the discriminator; the discriminator tells the domains' maps apart."""
     if not run.knows_target:
-        run.meet_target(statistics=False)
+        run.meet_target()
     losses, p = {}, {}
 
     def segmenter():

@@ -165,14 +165,16 @@ class SegmentationRun(Run):
         ratio = self.config.margin_unit == "ratio"
         return margin_from_ratio(s.margin, self.teaching()[1]) if ratio else s.margin
 
-    def meet_target(self, statistics: bool) -> None:
-        """From here on the target has batch-norm statistics: its own, re-estimated, or at first the source's."""
+    def meet_target(self, x: Samples | None = None) -> None:
+        """From here on the target has batch-norm statistics of its own: those of images x, or at first the source's."""
         self.knows_target = True
         if self.config.batch_norm == "per-domain":
             copy_statistics_(self.student, "source", "target")
-        if statistics:
+        if x is not None:
             use_domain(self.student, "target")
-            reestimate_batches_(self.student, self._images(self.pair.target_train.x))
+            size = CHUNK if isinstance(x, Tensor) else self.config.batch_size
+            chunks = torch.arange(len(x)).tensor_split(max(1, len(x) // size))  # of one size, or nearly
+            reestimate_batches_(self.student, (x[i].to(self.config.device) for i in chunks))
 
     def next_stage(self, s: SegmentationSettings) -> None:
         """Teacher and anchors, both from the student as it is now; the student goes on with a fresh optimiser."""
@@ -180,7 +182,7 @@ class SegmentationRun(Run):
         self.anchors = self.measure_anchors(self.teacher)
         self.renew_optimizer()
         self.stage, self.stage_began = self.stage + 1, self.steps
-        self.made_from = {"stage": self.stage, "step": self.steps, "teacher": digest(self.teacher)}
+        self.made_from = {"stage": self.stage, "step": self.steps, **self._digests()}
         self.counts["classes_without_anchor"] = int((~self.anchors.present).sum())
         self._set_learning_rate(s)
 
@@ -227,19 +229,17 @@ class SegmentationRun(Run):
             f, z = net(x)
         return f.float(), z.float()
 
-    def _images(self, x: Samples) -> Iterator[Tensor]:
-        for i in _chunks(x):
-            yield x[i].to(self.config.device)
-
     # -- saving --------------------------------------------------------------------------------------------------------
 
+    def _digests(self) -> dict[str, str]:
+        return {"teacher": digest(self.teacher.state_dict()), "anchors": digest(vars(self.anchors))}
+
     def state_dict(self) -> dict:
-        anchors = None if self.anchors is None else {"a": self.anchors.a, "weight": self.anchors.weight}
         return super().state_dict() | {
             "stage": self.stage,
             "stage_began": self.stage_began,
             "knows_target": self.knows_target,
-            "anchors": anchors,
+            "anchors": dict(vars(self.anchors)) if self.anchors else None,
             "made_from": dict(self.made_from),
         }
 
@@ -249,8 +249,8 @@ class SegmentationRun(Run):
         self.knows_target, self.made_from = state["knows_target"], dict(state["made_from"])
         if state["anchors"] is not None:
             self.anchors = Anchors(**{name: t.to(self.config.device) for name, t in state["anchors"].items()})
-            if digest(self.teacher) != self.made_from.get("teacher"):
-                raise ValueError("teacher and anchors are not of one checkpoint")
+            if self.made_from != self.made_from | self._digests():
+                raise UserError("teacher and anchors are not of one checkpoint")
 
 
 def photometric_jitter(x: Tensor) -> Tensor:
@@ -261,10 +261,10 @@ def photometric_jitter(x: Tensor) -> Tensor:
     return torch.stack([jitter(image) for image in x])
 
 
-def digest(net: nn.Module) -> str:
-    """A short name for exactly these weights and statistics."""
+def digest(tensors: dict[str, Tensor]) -> str:
+    """A short name for exactly these tensors."""
     sha = hashlib.sha256()
-    for name, tensor in net.state_dict().items():
+    for name, tensor in tensors.items():
         sha.update(name.encode())
         sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return sha.hexdigest()[:16]

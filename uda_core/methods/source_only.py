@@ -52,11 +52,11 @@ def with_target_statistics(run: Run, x: Tensor | None = None) -> Run:
     It is there to be looked at: its optimisers are still those of `run`, so do not train it.
     """
     adapted = copy.copy(run)
-    if isinstance(run, SegmentationRun):
-        adapted.student = copy.deepcopy(run.student)
-        adapted.meet_target(statistics=True)
-        return adapted
     x = run.pair.target_train.x if x is None else x
+    if isinstance(run, SegmentationRun):
+        adapted.student, adapted._preview = copy.deepcopy(run.student), None
+        adapted.meet_target(x)
+        return adapted
     adapted.extractor, adapted.heads = copy.deepcopy(run.extractor), copy.deepcopy(run.heads)
     f = reestimate_(adapted.extractor, x.to(run.config.device))
     for head in adapted.heads:
