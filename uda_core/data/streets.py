@@ -37,9 +37,9 @@ PALETTE = {
     "tail": ("c4001d", "ac1321"),
     "head": ("fffbd0", "eeeacb"),
     "skin": ("f6c7a4 c68a63 8d5a3b", "d3ab8e a9795a 775039"),
-    "shirt": ("ff2e93 ff9f1c 2ec4f6 8f2de2 f4f12d", "ae3b75 bc8034 348bae 864fb0 ac9a30"),
+    "shirt": ("ff2e93 ff9f1c 2ec4f6 8f2de2 f4f12d", "c23a80 cd8b3c 3f9fc0 7a44a8 cdc24a"),
     "trousers": ("27348b 5c2a70 1d3557", "2a3366 4e3156 273a53"),
-    "metal": ("3a3f5c 4b4f73", "464a5b 595c6f"),
+    "metal": ("3a3f5c 4b4f73", "3f4249 4a4c50"),
     "sign": ("ff2f3c 1f6fff ffc400", "cb383e 3065c5 d4ab21"),
     "lamp": ("fff3a6", "e7ddaa"),
 }  # fmt: skip
@@ -53,11 +53,11 @@ RENDERED, CAMERA = (
 # what the camera meets: exposure of red, green, blue; colour of the haze; its density per metre
 WEATHER = {
     "overcast": ((1.00, 1.00, 1.00), (0.78, 0.80, 0.83), 0.002),
-    "low sun": ((1.18, 1.04, 0.86), (0.92, 0.80, 0.66), 0.003),
-    "dusk": ((0.82, 0.76, 0.84), (0.74, 0.62, 0.66), 0.003),
-    "fog": ((0.96, 0.97, 0.97), (0.78, 0.80, 0.82), 0.009),
+    "low sun": ((1.10, 1.02, 0.92), (0.92, 0.83, 0.72), 0.002),
+    "dusk": ((0.93, 0.86, 0.92), (0.78, 0.70, 0.75), 0.002),
+    "fog": ((0.98, 0.99, 0.99), (0.78, 0.80, 0.82), 0.0045),
 }
-TEXTURE = np.array([0.01, 0.04, 0.04, 0.04, 0.12, 0.03, 0.04, 0.03], np.float32)  # relative, by class
+TEXTURE = np.array([0.01, 0.03, 0.03, 0.03, 0.11, 0.03, 0.03, 0.03], np.float32)  # relative, by class
 
 
 def streets(
@@ -308,14 +308,14 @@ def _tree(scene: _Scene, x: float, z: float) -> None:
 
 def _lamp(scene: _Scene, x: float, z: float) -> None:
     metal, height, arm = scene.paint("pole", "metal", z), scene.uniform(5, 7), -1.4 * np.sign(x)
-    radius = max(0.13, 1.6 * z / scene.focal)
+    radius = max(0.1, 1.7 * z / scene.focal)
     scene.across(metal, x - radius, x + radius, 0, height, z)
     scene.across(metal, *sorted((x, x + arm)), height - 0.12, height, z)
     scene.across(scene.paint("pole", "lamp", z), *sorted((x + arm, x + 0.5 * arm)), height - 0.35, height - 0.12, z)
 
 
 def _sign(scene: _Scene, x: float, z: float) -> None:
-    radius, height, sign = max(0.11, 1.6 * z / scene.focal), scene.uniform(2.3, 3.0), scene.paint("pole", "sign", z)
+    radius, height, sign = max(0.09, 1.7 * z / scene.focal), scene.uniform(2.3, 3.0), scene.paint("pole", "sign", z)
     scene.across(scene.paint("pole", "metal", z), x - radius, x + radius, 0, height, z)
     shape = scene.rng.integers(3)
     if shape == 0:
@@ -333,7 +333,7 @@ def _car(scene: _Scene, x: float, z: float) -> None:
     scene.flat(scene.paint("road", "shadow", FAR), x - 1.0, x + 1.0, z - 0.2, z + length)
     near = x - 0.9 * np.sign(x)  # the flank's x
     if abs(x) > 0.9:
-        scene.along(flank, near, 0.25, 0.95, z, z + length)
+        scene.along(flank, near, 0.25, 1.0, z, z + length)
         scene.along(flank, near - np.sign(near) * -0.08, 0.95, top, z + 0.3, z + 0.75 * length)
         scene.along(glass, near, 1.0, top - 0.12, z + 0.6, z + 0.68 * length)
         for wheel in (z + 0.5, z + length - 1.1):
@@ -367,7 +367,7 @@ def _photograph(image: np.ndarray, labels: np.ndarray, depth: np.ndarray, gap: f
     grain = rng.standard_normal(shape, np.float32)
     texture = 0.7 * grain + _smooth(rng, shape, 4)
     image = image * (1 + gap * TEXTURE[labels] * texture)[..., None].clip(0.2)
-    image = image * np.exp(gap * 0.09 * _smooth(rng, shape, 32))[..., None]  # patches of sun and shadow
+    image = image * np.exp(gap * 0.07 * _smooth(rng, shape, 32))[..., None]  # patches of sun and shadow
     clear = np.exp(-gap * density * rng.uniform(0.5, 1.5) * depth)[..., None]
     image = clear * image + (1 - clear) * np.array(haze, np.float32)
     rows, columns = (np.linspace(-1, 1, length, dtype=np.float32) ** 2 for length in shape)
@@ -376,7 +376,7 @@ def _photograph(image: np.ndarray, labels: np.ndarray, depth: np.ndarray, gap: f
     blurred = _blur(_blur(image, 0), 1)
     image = image + min(1.0, gap * rng.uniform(0.1, 0.4)) * (blurred - image)
     noise = rng.standard_normal((*shape, 3), np.float32)
-    return image + gap * rng.uniform(0.006, 0.014) * noise
+    return image + gap * rng.uniform(0.005, 0.012) * noise
 
 
 def _smooth(rng: np.random.Generator, shape: tuple[int, int], cell: int) -> np.ndarray:
