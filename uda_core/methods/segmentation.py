@@ -144,13 +144,16 @@ class SegmentationRun(Run):
             f, z = self.student(x)
         return f.float(), z.float()
 
-    @torch.no_grad()
     def label(self, x: Tensor, s: SegmentationSettings) -> Labelling:
         """The teacher's labels of target images x [B,3,H,W]; before the first stage, the student's own preview."""
         net, anchors = self.teaching()
-        f, z = self._look(net, x, "target")
+        return self.judge(*self.look(x, "target", net), anchors, s)
+
+    @torch.no_grad()
+    def judge(self, f: Tensor, z: Tensor, anchors: Anchors, s: SegmentationSettings) -> Labelling:
+        """The labels that anchors and settings make of a network's f and z, so that new settings need no new look."""
         d = anchor_distances(f, anchors)
-        return Labelling(anchor_labels(d, self.margin(s)), confidence_labels(z, s.confidence), d)
+        return Labelling(anchor_labels(d, self.margin(s, anchors)), confidence_labels(z, s.confidence), d)
 
     def teaching(self) -> tuple[nn.Module, Anchors]:
         """The network and the anchors that label target pixels now."""
@@ -160,10 +163,11 @@ class SegmentationRun(Run):
             self._preview = self.steps, self.measure_anchors(self.student)
         return self.student, self._preview[1]
 
-    def margin(self, s: SegmentationSettings) -> float:
-        """Delta_d in units of the features."""
-        ratio = self.config.margin_unit == "ratio"
-        return margin_from_ratio(s.margin, self.teaching()[1]) if ratio else s.margin
+    def margin(self, s: SegmentationSettings, anchors: Anchors | None = None) -> float:
+        """Delta_d in units of the features, between these anchors or those that label now."""
+        if self.config.margin_unit == "absolute":
+            return s.margin
+        return margin_from_ratio(s.margin, anchors or self.teaching()[1])
 
     def meet_target(self, x: Samples | None = None) -> None:
         """From here on the target has batch-norm statistics of its own: those of images x, or at first the source's."""
@@ -211,15 +215,16 @@ class SegmentationRun(Run):
 
     def features(self, x: Tensor, domain: str = "target") -> Tensor:
         """[N,3,H,W] -> features [N,D,h,w], as used at test time."""
-        return self._evaluate(x, domain)[0]
+        return self.look(x, domain)[0]
 
     def predict(self, x: Tensor, domain: str = "target") -> tuple[Tensor]:
         """[N,3,H,W] -> logits ([N,C,H,W],), at the size of the images."""
-        return (resize(self._evaluate(x, domain)[1], x),)
+        return (resize(self.look(x, domain)[1], x),)
 
     @torch.no_grad()
-    def _evaluate(self, x: Tensor, domain: str) -> tuple[Tensor, Tensor]:
-        parts = [self._look(self.student, part.to(self.config.device), domain) for part in x.split(CHUNK)]
+    def look(self, x: Tensor, domain: str = "target", net: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+        """Features [N,D,h,w] and logits [N,C,h,w], both at their stride, in one pass: of the student, or of `net`."""
+        parts = [self._look(net or self.student, part.to(self.config.device), domain) for part in x.split(CHUNK)]
         f, z = zip(*parts, strict=True)
         return torch.cat(f), torch.cat(z)
 
