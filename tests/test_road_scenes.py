@@ -583,6 +583,10 @@ def test_data_folder_is_the_option_then_the_variable_then_data(tmp_path, monkeyp
 
 
 def test_missing_says_what_is_not_there_and_how_to_get_it(tmp_path):
+    with pytest.raises(UserError) as error:
+        road_scenes.gta5_cityscapes(tmp_path)
+    assert "gta5: nothing in" in told(error)
+    assert "cityscapes: nothing in" in told(error)
     write_gta5(tmp_path / "gta5")
     (tmp_path / "cityscapes" / "leftImg8bit" / "train").mkdir(parents=True)
     lines = road_scenes.missing("gta5-cityscapes", tmp_path).splitlines()

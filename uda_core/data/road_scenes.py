@@ -88,13 +88,13 @@ def _filled(folder: Path) -> bool:
 def _require(task: str, data: Path) -> None:
     lack = missing(task, data)
     if lack:
-        raise UserError(lack)
+        raise UserError(lack.replace("\n", "; "))
 
 
 # -- the sets ----------------------------------------------------------------------------------------------------------
 
 Pairs = list[tuple[Path, Path]]  # an image and its label each, in the order of their names
-GTA5_MISFITS = ("15188", "17705")  # published with a label of another size than the image
+GTA5_MISFITS = ("15188", "17705")  # known to be published with a label of another size than the image
 
 
 def gta5(folder: Path) -> Pairs:
@@ -180,8 +180,8 @@ def camvid_day_dusk(data: Path) -> Task:
     """One town by day teaches the same town at dusk: CamVid at 240x180, 11 classes.
 
     Source: the sequences 0006R0 and 0016E5 of train, 305 images; the last tenth of each film (30 images) is the
-    validation split, so that no two neighbours of a film stand on both sides but at one place. Target: sequence 0001TP,
-    62 images of train (unlabelled) and 62 of test.
+    validation split, so that neighbouring frames are on one side of it. Target: sequence 0001TP, 62 images of train
+    (unlabelled) and 62 of test.
     """
     _require("camvid-day-dusk", data)
     size = (180, 240)
@@ -241,7 +241,7 @@ def _files(pairs: Pairs, decode, ids: np.ndarray, size: tuple[int, int] | None =
 
 
 def _hold_out(pairs: Pairs, part: int) -> tuple[Pairs, Pairs]:
-    """All but the last 1/part, and these, at least one: neighbours of a film are alike, so it is cut only once."""
+    """All but the last 1/part, and these, at least one: frames next to each other are alike, so there is one cut."""
     n = max(1, len(pairs) // part)
     return pairs[:-n], pairs[-n:]
 

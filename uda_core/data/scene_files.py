@@ -22,6 +22,7 @@ from uda_core.data.task import IGNORE, Labelled, Unlabelled
 from uda_core.errors import UserError
 
 THREADS = 4  # that decode the files of one batch
+Cut = Callable[[Image.Image, Image.Resampling, int], Image.Image]  # (file, how to resize it, what to fill up with)
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Crop:
     width: tuple[float, float] = (0.5 * 2200, 1.5 * 2200)  # range of the scaled scene's; its aspect is kept
     flip: float = 0.5  # probability
 
-    def draw(self, n: int) -> list["Cut"]:
+    def draw(self, n: int) -> list[Cut]:
         """n random cuts, from torch's global generator: the same number of draws whatever the files' sizes."""
         return [partial(self._cut, u) for u in torch.rand(n, 4).tolist()]
 
@@ -54,9 +55,6 @@ class Crop:
             canvas.paste(cut)
             cut = canvas
         return ImageOps.mirror(cut) if u[3] < self.flip else cut
-
-
-Cut = Callable[[Image.Image, Image.Resampling, int], Image.Image]
 
 
 class _Files:
@@ -79,14 +77,14 @@ class _Files:
         """One cut of each of the samples i."""
         places = torch.arange(len(self))[i].tolist()
         with ThreadPoolExecutor(THREADS) as pool:
-            images = list(pool.map(self._cut, places, cuts))
+            images = list(pool.map(self._one, places, cuts))
         path_of = {image.size: self.paths[place] for place, image in zip(places, images, strict=True)}
         if len(path_of) > 1:
             sizes = " and ".join(f"{path} is {w}x{h}" for (w, h), path in list(path_of.items())[:2])
             raise UserError(f"{sizes}: samples of different sizes make no batch; ask for them one by one, or give size")
         return self._tensor(np.stack([np.asarray(image) for image in images]))
 
-    def _cut(self, place: int, cut: Cut) -> Image.Image:
+    def _one(self, place: int, cut: Cut) -> Image.Image:
         return cut(self._open(place), self.resample, self.fill)
 
     def _whole(self, image: Image.Image, resample: Image.Resampling, fill: int) -> Image.Image:
