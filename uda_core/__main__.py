@@ -7,6 +7,7 @@ import platform
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +18,21 @@ import torch
 from tqdm import tqdm
 
 from uda_core import __version__, checkpoints, options
-from uda_core.data import TASKS, load
+from uda_core.data import TASKS, load, missing
+from uda_core.data.catalog import Entry
+from uda_core.data.task import Task
 from uda_core.errors import UserError, choose
-from uda_core.evaluation import Evaluation, evaluate
-from uda_core.methods import METHODS, Config, Run, with_target_statistics
+from uda_core.evaluation import Evaluation, evaluate, pseudo_label_quality
+from uda_core.methods import (
+    CLASSIFY,
+    METHODS,
+    SEGMENT,
+    Config,
+    Run,
+    RunConfig,
+    SegmentationConfig,
+    with_target_statistics,
+)
 from uda_core.training import fit
 
 
@@ -42,8 +54,15 @@ def main(argv: list[str] | None = None) -> int:
 
 def tasks(args: argparse.Namespace) -> int:
     for name, entry in TASKS.items():
-        defaults = [f"{entry.steps} steps", *(f"{field}={value}" for field, value in entry.config.items())]
-        print(f"{name:20}{entry.about}\n{'':20}data: {entry.data}\n{'':20}defaults: {', '.join(defaults)}")
+        there = missing(name, args.data) or ("found" if entry.files else "built in, nothing to download")
+        defaults = [f"{entry.steps} steps", *(f"{k}={v}" for k, v in (entry.config | entry.settings).items())]
+        lines = [
+            entry.about,
+            f"data: {there}",
+            f"methods: {', '.join(SEGMENT if entry.dense else CLASSIFY)}",
+            f"defaults: {', '.join(defaults)}",
+        ]
+        print(f"{name:20}" + textwrap.indent("\n".join(lines), " " * 20).lstrip())
     return 0
 
 
@@ -52,44 +71,82 @@ def tasks(args: argparse.Namespace) -> int:
 
 def train(args: argparse.Namespace) -> int:
     choose("method", args.method, METHODS)
-    choose("task", args.task, TASKS)
-    steps = TASKS[args.task].steps if args.steps is None else args.steps
-    if steps < 1:
-        raise UserError(f"--steps must be at least 1, got {steps}")
-    config, settings = options.parse(args.set, args.method)
-    config = Config(**(dict(TASKS[args.task].config) | {"seed": args.seed} | config))
+    entry = TASKS[choose("task", args.task, TASKS)]
+    choose(f"method for {args.task}", args.method, SEGMENT if entry.dense else CLASSIFY)
+    if args.steps is not None and args.steps < 1:
+        raise UserError(f"--steps must be at least 1, got {args.steps}")
+    config, settings = _values(args, entry)
     out = args.out or Path("runs", f"{args.method}-{args.task}-seed{config.seed}")
     if (out / "checkpoint.pt").exists():
         raise UserError(f"{out} holds a run already; give another --out, or delete the folder to train again")
 
-    task = load(args.task)
+    task = load(args.task, args.data)
     run = METHODS[args.method](task.pair, config)
     for name, value in settings.items():
         setattr(run.settings, name, value)
+    steps = args.steps or run.planned_steps or entry.steps
     out.mkdir(parents=True, exist_ok=True)
     _write_json(out / "settings.json", _settings(args.task, steps, run))
-    seconds = _train(run, steps, out / "metrics.jsonl")
+    seconds, milestones = _train(run, steps, out)
     checkpoints.save(run, out / "checkpoint.pt")
     if run.steps < steps:
         print(f"interrupted: step {run.steps} of {steps} is saved in {out / 'checkpoint.pt'}", file=sys.stderr)
         return 130
     evaluation = evaluate(run, task)  # the first look at the target's labels
-    _write_json(out / "summary.json", _summary(args.task, run, seconds, evaluation))
+    reached = {name: _score_milestone(out / f"{name}.pt", args.method, task) for name in milestones}
+    _write_json(out / "summary.json", _summary(args.task, run, seconds, evaluation, reached))
+    for name, scores in reached.items():
+        print(f"target, {evaluation.split}, after {name}: {scores['target']['score']:.1%}")
     print(evaluation, f"written to {out}", sep="\n")
     return 0
 
 
-def _train(run: Run, steps: int, metrics: Path) -> float:
-    """Train, one line of JSON per step; returns the seconds. Ctrl-C ends it after the step that is under way."""
-    started = time.perf_counter()
-    with metrics.open("w") as file, _interruption() as interrupted, tqdm(total=steps, unit="step") as bar:
+def _values(args: argparse.Namespace, entry: Entry) -> tuple[RunConfig, dict]:
+    """The run's configuration and settings: the method's defaults, changed by the task's, changed by the options."""
+    config, settings = options.parse(args.set, args.method, entry.dense)
+    if args.weights is not None:
+        if not entry.dense:
+            raise UserError(f"--weights is for tasks whose pixels have labels; {args.task} has a small network")
+        config["weights"] = args.weights
+    known = options.config_of(args.method, entry.dense)
+    config = {k: v for k, v in entry.config.items() if k in known} | {"seed": args.seed} | config
+    known = options.settings_of(args.method, entry.dense)
+    settings = {k: v for k, v in entry.settings.items() if k in known} | settings
+    return (SegmentationConfig if entry.dense else Config)(**config), settings
+
+
+def _train(run: Run, steps: int, out: Path) -> tuple[float, list[str]]:
+    """Train: a line of JSON per step, a checkpoint at each of the run's milestones; the seconds, and their names.
+
+    Ctrl-C ends it after the step that is under way.
+    """
+    started, milestones = time.perf_counter(), []
+    with (
+        (out / "metrics.jsonl").open("w") as file,
+        _interruption() as interrupted,
+        tqdm(total=steps, unit="step") as bar,
+    ):
         for record in fit(run, steps):
             file.write(json.dumps(dataclasses.asdict(record)) + "\n")
             bar.set_postfix({name: f"{value:.3f}" for name, value in record.losses.items()}, refresh=False)
             bar.update()
+            if run.milestone:
+                milestones.append(run.milestone)
+                checkpoints.save(run, out / f"{run.milestone}.pt")
             if interrupted:
                 break
-    return time.perf_counter() - started
+    return time.perf_counter() - started, milestones
+
+
+def _score_milestone(path: Path, method: str, task: Task) -> dict:
+    """What a segmentation run was worth at one of its milestones, and the labels it had learnt from."""
+    run = METHODS[method](task.pair)
+    checkpoints.load(path, run)
+    scores = _scores(evaluate(run, task)) | {"made_from": run.made_from}
+    if run.stage:
+        for kind in ("by_anchor", "by_confidence"):
+            scores[f"labels_{kind}"] = pseudo_label_quality(run, task, kind).as_dict(task.pair.classes)
+    return scores
 
 
 @contextmanager
@@ -116,19 +173,27 @@ def _settings(task: str, steps: int, run: Run) -> dict:
     return {"method": run.method, "task": task, "steps": steps, "config": config, "settings": settings}
 
 
-def _summary(task: str, run: Run, seconds: float, evaluation: Evaluation) -> dict:
+def _summary(task: str, run: Run, seconds: float, evaluation: Evaluation, milestones: dict) -> dict:
     return {
         "method": run.method,
-        "variant": run.config.variant,
+        **({} if run.pair.dense else {"variant": run.config.variant}),
         "task": task,
         "seed": run.config.seed,
         "steps": run.steps,
         "seconds": round(seconds, 2),
         "metric": evaluation.metric,
         "split": evaluation.split,
-        "source": {"score": evaluation.source_score, "split": evaluation.source_split},
-        "target": {"score": evaluation.score, "per_class": evaluation.per_class},
+        **_scores(evaluation),
+        **({"milestones": milestones} if milestones else {}),
         "versions": {"uda_core": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+
+
+def _scores(evaluation: Evaluation) -> dict:
+    subsets = {"subsets": evaluation.subsets} if evaluation.subsets else {}
+    return {
+        "source": {"score": evaluation.source_score, "split": evaluation.source_split},
+        "target": {"score": evaluation.score, "per_class": evaluation.per_class} | subsets,
     }
 
 
@@ -148,12 +213,13 @@ def evaluate_run(args: argparse.Namespace) -> int:
         method, name = choose("method", saved["method"], METHODS), choose("task", saved["task"], TASKS)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
         raise UserError(f"{path}: damaged; train again, or put back the file that `train` wrote") from None
-    task = load(name)
+    task = load(name, args.data)
     run = METHODS[method](task.pair)
     checkpoints.load(args.run / "checkpoint.pt", run)
     if args.target_statistics:
         run = with_target_statistics(run)
-    print(f"{method} ({run.config.variant}), seed {run.config.seed}, {run.steps} steps")
+    variant = "" if run.pair.dense else f" ({run.config.variant})"
+    print(f"{method}{variant}, seed {run.config.seed}, {run.steps} steps")
     if args.target_statistics:
         print("batch-norm statistics re-estimated on the target")
     print(evaluate(run, task))
@@ -218,7 +284,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    _command(commands, "tasks", "list the tasks and whether their data is there", "tasks").set_defaults(command=tasks)
+    p = _command(commands, "tasks", "list the tasks and whether their data is there", "tasks --data sets")
+    p.set_defaults(command=tasks)
+    _add_data(p)
 
     p = _command(
         commands, "train", "train a method on a task, then score it", "train cgdm moons --seed 1 --set beta=0.2 k=6"
@@ -234,7 +302,10 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0, metavar="N", help="network start, data order, dropout (default: 0)")
     p.add_argument("--steps", type=int, metavar="N", help="training steps (default: the task's; see `tasks`)")
     p.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, listed below")
+    about = "of the network that segments: none, a file, or a name such as ResNet101_Weights.IMAGENET1K_V2"
+    p.add_argument("--weights", metavar="W", help=about)
     p.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: runs/METHOD-TASK-seedN)")
+    _add_data(p)
 
     p = _command(
         commands, "evaluate", "score a trained run again", "evaluate runs/cgdm-moons-seed1 --target-statistics"
@@ -242,6 +313,7 @@ def _parser() -> argparse.ArgumentParser:
     p.set_defaults(command=evaluate_run)
     p.add_argument("run", type=Path, metavar="RUN_DIR", help="folder that `train` wrote")
     p.add_argument("--target-statistics", action="store_true", help="batch norm re-estimated on the unlabelled target")
+    _add_data(p)
 
     about = "measure speed, accuracy over seeds, or the live board"
     benches = _command(commands, "bench", about, "bench speed").add_subparsers(required=True, metavar="WHAT")
@@ -262,6 +334,10 @@ def _parser() -> argparse.ArgumentParser:
     p.set_defaults(command=bench_board)
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write the times to")
     return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with the sets (default: $UDA_DATA, else data)")
 
 
 def _command(commands, name: str, about: str, example: str) -> argparse.ArgumentParser:

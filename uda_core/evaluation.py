@@ -123,6 +123,16 @@ class LabelQuality:
     overall_coverage: float
     overall_precision: float
 
+    def as_dict(self, classes: Sequence[str]) -> dict:
+        """Plain values, rounded, for a file: shares by class name, None where there is none."""
+
+        def plain(share: float) -> float | None:
+            return None if np.isnan(share) else round(float(share), 4)
+
+        names = ("coverage", "precision", "recall")
+        per_class = {n: {c: plain(v) for c, v in zip(classes, getattr(self, n), strict=True)} for n in names}
+        return per_class | {n: plain(getattr(self, n)) for n in ("overall_coverage", "overall_precision")}
+
 
 def pseudo_label_quality(run, task: Task, kind: str = "by_anchor", split: str = "target_train") -> LabelQuality:
     """Of the labels that a segmentation run would train on now: `kind` "by_anchor" or "by_confidence"."""

@@ -26,15 +26,43 @@ class CAGSettings(OutputAdversarialSettings):
     distance: float = setting(0.7, 0.0, 10.0, "weight of the distance to the anchors, in both domains")
 
 
-def cag_step(run: SegmentationRun, s: CAGSettings, batch: Batch) -> dict:
+class CAGRun(SegmentationRun):
+    """A run in phases: source, warm-up, stages."""
+
+    @property
+    def planned_steps(self) -> int:
+        s = self.settings
+        return s.source_steps + self._warm_up_steps(s) + s.stages * s.stage_steps
+
+    @property
+    def milestone(self) -> str | None:
+        """ "source", "warm-up" or "stage1", "stage2" ...: what the last step completed, if anything."""
+        s = self.settings
+        if self.stage:
+            return f"stage{self.stage}" if self.steps - self.stage_began == s.stage_steps else None
+        return {s.source_steps + self._warm_up_steps(s): "warm-up", s.source_steps: "source"}.get(self.steps)
+
+    def phase(self, s: CAGSettings) -> str:
+        """Of the next step: "source", "warm-up", "next stage" or "stage"."""
+        if self.stage == 0 and self.steps < s.source_steps + self._warm_up_steps(s):
+            return "source" if self.steps < s.source_steps else "warm-up"
+        over = self.stage < s.stages and self.steps - self.stage_began >= s.stage_steps
+        return "next stage" if self.stage == 0 or over else "stage"
+
+    def _warm_up_steps(self, s: CAGSettings) -> int:
+        return s.warm_up_steps if self.config.warm_up == "adversarial" else 0
+
+
+def cag_step(run: CAGRun, s: CAGSettings, batch: Batch) -> dict:
     """Source; warm-up; then, by stages, the teacher's anchors label target pixels for the student to learn from."""
-    if run.stage == 0 and run.steps < s.source_steps:
+    phase = run.phase(s)
+    if phase == "source":
         return source_pixels_step(run, s, batch)
-    if run.stage == 0 and run.config.warm_up == "adversarial" and run.steps < s.source_steps + s.warm_up_steps:
+    if phase == "warm-up":
         return output_adversarial_step(run, s, batch)
     if not run.knows_target:
         run.meet_target(run.pair.target_train.x if run.config.warm_up == "target-statistics" else None)
-    if run.stage == 0 or (run.stage < s.stages and run.steps - run.stage_began >= s.stage_steps):
+    if phase == "next stage":
         run.next_stage(s)
 
     y_hat, losses = run.label(batch.x_t, s), {}
@@ -67,7 +95,7 @@ def distance(run: SegmentationRun, f: Tensor, z: Tensor, y: Tensor) -> Tensor:
     return DISTANCE_LOSSES[form](f, y if form == "pixel" else where_right(y, z), run.anchors)
 
 
-def cag(pair: Pair, config: SegmentationConfig | None = None, **settings: float) -> SegmentationRun:
+def cag(pair: Pair, config: SegmentationConfig | None = None, **settings: float) -> CAGRun:
     """There is no triplet loss: the authors' code makes one and never uses it. The margin chooses pixels, no more.
 
     As in the authors' code: anchors from rightly predicted source pixels in evaluation mode, labels at the features'
@@ -75,4 +103,4 @@ def cag(pair: Pair, config: SegmentationConfig | None = None, **settings: float)
     statistics per domain and photometric jitter (`config.batch_norm`, `config.jitter`); a margin in units of the
     distances between anchors; nothing, not even the choice of a checkpoint, sees a target label.
     """
-    return SegmentationRun("cag", cag_step, pair, config, CAGSettings.of(settings))
+    return CAGRun("cag", cag_step, pair, config, CAGSettings.of(settings))

@@ -125,6 +125,8 @@ class Run:
     NETWORKS: ClassVar[tuple[str, ...]] = ()  # names of the modules and optimisers, as attributes
     OPTIMIZERS: ClassVar[tuple[str, ...]] = ()
     pseudo_labels: Tensor | None = None
+    planned_steps: int | None = None  # where the settings say how long a run takes
+    milestone: str | None = None  # what the last step completed, if it is worth a checkpoint of its own
 
     def __init__(
         self,

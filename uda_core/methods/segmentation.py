@@ -5,6 +5,7 @@ features, z [B,C,h,w] logits.
 """
 
 import copy
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -249,7 +250,9 @@ class SegmentationRun(Run):
         }
 
     def load_state_dict(self, state: dict) -> None:
-        super().load_state_dict(state)
+        weights = state["config"]["weights"]  # the networks come whole: the file they started from may be elsewhere
+        super().load_state_dict(state | {"config": state["config"] | {"weights": "none"}})
+        self.config = dataclasses.replace(self.config, weights=weights)
         self.stage, self.stage_began = state["stage"], state["stage_began"]
         self.knows_target, self.made_from = state["knows_target"], dict(state["made_from"])
         if state["anchors"] is not None:
