@@ -7,7 +7,7 @@ metres: x to the right of the camera, y above the ground, z ahead.
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled
 from uda_core.errors import UserError
@@ -15,48 +15,51 @@ from uda_core.errors import UserError
 CLASSES = ("sky", "building", "road", "sidewalk", "vegetation", "car", "person", "pole")
 FAR = 130.0  # metres: the end of the street, and how deep the sky is in haze
 
-# role -> colours as rendered, colours as the camera finds the same things; an object takes one column of both
+# role -> class, colours as rendered, colours as the camera finds the same things
 PALETTE = {
-    "sky": ("4fb3f6 58bdf2 6a9cf5 7cc7ff", "9cc6e6 93bce0 a9bfe4 b4d2e8"),
-    "cloud": ("ffffff eef7ff fff4e8", "ebeded d5dce4 efe6db"),
-    "wall": ("f6bd60 f28482 84a9e8 f7ede2 b48ae0 f4a261 e5738a","d2ad72 c5827c 8ea3c6 dbd2c5 9c81ae c88c60 af6b75"),
-    "roof": ("b5445a 7d4f9e c8553d 5a5f9c", "8d4b56 664d7a a05645 585c7f"),
-    "window": ("d8f3ff 9fd8f5 3f6fb0 fff1b8", "99acb7 88acc0 38557c cdc39b"),
-    "shop": ("e63970 12b5a6 ffcf3f 3d6fe0", "a74562 298884 c2a047 3b5a9d"),
-    "road": ("5b5f8a 636795 545b80", "68697e 646782 68697a"),
-    "mark": ("ffffff", "dddcd8"),
-    "shadow": ("40446b", "42445c"),
-    "walk": ("f3cfc0 efd9b4 e6cbd8", "c6b0a4 c9bba2 b8a8ae"),
-    "curb": ("ffe9dc", "d4c6bc"),
-    "grass": ("7bd35a 93d94e 63c66a", "6ea24f 82a84b 599555"),
-    "leaf": ("2fae5f 1f9d74 57b947 3fbf8a", "36814a 327c58 47823e 4b9265"),
-    "trunk": ("8a5a44", "6b4d3e"),
-    "car": ("ff3b3f ffd23f 2f7cf6 ffffff 00b894 ff7f2a", "9f3539 ccb565 3564ad e0e0e0 217d69 b77347"),
-    "glass": ("c4ecff", "849dab"),
-    "tyre": ("2b2d42", "262734"),
-    "tail": ("c4001d", "ac1321"),
-    "head": ("fffbd0", "eeeacb"),
-    "skin": ("f6c7a4 c68a63 8d5a3b", "d3ab8e a9795a 775039"),
-    "shirt": ("ff2e93 ff9f1c 2ec4f6 8f2de2 f4f12d", "c23a80 cd8b3c 3f9fc0 7a44a8 cdc24a"),
-    "trousers": ("27348b 5c2a70 1d3557", "2a3366 4e3156 273a53"),
-    "metal": ("3a3f5c 4b4f73", "3f4249 4a4c50"),
-    "sign": ("ff2f3c 1f6fff ffc400", "cb383e 3065c5 d4ab21"),
-    "lamp": ("fff3a6", "e7ddaa"),
+    "sky": ("sky", "4fb3f6 58bdf2 6a9cf5 7cc7ff", "9cc6e6 93bce0 a9bfe4 b4d2e8"),
+    "cloud": ("sky", "ffffff eef7ff fff4e8", "ebeded d5dce4 efe6db"),
+    "wall": ("building", "f6bd60 f28482 84a9e8 f7ede2 b48ae0 f4a261 e5738a",
+             "d2ad72 c5827c 8ea3c6 dbd2c5 9c81ae c88c60 af6b75"),
+    "roof": ("building", "b5445a 7d4f9e c8553d 5a5f9c", "8d4b56 664d7a a05645 585c7f"),
+    "window": ("building", "d8f3ff 9fd8f5 3f6fb0 fff1b8", "99acb7 88acc0 38557c cdc39b"),
+    "shop": ("building", "e63970 12b5a6 ffcf3f 3d6fe0", "a74562 298884 c2a047 3b5a9d"),
+    "road": ("road", "5b5f8a 636795 545b80", "68697e 646782 68697a"),
+    "mark": ("road", "ffffff", "dddcd8"),
+    "shadow": ("road", "40446b", "42445c"),
+    "walk": ("sidewalk", "f3cfc0 efd9b4 e6cbd8", "c6b0a4 c9bba2 b8a8ae"),
+    "curb": ("sidewalk", "ffe9dc", "d4c6bc"),
+    "grass": ("vegetation", "7bd35a 93d94e 63c66a", "6ea24f 82a84b 599555"),
+    "leaf": ("vegetation", "2fae5f 1f9d74 57b947 3fbf8a", "36814a 327c58 47823e 4b9265"),
+    "trunk": ("vegetation", "8a5a44", "6b4d3e"),
+    "car": ("car", "ff3b3f ffd23f 2f7cf6 ffffff 00b894 ff7f2a", "9f3539 ccb565 3564ad e0e0e0 217d69 b77347"),
+    "glass": ("car", "c4ecff", "849dab"),
+    "tyre": ("car", "2b2d42", "262734"),
+    "tail": ("car", "c4001d", "ac1321"),
+    "head": ("car", "fffbd0", "eeeacb"),
+    "skin": ("person", "f6c7a4 c68a63 8d5a3b", "d3ab8e a9795a 775039"),
+    "shirt": ("person", "ff2e93 ff9f1c 2ec4f6 8f2de2 f4f12d", "c23a80 cd8b3c 3f9fc0 7a44a8 cdc24a"),
+    "trousers": ("person", "27348b 5c2a70 1d3557", "2a3366 4e3156 273a53"),
+    "metal": ("pole", "3a3f5c 4b4f73", "3f4249 4a4c50"),
+    "sign": ("pole", "ff2f3c 1f6fff ffc400", "cb383e 3065c5 d4ab21"),
+    "lamp": ("pole", "fff3a6", "e7ddaa"),
 }  # fmt: skip
-ROLES = tuple(PALETTE)
-FIRST = np.cumsum([0] + [len(PALETTE[role][0].split()) for role in ROLES])  # of each role's columns
-RENDERED, CAMERA = (
-    np.array([list(bytes.fromhex(c)) for role in ROLES for c in PALETTE[role][style].split()], np.float32) / 255
-    for style in (0, 1)
+SWATCHES = tuple(
+    (role, kind, *pair)
+    for role, (kind, *styles) in PALETTE.items()
+    for pair in zip(*(style.split() for style in styles), strict=True)
 )
+COLUMNS = {role: [i for i, swatch in enumerate(SWATCHES) if swatch[0] == role] for role in PALETTE}
+KINDS = np.array([CLASSES.index(kind) for _, kind, *_ in SWATCHES], np.uint8)
+RENDERED, CAMERA = (np.array([[*bytes.fromhex(s[i])] for s in SWATCHES], np.float32) / 255 for i in (2, 3))
 
 # what the camera meets: exposure of red, green, blue; colour of the haze; its density per metre
-WEATHER = {
-    "overcast": ((1.00, 1.00, 1.00), (0.78, 0.80, 0.83), 0.002),
-    "low sun": ((1.10, 1.02, 0.92), (0.92, 0.83, 0.72), 0.002),
-    "dusk": ((0.93, 0.86, 0.92), (0.78, 0.70, 0.75), 0.002),
-    "fog": ((0.98, 0.99, 0.99), (0.78, 0.80, 0.82), 0.0045),
-}
+WEATHER = (
+    ((1.00, 1.00, 1.00), (0.78, 0.80, 0.83), 0.002),  # overcast
+    ((1.10, 1.02, 0.92), (0.92, 0.83, 0.72), 0.002),  # low sun
+    ((0.93, 0.86, 0.92), (0.78, 0.70, 0.75), 0.002),  # dusk
+    ((0.98, 0.99, 0.99), (0.78, 0.80, 0.82), 0.006),  # fog
+)
 TEXTURE = np.array([0.01, 0.03, 0.03, 0.03, 0.11, 0.03, 0.03, 0.03], np.float32)  # relative, by class
 
 
@@ -125,7 +128,7 @@ class _Scene:
         self.draw = ImageDraw.Draw(self.canvas)
         self.focal, self.eye = width * self.uniform(0.55, 0.8), self.uniform(1.4, 2.2)
         self.centre, self.horizon = width * self.uniform(0.38, 0.62), height * self.uniform(0.42, 0.56)
-        self.kinds, self.columns, self.shades, self.depths = [], [], [], []
+        self.columns, self.shades, self.depths = [], [], []
 
     def uniform(self, low: float, high: float) -> float:
         return low + (high - low) * self.rng.random()
@@ -133,14 +136,13 @@ class _Scene:
     def chance(self, p: float) -> bool:
         return self.rng.random() < p
 
-    def paint(self, kind: str, role: str, z: float, shade: float = 1.0) -> int:
-        """A new paint, in one of its role's colours: the number to fill with."""
-        first, last = FIRST[ROLES.index(role)], FIRST[ROLES.index(role) + 1]
-        self.kinds.append(CLASSES.index(kind))
-        self.columns.append(first + int((last - first) * self.rng.random()))
+    def paint(self, role: str, z: float = FAR, shade: float = 1.0, like: int | None = None) -> int:
+        """The number of a new paint, in a colour of its role at random or in that of the paint `like`."""
+        column = COLUMNS[role][int(len(COLUMNS[role]) * self.rng.random())]
+        self.columns.append(column if like is None else self.columns[like])
         self.shades.append(shade)
         self.depths.append(z)
-        return len(self.kinds) - 1
+        return len(self.columns) - 1
 
     def project(self, x: float, y: float, z: float) -> tuple[float, float]:
         scale = self.focal / z
@@ -150,7 +152,8 @@ class _Scene:
         self.draw.polygon([self.project(*point) for point in points], fill=paint)
 
     def across(self, paint: int, x1: float, x2: float, y1: float, y2: float, z: float, taper: float = 0.0) -> None:
-        """A rectangle that faces the camera; its top is narrower by `taper` on both sides."""
+        """An upright rectangle that faces the camera; its top is narrower by `taper` on both sides."""
+        x1, x2 = sorted((x1, x2))
         self.fill(paint, (x1, y1, z), (x2, y1, z), (x2 - taper, y2, z), (x1 + taper, y2, z))
 
     def along(self, paint: int, x: float, y1: float, y2: float, z1: float, z2: float) -> None:
@@ -167,50 +170,43 @@ class _Scene:
 
     def render(self, gap: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image [H, W, 3] in [0, 1], labels [H, W], depth [H, W] in metres."""
-        ids = np.asarray(self.canvas)
-        colours = (1 - gap) * RENDERED[self.columns] + gap * CAMERA[self.columns]
-        colours = (colours * np.array(self.shades, np.float32)[:, None]).clip(0, 1)
-        image = sum(colours[ids[i::2, j::2]] for i in (0, 1) for j in (0, 1)) / 4
+        ids, columns, shades = np.asarray(self.canvas), np.array(self.columns), np.array(self.shades, np.float32)
+        colours = ((1 - gap) * RENDERED[columns] + gap * CAMERA[columns]) * shades[:, None]
+        image = sum(colours.clip(0, 1)[ids[i::2, j::2]] for i in (0, 1) for j in (0, 1)) / 4
         ids = ids[::2, ::2]
-        labels = np.array(self.kinds, np.uint8)[ids]
-        below = np.arange(0, 2 * len(ids), 2, dtype=np.float32) - self.horizon  # rows under the horizon
-        ground = np.where(below > 0, self.focal * self.eye / below.clip(1), FAR)
-        depth = np.minimum(np.array(self.depths, np.float32)[ids], ground[:, None]).clip(0, FAR)
-        light = 0.55 * (1 + below / self.horizon).clip(0, 1) ** 1.5  # the sky pales towards the horizon
-        sky = (labels == 0) * light[:, None]
-        return image + sky[..., None] * (1 - image), labels, depth.astype(np.float32)
+        labels = KINDS[columns][ids]
+        below = np.arange(0, 2 * len(ids), 2, dtype=np.float32) - self.horizon  # each row, from the horizon down
+        ground = np.where(below > 0, self.focal * self.eye / below.clip(1), FAR).clip(0, FAR)
+        depth = np.minimum(np.array(self.depths)[ids], ground[:, None])
+        pale = (labels == 0) * 0.55 * (1 + below / self.horizon).clip(0, 1)[:, None] ** 1.5  # the sky, near the horizon
+        return image + pale[..., None] * (1 - image), labels, depth
 
 
 def _street(rng: np.random.Generator, size: tuple[int, int]) -> _Scene:
     """A street straight ahead: sky, ground, houses on both sides, then all that stands in front, from far to near."""
     scene = _Scene(rng, size)
-    scene.paint("sky", "sky", FAR)  # paint 0, the empty canvas
-    for _ in range(rng.integers(0, 4)):
-        _cloud(scene)
-    sun = scene.chance(0.5)
-    kerbs = -scene.uniform(3.2, 6.0), scene.uniform(3.2, 6.0)
-    walks = tuple(scene.uniform(2.0, 4.5) for _ in kerbs)
-    _ground(scene, kerbs, walks)
-    _skyline(scene)
-    things = []
-    for kerb, walk, shade in zip(kerbs, walks, (1.0, 0.74) if sun else (0.74, 1.0), strict=True):
-        side = np.sign(kerb)
-        _houses(scene, side, kerb + side * walk, shade)
+    scene.paint("sky")  # paint 0, the empty canvas
+    kerbs = -scene.uniform(3.2, 6.0), scene.uniform(3.2, 6.0)  # x
+    walks = scene.uniform(2.2, 4.8), scene.uniform(2.2, 4.8)  # width
+    _background(scene, kerbs, walks)
+    things, lit = [], rng.integers(2)
+    for i, (side, kerb, walk) in enumerate(zip((-1, 1), kerbs, walks, strict=True)):
+        _houses(scene, side, kerb + side * walk, 1.0 if i == lit else 0.74)
         things += [(z, _tree, kerb + side * scene.uniform(0.6, 1.2)) for z in _places(scene, 7, 18, 0.5)]
         things += [(z, _tree, kerb + side * (walk + scene.uniform(2, 5))) for z in _places(scene, 12, 30, 0.5)]
         things += [(z, _lamp, kerb + side * 0.4) for z in _places(scene, 14, 22, 0.8, last=30)]
         things += [(z, _sign, kerb + side * 0.5) for z in _places(scene, 12, 30, 0.6, last=24)]
-        things += [(z, _car, kerb - side * 1.1) for z in _places(scene, 6.0, 12, 0.5)]
+        things += [(z, _car, kerb - side * 1.1) for z in _places(scene, 6, 12, 0.5)]
         things += [(z, _person, kerb + side * scene.uniform(0.4, walk)) for z in _places(scene, 4, 12, 0.7, last=24)]
     things += [(z, _car, scene.uniform(0.2, 0.5) * kerbs[rng.integers(2)]) for z in _places(scene, 14, 50, 0.6)]
-    things += [(z, _person, scene.uniform(*kerbs)) for z in _places(scene, 10, 60, 0.5, last=25)]
+    things += [(z, _person, scene.uniform(*kerbs)) for z in _places(scene, 10, 60, 0.5, last=24)]
     for z, thing, x in sorted(things, key=lambda thing: -thing[0]):
         thing(scene, x, z)
     return scene
 
 
 def _places(scene: _Scene, least: float, most: float, share: float, last: float = 50.0) -> list[float]:
-    """Distances ahead, `least` to `most` metres apart, of which a share is taken."""
+    """Distances ahead, up to `last`, `least` to `most` metres apart, of which a share is taken."""
     places, z = [], 4 + most * scene.rng.random()
     while z < last:
         if scene.chance(share):
@@ -219,175 +215,142 @@ def _places(scene: _Scene, least: float, most: float, share: float, last: float 
     return places
 
 
-def _cloud(scene: _Scene) -> None:
-    paint = scene.paint("sky", "cloud", FAR)
-    x, y = scene.uniform(-90, 90), scene.uniform(25, 80)
-    for _ in range(4):
-        scene.disc(
-            paint, x + scene.uniform(-14, 14), y + scene.uniform(-2, 2), FAR, scene.uniform(6, 12), scene.uniform(2, 5)
-        )
-
-
-def _ground(scene: _Scene, kerbs: tuple[float, float], walks: tuple[float, float]) -> None:
-    for kerb, walk in zip(kerbs, walks, strict=True):
-        side = np.sign(kerb)
-        verge = scene.paint("vegetation", "grass", FAR) if scene.chance(0.6) else scene.paint("sidewalk", "walk", FAR)
-        scene.flat(verge, kerb, side * 300, 1, FAR)
-        scene.flat(scene.paint("sidewalk", "walk", FAR), kerb, kerb + side * walk, 1, FAR)
-        scene.flat(scene.paint("sidewalk", "curb", FAR), kerb, kerb + side * 0.25, 1, FAR)
-    scene.flat(scene.paint("road", "road", FAR), *kerbs, 1, FAR)
-    mark, middle = scene.paint("road", "mark", FAR), sum(kerbs) / 2
-    for z in np.arange(scene.uniform(2, 7), 60, 7.0):
+def _background(scene: _Scene, kerbs: tuple[float, float], walks: tuple[float, float]) -> None:
+    """Clouds, ground with its markings, and the far blocks and trees that close the street."""
+    for _ in range(scene.rng.integers(4)):
+        cloud, x, y = scene.paint("cloud"), scene.uniform(-90, 90), scene.uniform(25, 80)
+        for puff in (-12, -4, 4, 12):
+            scene.disc(cloud, x + puff, y + scene.uniform(-2, 2), FAR, scene.uniform(6, 12), scene.uniform(2, 5))
+    for side, kerb, walk in zip((-1, 1), kerbs, walks, strict=True):
+        scene.flat(scene.paint("grass" if scene.chance(0.6) else "walk"), kerb, 300 * side, 1, FAR)
+        scene.flat(scene.paint("walk"), kerb, kerb + side * walk, 1, FAR)
+        scene.flat(scene.paint("curb"), kerb, kerb + side * 0.25, 1, FAR)
+    scene.flat(scene.paint("road"), *kerbs, 1, FAR)
+    mark, middle = scene.paint("mark"), sum(kerbs) / 2
+    for z in np.arange(scene.uniform(2, 7), 60, 7):
         scene.flat(mark, middle - 0.09, middle + 0.09, z, z + 3)
-    if scene.chance(0.3):
+    if scene.chance(0.3):  # a zebra crossing
         z = scene.uniform(7, 16)
         for x in np.arange(kerbs[0] + 0.5, kerbs[1] - 0.5, 1.1):
             scene.flat(mark, x, x + 0.55, z, z + 3)
-
-
-def _skyline(scene: _Scene) -> None:
-    """What closes the street: far blocks and trees."""
-    x = -150.0
-    while x < 150:
-        width = scene.uniform(8, 25)
+    for x in range(-150, 150, 16):
         if scene.chance(0.5):
-            scene.across(scene.paint("building", "wall", FAR, 0.9), x, x + width, 0, scene.uniform(4, 22), FAR)
+            scene.across(scene.paint("wall", FAR, 0.9), x, x + 16, 0, scene.uniform(4, 22), FAR)
         else:
-            scene.disc(scene.paint("vegetation", "leaf", FAR), x, 0, FAR, width, scene.uniform(3, 12))
-        x += width
+            scene.disc(scene.paint("leaf"), x, 0, FAR, 16, scene.uniform(3, 12))
 
 
-def _houses(scene: _Scene, side: float, front: float, shade: float) -> None:
-    """A row of houses whose fronts run along the street at x = `front`, from far to near."""
+def _houses(scene: _Scene, side: int, front: float, shade: float) -> None:
+    """A row of houses along x = `front`, with gaps, from far to near."""
     z2 = 100.0
     while z2 > 3:
         z1 = z2 - scene.uniform(7, 16)
         if scene.chance(0.82):
-            _house(scene, side, front, max(z1, 1.0), z2, shade)
-        z2 = z1 - (scene.uniform(2, 7) if scene.chance(0.3) else 0)
+            _house(scene, front, front + 12 * side, max(z1, 1.0), z2, shade)
+        z2 = z1 - scene.uniform(2, 7) * scene.chance(0.3)
 
 
-def _house(scene: _Scene, side: float, front: float, z1: float, z2: float, shade: float) -> None:
-    floors, x2 = int(scene.rng.integers(1, 7)), front + side * 12
-    top = 3.2 * floors + 0.6
-    state = scene.rng.integers(len(PALETTE["wall"][0].split()))
-    wall, end = (scene.paint("building", "wall", z1, light) for light in (shade, 0.86))
-    scene.columns[wall] = scene.columns[end] = FIRST[ROLES.index("wall")] + state
-    roof = scene.paint("building", "roof", z1)
-    if scene.chance(0.5):  # pitched: the gable faces the camera
-        ridge = (front + x2) / 2, top + scene.uniform(2, 4)
+def _house(scene: _Scene, front: float, back: float, z1: float, z2: float, shade: float) -> None:
+    floors, roof, wall = int(scene.rng.integers(1, 7)), scene.paint("roof", z1), scene.paint("wall", z1, shade)
+    top, gable = 3.2 * floors + 0.6, scene.paint("wall", z1, 0.86, like=wall)
+    if scene.chance(0.5):  # a pitched roof, its gable towards the camera
+        ridge = (front + back) / 2, top + scene.uniform(2, 4)
         scene.fill(roof, (front, top, z1), (*ridge, z1), (*ridge, z2), (front, top, z2))
-        scene.fill(end, (front, top, z1), (*ridge, z1), (x2, top, z1))
-    scene.across(end, min(front, x2), max(front, x2), 0, top, z1)
+        scene.fill(gable, (front, top, z1), (*ridge, z1), (back, top, z1))
+    scene.across(gable, front, back, 0, top, z1)
     scene.along(wall, front, 0, top, z1, z2)
     scene.along(roof, front, top - 0.4, top, z1, z2)
     if z1 > 60:
         return
-    scene.along(scene.paint("building", "shop", z1, shade), front, 0.2, 2.6, z1 + 0.6, z2 - 0.6)
-    bays, panes = max(2, round((z2 - z1) / 2.8)), scene.paint("building", "window", z1)
-    for floor in range(1, floors):  # bands of glass, which the wall's piers then cut into windows
-        scene.along(panes, front, 3.2 * floor + 0.9, 3.2 * floor + 2.5, z1, z2)
-        scene.across(panes, *sorted((front + side * 1.5, x2 - side * 1.5)), 3.2 * floor + 0.9, 3.2 * floor + 2.5, z1)
-    for z in np.linspace(z1, z2, bays + 1):
+    scene.along(scene.paint("shop", z1, shade), front, 0.2, 2.6, z1 + 0.6, z2 - 0.6)
+    glass, inner, outer = scene.paint("window", z1), 0.88 * front + 0.12 * back, 0.12 * front + 0.88 * back
+    for y in 3.2 * np.arange(1, floors) + 0.9:  # bands of glass, which the wall's piers then cut into windows
+        scene.along(glass, front, y, y + 1.6, z1, z2)
+        scene.across(glass, inner, outer, y, y + 1.6, z1)
+    for z in np.linspace(z1, z2, max(3, round((z2 - z1) / 2.8) + 1)):
         scene.along(wall, front, 3.2, top - 0.4, max(z - 0.7, z1), min(z + 0.7, z2))
-    for x in np.linspace(front + side * 1.5, x2 - side * 1.5, 4):
-        scene.across(end, x - 0.8, x + 0.8, 3.2, top, z1)
+    for x in np.linspace(inner, outer, 4):
+        scene.across(gable, x - 0.8, x + 0.8, 3.2, top, z1)
 
 
 def _tree(scene: _Scene, x: float, z: float) -> None:
-    size = scene.uniform(0.7, 1.4)
-    scene.across(scene.paint("vegetation", "trunk", z), x - 0.15, x + 0.15, 0, 2.8 * size, z)
-    column = None
+    size, leaf = scene.uniform(0.85, 1.5), None
+    scene.across(scene.paint("trunk", z), x - 0.15, x + 0.15, 0, 2.8 * size, z)
     for shade, lift, spread in ((0.8, 0.0, 1.0), (1.0, 0.35, 0.8), (1.18, 0.8, 0.45)):
-        leaf = scene.paint("vegetation", "leaf", z, shade)
-        column = scene.columns[leaf] = scene.columns[leaf] if column is None else column
+        leaf = scene.paint("leaf", z, shade, like=leaf)
         for _ in range(3):
             dx, dy = scene.uniform(-0.9, 0.9) * spread, scene.uniform(-0.8, 0.8) * spread + lift
             scene.disc(leaf, x + size * dx, size * (3.6 + dy), z, size * spread, size * spread * 0.9)
 
 
 def _lamp(scene: _Scene, x: float, z: float) -> None:
-    metal, height, arm = scene.paint("pole", "metal", z), scene.uniform(5, 7), -1.4 * np.sign(x)
-    radius = max(0.1, 1.7 * z / scene.focal)
+    metal, height, arm = scene.paint("metal", z), scene.uniform(5, 7), -1.4 * np.sign(x)
+    radius = max(0.1, 1.7 * z / scene.focal)  # far ones stay visible
     scene.across(metal, x - radius, x + radius, 0, height, z)
-    scene.across(metal, *sorted((x, x + arm)), height - 0.12, height, z)
-    scene.across(scene.paint("pole", "lamp", z), *sorted((x + arm, x + 0.5 * arm)), height - 0.35, height - 0.12, z)
+    scene.across(metal, x, x + arm, height - 0.12, height, z)
+    scene.across(scene.paint("lamp", z), x + 0.5 * arm, x + arm, height - 0.35, height - 0.12, z)
 
 
 def _sign(scene: _Scene, x: float, z: float) -> None:
-    radius, height, sign = max(0.09, 1.7 * z / scene.focal), scene.uniform(2.3, 3.0), scene.paint("pole", "sign", z)
-    scene.across(scene.paint("pole", "metal", z), x - radius, x + radius, 0, height, z)
+    sign, height, radius = scene.paint("sign", z), scene.uniform(2.3, 3.0), max(0.09, 1.7 * z / scene.focal)
+    scene.across(scene.paint("metal", z), x - radius, x + radius, 0, height, z)
     shape = scene.rng.integers(3)
-    if shape == 0:
-        scene.disc(sign, x, height, z, 0.4, 0.4)
-    else:
-        scene.across(sign, x - 0.42, x + 0.42, height - 0.4, height + 0.4, z, taper=0.4 * (shape - 1))
+    if shape == 2:
+        scene.disc(sign, x, height, z, 0.42, 0.42)
+    else:  # a square or a triangle
+        scene.across(sign, x - 0.42, x + 0.42, height - 0.4, height + 0.4, z, taper=0.42 * shape)
 
 
 def _car(scene: _Scene, x: float, z: float) -> None:
     """Seen from behind on the right, from ahead on the left, with the flank that faces the camera."""
     length, top = (4.3, 1.45) if scene.chance(0.8) else (4.9, 2.1)
-    body, flank = scene.paint("car", "car", z), scene.paint("car", "car", z, 0.78)
-    scene.columns[flank] = scene.columns[body]
-    glass, tyre = scene.paint("car", "glass", z), scene.paint("car", "tyre", z)
-    scene.flat(scene.paint("road", "shadow", FAR), x - 1.0, x + 1.0, z - 0.2, z + length)
-    near = x - 0.9 * np.sign(x)  # the flank's x
+    body, glass, tyre = scene.paint("car", z), scene.paint("glass", z), scene.paint("tyre", z)
+    scene.flat(scene.paint("shadow"), x - 1, x + 1, z - 0.2, z + length)
     if abs(x) > 0.9:
-        scene.along(flank, near, 0.25, 1.0, z, z + length)
-        scene.along(flank, near - np.sign(near) * -0.08, 0.95, top, z + 0.3, z + 0.75 * length)
-        scene.along(glass, near, 1.0, top - 0.12, z + 0.6, z + 0.68 * length)
+        flank, side = scene.paint("car", z, 0.78, like=body), x - 0.9 * np.sign(x)
+        scene.along(flank, side, 0.25, 1.0, z, z + length)
+        scene.along(flank, side, 1.0, top, z + 0.3, z + 0.75 * length)
+        scene.along(glass, side, 1.0, top - 0.12, z + 0.6, z + 0.68 * length)
         for wheel in (z + 0.5, z + length - 1.1):
-            scene.along(tyre, near, 0.0, 0.55, wheel, wheel + 0.65)
-    scene.across(tyre, x - 0.85, x - 0.6, 0, 0.4, z)
-    scene.across(tyre, x + 0.6, x + 0.85, 0, 0.4, z)
+            scene.along(tyre, side, 0, 0.55, wheel, wheel + 0.65)
+    for left in (-0.85, 0.6):
+        scene.across(tyre, x + left, x + left + 0.25, 0, 0.4, z)
     scene.across(body, x - 0.85, x + 0.85, 0.9, top, z + 0.3, taper=0.15)
     scene.across(glass, x - 0.7, x + 0.7, 1.0, top - 0.12, z + 0.3, taper=0.12)
     scene.across(body, x - 0.9, x + 0.9, 0.25, 0.97, z)
-    light = scene.paint("car", "tail" if x > 0 else "head", z)
-    for outer in (-0.85, 0.55):
-        scene.across(light, x + outer, x + outer + 0.3, 0.62, 0.82, z)
+    light = scene.paint("tail" if x > 0 else "head", z)
+    for left in (-0.85, 0.55):
+        scene.across(light, x + left, x + left + 0.3, 0.62, 0.82, z)
 
 
 def _person(scene: _Scene, x: float, z: float) -> None:
     size, stride = scene.uniform(0.95, 1.15), scene.uniform(0.05, 0.3)
-    legs, shirt, skin = (scene.paint("person", role, z) for role in ("trousers", "shirt", "skin"))
-    for foot in (-stride, stride):
-        hip = 0.09 * np.sign(foot)
-        scene.fill(legs, *((x + size * dx, size * y, z) for dx, y in (
-            (foot - 0.08, 0), (foot + 0.08, 0), (hip + 0.11, 0.85), (hip - 0.11, 0.85))))  # fmt: skip
+    legs, shirt, skin = (scene.paint(role, z) for role in ("trousers", "shirt", "skin"))
+    for foot, hip in ((x - stride, x - 0.1), (x + stride, x + 0.1)):
+        scene.fill(legs, (foot - 0.08, 0, z), (foot + 0.08, 0, z), (hip + 0.11, 0.85, z), (hip - 0.11, 0.85, z))
     scene.across(shirt, x - 0.27 * size, x + 0.27 * size, 0.75 * size, 1.42 * size, z, taper=0.04)
     scene.disc(skin, x, 1.58 * size, z, 0.13 * size, 0.15 * size)
 
 
-def _photograph(image: np.ndarray, labels: np.ndarray, depth: np.ndarray, gap: float, rng: np.random.Generator):
-    """The image [H, W, 3] as a camera takes it: each step in proportion to the gap."""
+def _photograph(
+    image: np.ndarray, labels: np.ndarray, depth: np.ndarray, gap: float, rng: np.random.Generator
+) -> np.ndarray:
+    """The image [H, W, 3] as a camera takes it: every step in proportion to the gap."""
     shape = labels.shape
-    exposure, haze, density = list(WEATHER.values())[rng.integers(len(WEATHER))]
-    exposure = np.array(exposure, np.float32) * np.exp(rng.normal(0, 0.02, 3) + rng.normal(0, 0.06))
-    grain = rng.standard_normal(shape, np.float32)
-    texture = 0.7 * grain + _smooth(rng, shape, 4)
-    image = image * (1 + gap * TEXTURE[labels] * texture)[..., None].clip(0.2)
-    image = image * np.exp(gap * 0.07 * _smooth(rng, shape, 32))[..., None]  # patches of sun and shadow
+    exposure, haze, density = WEATHER[rng.integers(len(WEATHER))]
+    exposure = np.array(exposure) * np.exp(rng.normal(0, 0.02, 3) + rng.normal(0, 0.08))
+    texture = 0.7 * rng.standard_normal(shape, np.float32) + _smooth(rng, shape, 4)
+    rows, columns = (np.linspace(-1, 1, length) ** 2 for length in shape)
+    light = 1 + gap * TEXTURE[labels] * texture
+    light *= np.exp(gap * (0.08 * _smooth(rng, shape, 32) - 0.18 * (rows[:, None] + columns)))  # patches, vignette
     clear = np.exp(-gap * density * rng.uniform(0.5, 1.5) * depth)[..., None]
-    image = clear * image + (1 - clear) * np.array(haze, np.float32)
-    rows, columns = (np.linspace(-1, 1, length, dtype=np.float32) ** 2 for length in shape)
-    vignette = 1 - 0.18 * gap * (rows[:, None] + columns)
-    image = image * (exposure**gap).astype(np.float32) * vignette[..., None].clip(0.2)
-    blurred = _blur(_blur(image, 0), 1)
-    image = image + min(1.0, gap * rng.uniform(0.1, 0.4)) * (blurred - image)
-    noise = rng.standard_normal((*shape, 3), np.float32)
-    return image + gap * rng.uniform(0.005, 0.012) * noise
+    image = (clear * image * light[..., None] + (1 - clear) * np.array(haze)) * exposure**gap
+    lens = ImageFilter.GaussianBlur(gap * rng.uniform(0.2, 0.5))
+    image = np.asarray(Image.fromarray(np.uint8(255 * image.clip(0, 1))).filter(lens), np.float32) / 255
+    return image + gap * rng.uniform(0.005, 0.012) * rng.standard_normal(image.shape, np.float32)
 
 
 def _smooth(rng: np.random.Generator, shape: tuple[int, int], cell: int) -> np.ndarray:
-    """A random field [H, W] of unit variance at its nodes, which lie `cell` pixels apart."""
+    """A random field [H, W], of unit variance at its nodes, which lie `cell` pixels apart."""
     nodes = rng.standard_normal((shape[0] // cell + 2, shape[1] // cell + 2), np.float32)
     return np.asarray(Image.fromarray(nodes).resize(shape[::-1], Image.Resampling.BICUBIC))
-
-
-def _blur(image: np.ndarray, axis: int) -> np.ndarray:
-    """Binomial weights 1 2 1 along one axis."""
-    padded = np.concatenate([image.take([0], axis), image, image.take([-1], axis)], axis)
-    length = image.shape[axis]
-    before, after = (padded.take(range(start, start + length), axis) for start in (0, 2))
-    return (before + 2 * image + after) / 4
