@@ -5,10 +5,13 @@ import math
 import pytest
 import torch
 import transcriptions as slow
+from scenes import SCENES, as_anchors, golden_scene, scene
 from torch import tensor
 from transcriptions import waves
 
 from uda_core import losses
+from uda_core.anchors import Anchors, where_right
+from uda_core.data.task import IGNORE
 from uda_core.models import Head
 
 F64 = torch.float64
@@ -381,3 +384,148 @@ def test_golden_gradient_discrepancy():
         sum(loss_s), sum(loss_t), [head.matched_parameters() for head in heads32], left_out=2
     )
     assert single.item() == pytest.approx(0.9502719400512669, rel=1e-4)
+
+
+# -- segmentation ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [None, (9, 11), (1, 1), (3, 12)])
+@pytest.mark.parametrize("sizes", SCENES)
+def test_pixel_cross_entropy_equals_its_transcription(sizes, size):
+    _, z, y, _ = scene(*sizes)
+    if size:
+        y = torch.randint(sizes[1], (sizes[0], *size), generator=torch.Generator().manual_seed(1))
+    same_value_and_gradient(losses.pixel_cross_entropy(z, y), slow.pixel_cross_entropy(z, y), z)
+
+
+@pytest.mark.parametrize("area_scaled", [False, True])
+@pytest.mark.parametrize("sizes", SCENES)
+def test_class_mean_distance_equals_its_transcription(sizes, area_scaled):
+    f, _, y, rows = scene(*sizes)
+    ours = losses.area_scaled_distance if area_scaled else losses.class_mean_distance
+    same_value_and_gradient(ours(f, y, as_anchors(rows)), slow.class_mean_distance(f, y, rows, area_scaled), f)
+
+
+@pytest.mark.parametrize("sizes", SCENES)
+def test_pixel_distance_equals_its_transcription(sizes):
+    f, _, y, rows = scene(*sizes)
+    same_value_and_gradient(losses.pixel_distance(f, y, as_anchors(rows)), slow.pixel_distance(f, y, rows), f)
+
+
+@pytest.mark.parametrize("domain", ["source", "target"])
+def test_adversarial_loss_equals_its_transcription(domain):
+    verdict = logits(3, 8).reshape(3, 1, 2, 4)
+    same_value_and_gradient(losses.adversarial_loss(verdict, domain), slow.adversarial_loss(verdict, domain), verdict)
+
+
+def test_adversarial_loss_by_hand():
+    verdict = tensor([0.0, 1.0, 3.0, 0.0]).reshape(2, 1, 1, 2)
+    assert losses.adversarial_loss(verdict, "source").item() == pytest.approx(10 / 4)
+    assert losses.adversarial_loss(verdict, "target").item() == pytest.approx(6 / 4)
+
+
+def test_pixel_cross_entropy_by_hand():
+    z = tensor([[[[math.log(3), 0.0, 9.0]], [[0.0, 0.0, 0.0]]]], dtype=F64)  # p of class 0: 3/4, 1/2, nearly 1
+    y = tensor([[[0, 1, IGNORE]]])
+    assert losses.pixel_cross_entropy(z, y).item() == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
+    wide = tensor(
+        [[[0, IGNORE, IGNORE, IGNORE, 1]]]
+    )  # corners on corners: the ends are the ends, the middle the middle
+    z = tensor([[[[math.log(3), 5.0, 0.0]], [[0.0, 5.0, 0.0]]]], dtype=F64)
+    assert losses.pixel_cross_entropy(z, wide).item() == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
+    assert losses.pixel_cross_entropy(z, tensor([[[IGNORE, IGNORE, 1, IGNORE, IGNORE]]])).item() == pytest.approx(
+        math.log(2)
+    )
+
+
+ONE_IMAGE = tensor([[0.0, 2.0, 4.0, 3.0, 3.0, 3.0, 8.0, 8.0]]).reshape(1, 1, 2, 4)  # D = 1
+LABELS = tensor([[[0, 0, 0, 1], [1, 1, 2, 2]]])  # means 2 and 3; class 2 has but two pixels
+
+
+def test_class_mean_distances_by_hand():
+    """Huber: 1/2 for the mean 1 off its anchor, 2.5 for the one that is 3 off; class 2 is too small, 3 has no pixel."""
+    anchors = as_anchors([[1.0], [6.0], [50.0], [50.0]], torch.float32)
+    assert losses.class_mean_distance(ONE_IMAGE, LABELS, anchors).item() == pytest.approx((0.5 + 2.5) / 2)
+    assert losses.area_scaled_distance(ONE_IMAGE, LABELS, anchors).item() == pytest.approx(10 * 2 * 3 / 8 * 3.0 / 2)
+    without = as_anchors([[1.0], None, [50.0], [50.0]], torch.float32)
+    assert losses.class_mean_distance(ONE_IMAGE, LABELS, without).item() == pytest.approx(0.5)
+
+
+def test_pixel_distance_by_hand():
+    anchors = as_anchors([[1.0], [6.0], None, [50.0]], torch.float32)
+    assert losses.pixel_distance(ONE_IMAGE, LABELS, anchors).item() == pytest.approx((1 + 1 + 3 + 3 * 3) / 6)
+    plane = tensor([[3.0, 4.0], [0.0, 0.0]]).T.reshape(1, 2, 1, 2)
+    assert losses.pixel_distance(plane, tensor([[[0, 0]]]), as_anchors([[0.0, 0.0]])).item() == pytest.approx(2.5)
+
+
+def test_only_the_pixel_form_sees_how_wide_the_pixels_of_a_class_spread():
+    f, y = tensor([[[[-5.0, 5.0, -7.0, 7.0]]]], requires_grad=True), torch.zeros(1, 1, 4, dtype=torch.int64)
+    anchors = as_anchors([[0.0]], torch.float32)
+    for loss in (losses.class_mean_distance, losses.area_scaled_distance):
+        assert loss(f, y, anchors).item() == 0
+        assert not torch.autograd.grad(loss(f, y, anchors), f)[0].any()
+    (pull,) = torch.autograd.grad(losses.pixel_distance(f, y, anchors), f)
+    assert (4 * pull).flatten().tolist() == [-1, 1, -1, 1]
+
+
+def test_with_the_area_each_pixel_pulls_alike_and_without_it_each_class():
+    f, y = torch.full((1, 1, 1, 12), 9.0, requires_grad=True), tensor([[[0] * 9 + [1] * 3]])
+    anchors = as_anchors([[0.0], [0.0]], torch.float32)
+    (by_pixel,) = torch.autograd.grad(losses.area_scaled_distance(f, y, anchors), f)
+    assert by_pixel.flatten().tolist() == pytest.approx([10 / 2 * 2 / 12] * 12)
+    (by_class,) = torch.autograd.grad(losses.class_mean_distance(f, y, anchors), f)
+    assert by_class.flatten().tolist() == pytest.approx([1 / 18] * 9 + [1 / 6] * 3)
+
+
+@pytest.mark.parametrize("form", losses.DISTANCE_LOSSES)
+@pytest.mark.parametrize("case", ["nothing labelled", "no anchor", "one class", "on the anchor"])
+def test_distances_in_the_extremes(form, case):
+    """0 where nothing is left to pull, and a gradient that is finite and 0 there."""
+    f = scene(2, 3, 4, 5, 6)[0].detach()
+    y = torch.full((2, 5, 6), IGNORE if case == "nothing labelled" else 0)
+    rows = [None if case == "no anchor" else [1.0, 0.0, 2.0, 0.0], [3.0] * 4]
+    if case == "on the anchor":
+        f = tensor(rows[0], dtype=F64)[None, :, None, None].repeat(2, 1, 5, 6)
+    f.requires_grad_()
+    value = losses.DISTANCE_LOSSES[form](f, y, as_anchors(rows[:1] if case == "one class" else rows))
+    (gradient,) = torch.autograd.grad(value, f)
+    assert value.item() > 0 if case == "one class" else value.item() == 0
+    assert gradient.isfinite().all()
+    assert gradient.any() == (case == "one class")
+
+
+def test_cross_entropy_of_nothing_is_zero_and_has_a_gradient():
+    _, z, y, _ = scene(2, 3, 4, 5, 6)
+    value = losses.pixel_cross_entropy(z, torch.full_like(y, IGNORE))
+    assert value.item() == 0
+    assert not torch.autograd.grad(value, z)[0].any()
+
+
+def test_golden_area_scaled_distance():
+    """RogerZhangzz/CAG_UDA, commit 422f99e, models/adaptation_model.py: calculate_mean_vector, class_vectors_alignment;
+    with normalisation_pooling of models/utils.py, called as `test_anchors` says, of golden_scene() and anchors
+    2 waves(19, 5, phase=2). Their number is 10 times `class_mean_distance`, their gradient the area-scaled form's."""
+    f, z, y = golden_scene()
+    anchors = Anchors(2 * waves(19, 5, phase=2.0), torch.ones(19, dtype=torch.int64))
+    y = where_right(y, z)
+    assert 10 * losses.class_mean_distance(f, y, anchors).item() == pytest.approx(6.390989862591589, rel=1e-10)
+    (gradient,) = torch.autograd.grad(losses.area_scaled_distance(f, y, anchors), f)
+    first = [-0.005100686721017804, -0.005952380952380953, 0.005952380952380953, -0.005952380952380953,
+             -0.0020896387630281944]  # fmt: skip
+    second = [0.005952380952380953, 0.005952380952380953, 0.005605612097082171, 0.005939181449808669,
+              0.0002756416136676778]  # fmt: skip
+    assert gradient[0, :, 3, 4].tolist() == pytest.approx(first, rel=1e-9)
+    assert gradient[1, :, 5, 7].tolist() == pytest.approx(second, rel=1e-9)
+    assert gradient.abs().sum().item() == pytest.approx(2.768813838994429, rel=1e-10)
+    assert gradient.count_nonzero() == 625
+
+
+def test_golden_pixel_cross_entropy():
+    """The same repository, loss/loss.py, cross_entropy2d of the logits enlarged as in CustomModel.step."""
+    z, y = (2 * waves(2, 4, 3, 5)).requires_grad_(), (torch.arange(120) % 5).reshape(2, 6, 10)
+    agrees_with_golden(losses.pixel_cross_entropy(z, y.where(y != 4, IGNORE)), 1.567127537580791)
+    (gradient,) = torch.autograd.grad(losses.pixel_cross_entropy(z, y.where(y != 4, IGNORE)), z)
+    first = [-0.012654594809422317, 0.0022526997715400306, 0.0005097873855274465, 0.009892107652354836]
+    second = [0.0017159497546894564, 0.003945619648090834, 0.002268141695844317, -0.007929711098624607]
+    assert gradient[0, :, 0, 0].tolist() == pytest.approx(first, rel=1e-9)
+    assert gradient[1, :, 2, 4].tolist() == pytest.approx(second, rel=1e-9)

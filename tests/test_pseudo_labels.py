@@ -1,14 +1,17 @@
-"""Clustered pseudo-labels: against a slow transcription and the authors' own labels; the empty cluster mended."""
+"""Pseudo-labels, by clusters, anchors and confidence: against slow transcriptions and the authors' own labels."""
 
 import math
 
 import pytest
 import torch
 import transcriptions as slow
+from scenes import SCENES, scene
 from torch import tensor
 from transcriptions import waves
 
-from uda_core.pseudo_labels import cluster_labels
+from uda_core.anchors import Anchors, anchor_distances
+from uda_core.data.task import IGNORE
+from uda_core.pseudo_labels import anchor_labels, cluster_labels, confidence_labels
 
 
 def random_target(samples, features, classes, seed):
@@ -100,3 +103,69 @@ def test_features_of_zero_are_labelled_too():
 def test_bad_input_is_refused(f, z, message):
     with pytest.raises((ValueError, FloatingPointError), match=message):
         cluster_labels(f, z)
+
+
+# -- maps: by anchors and by confidence --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.3, 1.0, 100.0])
+@pytest.mark.parametrize("sizes", SCENES)
+def test_anchor_labels_equal_their_transcription(sizes, margin):
+    f, _, y, rows = scene(*sizes)
+    d = slow.anchor_distances(f.detach(), rows)
+    maps = torch.stack([tensor([row[c] for row in d.values()]).reshape(y.shape) for c in range(sizes[1])], 1)
+    assert torch.equal(anchor_labels(maps, margin), slow.anchor_labels(d, y.shape, margin))
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.8, 0.95])
+@pytest.mark.parametrize("sizes", SCENES)
+def test_confidence_labels_equal_their_transcription(sizes, threshold):
+    z = scene(*sizes)[1].detach()
+    ours = confidence_labels(z, threshold)
+    assert torch.equal(ours, slow.confidence_labels(z, threshold))
+    assert len(ours.unique()) > 1
+
+
+def test_a_pixel_is_active_from_the_margin_on():
+    d = tensor([[5.0, 3.0, 4.0], [1.0, 4.0, 4.5]]).T.reshape(1, 3, 1, 2)  # second minus first: 1, 3
+    assert anchor_labels(d, 0.0).tolist() == anchor_labels(d, 1.0).tolist() == [[[1, 0]]]
+    assert anchor_labels(d, 1.001).tolist() == anchor_labels(d, 3.0).tolist() == [[[IGNORE, 0]]]
+    assert anchor_labels(d, 3.001).tolist() == [[[IGNORE, IGNORE]]]
+    assert anchor_labels(d, 0.0).dtype == torch.int64
+
+
+def test_a_pixel_between_two_anchors_is_active_only_without_a_margin():
+    d = torch.full((1, 4, 1, 1), 2.0)
+    assert anchor_labels(d, 0.0).item() in range(4)
+    assert anchor_labels(d, 1e-6).item() == IGNORE
+
+
+def test_confidence_must_be_above_the_threshold():
+    z = tensor([[math.log(3), 0.0], [0.0, 0.0]]).T.reshape(1, 2, 1, 2)  # probabilities 3/4 and 1/2
+    assert confidence_labels(z, 0.74).tolist() == [[[0, IGNORE]]]
+    assert confidence_labels(z.zero_(), 0.5).tolist() == [[[IGNORE, IGNORE]]]  # not at it
+    assert confidence_labels(z, 0.49).tolist() == [[[0, 0]]]
+    assert confidence_labels(1e4 * torch.eye(2).reshape(1, 2, 1, 2), 1.0).tolist() == [[[IGNORE, IGNORE]]]
+    assert confidence_labels(z, 0.5).dtype == torch.int64
+
+
+def test_nothing_that_is_not_a_number_becomes_a_label():
+    broken = torch.full((1, 3, 1, 2), math.nan)
+    assert (anchor_labels(broken, 0.0) == IGNORE).all()
+    assert (confidence_labels(broken, 0.0) == IGNORE).all()
+
+
+def test_golden_labels_of_maps():
+    """RogerZhangzz/CAG_UDA, commit 422f99e, models/adaptation_model.py, CustomMetrics.update, called as `test_anchors`
+    says, at margin 2.5 and confidence 0.95; their maps are 128 x 224, ours is one tile of theirs."""
+    a = 0.5 * waves(19, 256)
+    k, t = torch.arange(28), (1 + waves(28, phase=1.0)) / 2
+    f = (a[k % 19] + t[:, None] * (a[(5 * k + 3) % 19] - a[k % 19])).T.reshape(1, 256, 4, 7)
+    y_hat = anchor_labels(anchor_distances(f, Anchors(a, torch.ones(19, dtype=torch.int64))), 2.5)
+    assert y_hat.flatten().tolist() == [
+        3, 8, 2, 18, 4, 9, 6, 7, 5, 9, 10, 1, IGNORE, 13, IGNORE, 2, 7, 17, 18, 0, IGNORE, 13, 18, 4, IGNORE, 6, 7, 8,
+    ]  # fmt: skip
+    labels = confidence_labels(100 * waves(1, 19, 4, 7, phase=2.0), 0.95).flatten().tolist()
+    assert {pixel: c for pixel, c in enumerate(labels) if c != IGNORE} == {
+        3: 13, 4: 13, 8: 9, 19: 3, 20: 16, 22: 14, 25: 2, 27: 10,
+    }  # fmt: skip

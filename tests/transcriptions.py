@@ -1,13 +1,16 @@
 """Slow transcriptions of the published formulas, one number at a time, to compare `uda_core` with.
 
 They share no code with `uda_core` and favour loops over speed. Sources: Saito et al. 2018 (MCD), Lee et al. 2019 (SWD),
-Du et al. 2021 (CGDM), and what the code at lijin118/CGDM, commit 012d631, computes. `waves` are the inputs of the
-golden values, which that code itself returned.
+Du et al. 2021 (CGDM), and what the code at lijin118/CGDM, commit 012d631, computes; Zhang et al. 2019 (CAG-UDA), and
+what the code at RogerZhangzz/CAG_UDA, commit 422f99e, computes. `waves` are the inputs of the golden values, which
+those authors' code itself returned.
 """
 
 import math
 
 import torch
+
+NOTHING = 255  # label of a pixel that has none
 
 
 def waves(*shape, phase=0.0):
@@ -126,3 +129,129 @@ def cluster_labels(features, logits, mended):
     if mended:
         hard = [hard[k] if k in first else soft[k] for k in classes]
     return nearest(hard)
+
+
+# -- segmentation ------------------------------------------------------------------------------------------------------
+# f [B, D, h, w], z [B, C, h, w], y [B, h, w]; `anchors` is a list with one list of D numbers per class, or None.
+
+
+def pixels(y):
+    return [(n, i, j) for n in range(y.shape[0]) for i in range(y.shape[1]) for j in range(y.shape[2])]
+
+
+def vector(f, n, i, j):
+    return [f[n, k, i, j] for k in range(f.shape[1])]
+
+
+def fewest_pixels(h, w):
+    return max(3.0, h * w * 10 / 28672)
+
+
+def class_mean(f, y, n, c):
+    """The mean feature of image n's pixels of class c, a list, and their number; None and 0 if there is none."""
+    members = [vector(f, *p) for p in pixels(y) if p[0] == n and y[p] == c]
+    return [sum(axis) / len(members) for axis in zip(*members, strict=True)] or None, len(members)
+
+
+def category_anchors(batches, classes, weighting):
+    """One list of D numbers, or None, per class; and how many images or pixels each is the mean of."""
+    anchors, weights = [], []
+    for c in range(classes):
+        total, weight = None, 0
+        for f, y in batches:
+            for n in range(len(f)):
+                v, count = class_mean(f, y, n, c)
+                if count >= fewest_pixels(*y.shape[1:]):
+                    w = 1 if weighting == "image" else count
+                    total = [t + w * x for t, x in zip(total or [0] * len(v), v, strict=True)]
+                    weight += w
+        anchors.append([t / weight for t in total] if weight else None)
+        weights.append(weight)
+    return anchors, weights
+
+
+def length(a, b):
+    return sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) ** 0.5
+
+
+def anchor_distances(f, anchors):
+    """By pixel: a list of C distances."""
+    b, _, h, w = f.shape
+    places = [(n, i, j) for n in range(b) for i in range(h) for j in range(w)]
+    return {p: [math.inf if a is None else length(vector(f, *p), a) for a in anchors] for p in places}
+
+
+def gaps(anchors):
+    return [length(a, b) for k, a in enumerate(anchors) for b in anchors[k + 1 :] if a is not None and b is not None]
+
+
+def shut_out(anchors, margin):
+    nearest = [min([length(a, b) for b in anchors if a and b and b is not a], default=math.inf) for a in anchors]
+    return [a is not None and gap < margin for a, gap in zip(anchors, nearest, strict=True)]
+
+
+def anchor_labels(d, shape, margin):
+    """From what `anchor_distances` gives."""
+    y_hat = torch.full(shape, NOTHING)
+    for p, distances in d.items():
+        first, second = sorted(distances)[:2]
+        if second - first >= margin:
+            y_hat[p] = distances.index(first)
+    return y_hat
+
+
+def confidence_labels(z, threshold):
+    y_hat = torch.full((z.shape[0], *z.shape[2:]), NOTHING)
+    for p in pixels(y_hat):
+        for c, probability in enumerate(softmax(vector(z, *p))):
+            if probability > threshold:
+                y_hat[p] = c
+    return y_hat
+
+
+def resized(z, height, width):
+    """Bilinear, the corner pixels of both on each other."""
+    b, c, h, w = z.shape
+    rows = []
+    for i in range(height):
+        for j in range(width):
+            v, u = i * (h - 1) / max(height - 1, 1), j * (w - 1) / max(width - 1, 1)
+            top, left = min(int(v), h - 1), min(int(u), w - 1)
+            bottom, right = min(top + 1, h - 1), min(left + 1, w - 1)
+            v, u = v - top, u - left
+            upper = (1 - u) * z[:, :, top, left] + u * z[:, :, top, right]
+            lower = (1 - u) * z[:, :, bottom, left] + u * z[:, :, bottom, right]
+            rows.append((1 - v) * upper + v * lower)
+    return torch.stack(rows, 2).reshape(b, c, height, width)
+
+
+def pixel_cross_entropy(z, y):
+    z = resized(z, *y.shape[1:])
+    terms = [-softmax(vector(z, *p))[int(y[p])].log() for p in pixels(y) if y[p] != NOTHING]
+    return sum(terms) / len(terms)
+
+
+def huber(x):
+    return x * x / 2 if abs(x) < 1 else abs(x) - 0.5
+
+
+def class_mean_distance(f, y, anchors, area_scaled):
+    terms = []
+    for n in range(len(f)):
+        for c, a in enumerate(anchors):
+            v, count = class_mean(f, y, n, c)
+            if a is not None and count >= fewest_pixels(*y.shape[1:]):
+                term = sum(huber(x - t) for x, t in zip(v, a, strict=True)) / len(a)
+                terms.append(10 * 2 * count / (y.shape[1] * y.shape[2]) * term if area_scaled else term)
+    return sum(terms) / len(terms)
+
+
+def pixel_distance(f, y, anchors):
+    labelled = [p for p in pixels(y) if y[p] != NOTHING and anchors[y[p]] is not None]
+    return sum(length(vector(f, *p), anchors[y[p]]) for p in labelled) / len(labelled)
+
+
+def adversarial_loss(verdict, domain):
+    aim = {"source": 0, "target": 1}[domain]
+    numbers = list(verdict.flatten())
+    return sum((d - aim) ** 2 for d in numbers) / len(numbers)
