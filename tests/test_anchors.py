@@ -255,7 +255,7 @@ def test_golden_anchors():
 
 
 def test_golden_class_mean():
-    """models/adaptation_model.py, CustomModel.calculate_mean_vector of golden_scene(): the first of its seven vectors."""
+    """models/adaptation_model.py, CustomModel.calculate_mean_vector of golden_scene(): the first of seven vectors."""
     f, z, y = golden_scene()
     v, n = class_means(f, where_right(y, z), 19)
     kept = [(image, c) for image in range(2) for c in range(19) if n[image, c] >= min_pixels(8, 12)]
