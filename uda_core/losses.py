@@ -121,14 +121,20 @@ def pixel_cross_entropy(z: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(resize(z, y), y, ignore_index=IGNORE, reduction="sum") / (y != IGNORE).sum().clamp_min(1)
 
 
-def class_mean_distance(f: Tensor, y: Tensor, anchors: Anchors, area_scaled: bool = False) -> Tensor:
-    """L = 1/K sum_nc l_nc over K pairs of image n and class c, l_nc = 1/D sum_k huber(v_nck - a_ck); 0 if K = 0.
+def kept_pairs(y: Tensor, anchors: Anchors) -> Tensor:
+    """[B,C] bool: the pairs of image and class with an anchor and at least `min_pixels` pixels."""
+    c = torch.arange(len(anchors.a), device=y.device)[:, None]
+    n = (y.flatten(1)[:, None] == c).sum(2)
+    return (n >= min_pixels(*y.shape[1:])) & anchors.present
 
-    v_nc is the mean feature of the pixels of image n with label c; kept are pairs with an anchor and `min_pixels`.
-    It vanishes as soon as the means sit on the anchors, however wide the pixels spread.
+
+def class_mean_distance(f: Tensor, y: Tensor, anchors: Anchors, area_scaled: bool = False) -> Tensor:
+    """L = 1/K sum_nc l_nc over the K `kept_pairs` of image n and class c, l_nc = 1/D sum_k huber(v_nck - a_ck).
+
+    v_nc is the mean feature of the pixels of image n with label c; L = 0 if K = 0. It vanishes as soon as the means sit on the anchors, however wide the pixels spread.
     """
     v, n = class_means(f, y, len(anchors.a))
-    kept = (n >= min_pixels(*y.shape[1:])) & anchors.present
+    kept = kept_pairs(y, anchors)
     l_nc = F.smooth_l1_loss(v, anchors.a.to(v.dtype).expand_as(v), reduction="none").mean(2)
     if area_scaled:
         l_nc = 10 * 2 * n / y[0].numel() * l_nc

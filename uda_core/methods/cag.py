@@ -6,7 +6,7 @@ from torch import Tensor
 
 from uda_core.anchors import where_right
 from uda_core.data.task import Pair
-from uda_core.losses import DISTANCE_LOSSES, pixel_cross_entropy
+from uda_core.losses import DISTANCE_LOSSES, kept_pairs, pixel_cross_entropy
 from uda_core.maps import at_stride
 from uda_core.methods.output_adversarial import OutputAdversarialSettings, output_adversarial_step
 from uda_core.methods.run import Batch, setting, update
@@ -71,11 +71,11 @@ def cag_step(run: CAGRun, s: CAGSettings, batch: Batch) -> dict:
     def student():
         f, z = run.embed(batch.x_s, "source")
         losses["source_ce"] = pixel_cross_entropy(z, batch.y_s)
-        losses["source_distance"] = distance(run, f, z, at_stride(batch.y_s, z))
+        losses["source_distance"] = distance(run, "source", f, z, at_stride(batch.y_s, z))
         yield losses["source_ce"] + s.distance * losses["source_distance"]
         f, z = run.embed(batch.x_t, "target")
         losses["target_ce"] = target_ce(run, z, y_hat)
-        losses["target_distance"] = distance(run, f, z, y_hat.by_anchor)
+        losses["target_distance"] = distance(run, "target", f, z, y_hat.by_anchor)
         yield losses["target_ce"] + s.distance * losses["target_distance"]
 
     update(student(), run.student_opt)  # one domain after the other: half the memory
@@ -89,10 +89,13 @@ def target_ce(run: SegmentationRun, z: Tensor, y_hat: Labelling) -> Tensor:
     return sum(pixel_cross_entropy(z, y) for y in chosen) / len(chosen)
 
 
-def distance(run: SegmentationRun, f: Tensor, z: Tensor, y: Tensor) -> Tensor:
+def distance(run: SegmentationRun, domain: str, f: Tensor, z: Tensor, y: Tensor) -> Tensor:
     """How far features lie from the anchors of their labels; class means only of pixels that the student gets right."""
     form = run.config.distance_loss
-    return DISTANCE_LOSSES[form](f, y if form == "pixel" else where_right(y, z), run.anchors)
+    if form != "pixel":
+        y = where_right(y, z)
+        run.counts[f"{domain}_class_means"] = int(kept_pairs(y, run.anchors).sum())
+    return DISTANCE_LOSSES[form](f, y, run.anchors)
 
 
 def cag(pair: Pair, config: SegmentationConfig | None = None, **settings: float) -> CAGRun:
