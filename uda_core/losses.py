@@ -131,7 +131,8 @@ def kept_pairs(y: Tensor, anchors: Anchors) -> Tensor:
 def class_mean_distance(f: Tensor, y: Tensor, anchors: Anchors, area_scaled: bool = False) -> Tensor:
     """L = 1/K sum_nc l_nc over the K `kept_pairs` of image n and class c, l_nc = 1/D sum_k huber(v_nck - a_ck).
 
-    v_nc is the mean feature of the pixels of image n with label c; L = 0 if K = 0. It vanishes as soon as the means sit on the anchors, however wide the pixels spread.
+    v_nc is the mean feature of the pixels of image n with label c; L = 0 if K = 0. It vanishes as soon as the means sit
+    on the anchors, however wide the pixels spread.
     """
     v, n = class_means(f, y, len(anchors.a))
     kept = kept_pairs(y, anchors)
