@@ -5,6 +5,7 @@ import torch
 
 from uda_core.data.digits import fonts_handwriting
 from uda_core.data.moons import moons
+from uda_core.data.streets import streets
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -25,3 +26,9 @@ def moons_task():
 def digits_task():
     """Printed digits and about 180 handwritten ones."""
     return fonts_handwriting(samples=60, drop=dict.fromkeys(range(10), 0.9))
+
+
+@pytest.fixture(scope="session")
+def tiny_streets():
+    """A dozen drawn streets of 32x64 pixels a domain."""
+    return streets(samples=12, test_samples=6, size=(32, 64))

@@ -10,7 +10,7 @@ from uda_core import checkpoints
 from uda_core.data import load
 from uda_core.data.digits import fonts_handwriting
 from uda_core.errors import UserError
-from uda_core.methods import METHODS, Config, mcd, source_only
+from uda_core.methods import CLASSIFY, METHODS, Config, mcd, source_only
 from uda_core.training import fit
 
 SMALL = Config(batch_size=32)
@@ -27,7 +27,7 @@ def trained(method, pair, steps, seed=0):
     return run, list(fit(run, steps))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CLASSIFY)
 def test_resumed_run_is_bit_identical(method, digits_task, tmp_path):
     whole, records = trained(method, digits_task.pair, 10)
     half, _ = trained(method, digits_task.pair, 5)

@@ -16,7 +16,7 @@ from uda_core import __version__, options
 from uda_core.data import TASKS, load
 from uda_core.data.digits import fonts_handwriting
 from uda_core.data.task import Truth
-from uda_core.methods import METHODS
+from uda_core.methods import CLASSIFY, METHODS, SEGMENT
 
 
 @pytest.fixture
@@ -111,12 +111,12 @@ def test_finished_run_is_not_overwritten(run, trained):
     assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CLASSIFY)
 def test_poisoned_truth_changes_nothing_that_trains(method, run, tmp_path, monkeypatch):
     task = fonts_handwriting(samples=300)
     noise = torch.randint(10, (len(task.pair.target_train),), generator=torch.Generator().manual_seed(1))
     for name, truth in (("clean", task.truth), ("poisoned", Truth(noise, noise))):
-        monkeypatch.setattr(cli, "load", lambda _, truth=truth: dataclasses.replace(task, truth=truth))
+        monkeypatch.setattr(cli, "load", lambda *_, truth=truth: dataclasses.replace(task, truth=truth))
         refresh = ["--set", "refresh=2"] if method == "cgdm" else []
         status, *_ = run("train", method, "fonts-handwriting", "--steps", 5, "--out", tmp_path / name, *refresh)
         assert status == 0
@@ -183,13 +183,58 @@ def test_loss_that_is_no_number_ends_the_run_in_one_line(run, tmp_path, monkeypa
 # -- evaluate, tasks, bench --------------------------------------------------------------------------------------------
 
 
+PHASES = ["--set", "source_steps=2", "stage_steps=2", "stages=2", "batch_size=4"]
+
+
+@pytest.fixture
+def segmented(run, tiny_streets, tmp_path, monkeypatch):
+    """A folder with a finished CAG run of two source steps and two stages of two steps, and what was printed."""
+    monkeypatch.setattr(cli, "load", lambda *_: tiny_streets)
+    status, out, _ = run("train", "cag", "streets", "--out", tmp_path / "run", *PHASES)
+    assert status == 0
+    return tmp_path / "run", out
+
+
+def test_every_stage_is_saved_scored_and_told(segmented):
+    folder, out = segmented
+    assert {p.name for p in folder.glob("*.pt")} == {"source.pt", "stage1.pt", "stage2.pt", "checkpoint.pt"}
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["steps"], summary["metric"], list(summary["milestones"])) == (
+        6,
+        "miou",
+        ["source", "stage1", "stage2"],
+    )
+    for name, scores in summary["milestones"].items():
+        assert f"target, target_test, after {name}: {scores['target']['score']:.1%}" in out
+    assert summary["milestones"]["stage2"]["target"] == summary["target"]
+    assert summary["milestones"]["source"]["made_from"] == {}
+    made = [summary["milestones"][name]["made_from"] for name in ("stage1", "stage2")]
+    assert [(m["stage"], m["step"]) for m in made] == [(1, 2), (2, 4)]
+    assert made[0]["teacher"] != made[1]["teacher"]
+    labels = summary["milestones"]["stage1"]["labels_by_anchor"]
+    assert list(labels["recall"]) == list(summary["target"]["per_class"])
+    assert 0 <= labels["overall_coverage"] <= 1
+
+
+def test_a_segmentation_run_is_scored_again(segmented, run):
+    folder, _ = segmented
+    score = json.loads((folder / "summary.json").read_text())["target"]["score"]
+    status, out, _ = run("evaluate", folder)
+    assert status == 0
+    assert out.startswith("cag, seed 0, 6 steps\n")
+    assert f"target, target_test: mIoU {score:.1%}" in out
+    status, adapted, _ = run("evaluate", folder, "--target-statistics")
+    assert status == 0
+    assert adapted.splitlines()[1] == "batch-norm statistics re-estimated on the target"
+
+
 def test_evaluate_gives_the_scores_of_train(run, trained):
     target = json.loads((trained / "summary.json").read_text())["target"]
     status, out, _ = run("evaluate", trained)
     assert status == 0
     assert out.startswith("cgdm (code), seed 3, 6 steps\n")
     assert f"target, target_test: accuracy {target['score']:.1%}" in out
-    assert f"upper      300 {target['per_class']['upper']:>10.1%}" in out
+    assert f"upper       300 {target['per_class']['upper']:>10.1%}" in out
 
 
 def test_target_statistics_make_another_row(run, trained):
@@ -205,8 +250,19 @@ def test_tasks_are_listed_with_their_data(run):
     assert status == 0
     for name, entry in TASKS.items():
         assert f"{name:20}{entry.about}" in out
-    assert out.count("data: built in, nothing to download") == len(TASKS)
+    assert out.count("data: built in, nothing to download") == sum(not entry.files for entry in TASKS.values())
     assert "defaults: 300 steps, dropout=0.0" in out
+
+
+def test_tasks_say_what_is_missing_and_where_to_get_it(run, tmp_path):
+    for folder in ("train", "trainannot", "test", "testannot"):
+        (tmp_path / "camvid" / folder).mkdir(parents=True)
+        (tmp_path / "camvid" / folder / "a.png").touch()
+    _, out, _ = run("tasks", "--data", tmp_path)
+    camvid, gta5 = (out[out.index(f"\n{name}") :].splitlines()[2] for name in ("camvid-day-dusk", "gta5-cityscapes"))
+    assert camvid.strip() == "data: found"
+    assert gta5.strip().startswith(f"data: gta5: nothing in {tmp_path / 'gta5' / 'images'}")
+    assert "https://www.cityscapes-dataset.com" in out
 
 
 def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):
@@ -239,10 +295,15 @@ def test_seeds_are_a_range_or_a_list(text, seeds):
 # -- help and mistakes -------------------------------------------------------------------------------------------------
 
 
-def test_settings_in_the_help_are_those_of_the_methods():
-    pair = load("moons").pair
-    assert {name: type(method(pair).settings) for name, method in METHODS.items()} == options.SETTINGS
-    assert options.CONFIG.keys() == options.CONFIG_HELP.keys()
+@pytest.mark.parametrize(("dense", "task"), [(False, "moons"), (True, "streets")])
+def test_settings_in_the_help_are_those_of_the_methods(dense, task, tiny_streets):
+    pair = tiny_streets.pair if dense else load(task).pair
+    for name, method in (SEGMENT if dense else CLASSIFY).items():
+        run = method(pair)
+        assert options.settings_of(name, dense) == {f.name: f for f in dataclasses.fields(run.settings)}
+        assert options.config_of(name, dense).keys() <= {f.name for f in dataclasses.fields(run.config)}
+    words = options.CONFIG_HELP | (options.SEGMENT_HELP if dense else options.CLASSIFY_HELP)
+    assert words.keys() == {f.name for f in dataclasses.fields(run.config)}
 
 
 @pytest.mark.parametrize(
@@ -258,13 +319,26 @@ def test_help_gives_an_example_that_parses(command, run):
 
 def test_help_of_train_lists_methods_tasks_and_settings(run):
     _, out, _ = run("train", "--help")
-    for word in [*METHODS, *TASKS, "weight of the gradient discrepancy, in step C (0.1, 0 to 1)", *options.CONFIG]:
+    for word in [*METHODS, *TASKS, "weight of the gradient discrepancy, in step C (0.1, 0 to 1)"]:
         assert word in out
+    for name in options.config_of("cag", dense=True).keys() | options.settings_of("cag", dense=True).keys():
+        assert f"    {name} " in out
 
 
 MISTAKES = [
-    ("train cgm moons", "unknown method 'cgm'; known: source_only, mcd, swd, cgdm. Did you mean 'cgdm'?"),
-    ("train cgdm moon", "unknown task 'moon'; known: fonts-handwriting, fonts-distorted, moons. Did you mean 'moons'?"),
+    ("train cgm moons", "unknown method 'cgm'; known: source_only, mcd, swd, cgdm, output_adversarial, cag."),
+    ("train cgdm moon", "unknown task 'moon'; known: fonts-handwriting, fonts-distorted, moons, streets,"),
+    ("train cgdm streets", "unknown method for streets 'cgdm'; known: source_only, output_adversarial, cag."),
+    ("train cag moons", "unknown method for moons 'cag'; known: source_only, mcd, swd, cgdm."),
+    ("train cag streets --set network=smal", "unknown network 'smal'; known: small, efficientnet_lite0,"),
+    ("train cag streets --set warm_up=hot", "unknown warm_up 'hot'; known: none, target-statistics, adversarial."),
+    ("train source_only streets --set labels=anchors", "unknown setting 'labels'"),  # cag alone has it
+    ("train cag streets --set margin=-1", "setting margin must lie between 0.0 and 100.0, got -1.0"),
+    ("train cag streets --weights nowhere.pt", "unknown weights of the small network 'nowhere.pt'; known: none."),
+    ("train cag moons --weights x", "unknown method for moons 'cag'"),
+    ("train mcd moons --weights x", "--weights is for tasks whose pixels have labels; moons has a small network"),
+    ("train cag camvid-day-dusk", "camvid: nothing in data/camvid/train, data/camvid/trainannot,"),
+    ("train cag camvid-day-dusk --data elsewhere", "elsewhere: no such folder; --data names the folder with the sets"),
     ("train mcd moons --set aplha=1", "unknown setting 'aplha'; known: learning_rate, discrepancy, k, seed,"),
     ("train mcd moons --set alpha=0.1", "unknown setting 'alpha'"),  # a setting of another method
     ("train mcd moons --set variant=paper", "unknown setting 'variant'"),

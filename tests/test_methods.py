@@ -344,7 +344,7 @@ def test_the_paper_s_variant_has_no_fast_form(moons_task):
 # -- every method ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", methods.METHODS)
+@pytest.mark.parametrize("method", methods.CLASSIFY)
 def test_a_method_returns_a_run_of_its_name(moons_task, method):
     run = make(method, moons_task.pair)
     assert isinstance(run, Run)

@@ -12,7 +12,7 @@ from uda_core import methods
 from uda_core.data.task import Task, Truth
 from uda_core.errors import UserError
 from uda_core.evaluation import evaluate
-from uda_core.methods import METHODS, Config
+from uda_core.methods import CLASSIFY, METHODS, Config
 from uda_core.methods.cgdm import CGDMSettings
 from uda_core.training import fit
 
@@ -45,7 +45,7 @@ def poisoned(task, seed):
 
 
 @pytest.mark.parametrize("fast", [False, True])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CLASSIFY)
 def test_a_poisoned_truth_changes_no_byte(digits_task, method, fast):
     """Through fit and pseudo-labels, with the truth scored in between, as a board does when its labels are revealed."""
     states, scores = [], []
@@ -61,7 +61,7 @@ def test_a_poisoned_truth_changes_no_byte(digits_task, method, fast):
 # -- repeatable, and alone ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CLASSIFY)
 def test_the_same_seed_gives_the_same_numbers(moons_task, method):
     (a, records_a), (b, records_b) = train(method, moons_task.pair), train(method, moons_task.pair)
     assert records_a == records_b
@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_numbers(moons_task, method):
     assert train(method, moons_task.pair, seed=1)[1] != records_a
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CLASSIFY)
 def test_two_runs_interleaved_train_as_if_alone(moons_task, method):
     alone = [state_bytes(train(method, moons_task.pair, seed=seed)[0]) for seed in (0, 1)]
     first, second = (make(method, moons_task.pair, seed=seed) for seed in (0, 1))
@@ -78,7 +78,7 @@ def test_two_runs_interleaved_train_as_if_alone(moons_task, method):
     assert [state_bytes(first), state_bytes(second)] == alone
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CLASSIFY)
 def test_looking_changes_nothing(digits_task, method):
     """`features` and `predict` between the steps: weights, batch-norm statistics, random states, modes."""
     pair = digits_task.pair
@@ -248,7 +248,7 @@ def test_bfloat16_is_finite_with_the_gradient_discrepancy_in_float32(monkeypatch
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CLASSIFY)
 def test_a_gpu_trains_repeats_and_looks_without_touching(digits_task, method, precision):
     runs = []
     for _ in range(2):

@@ -233,7 +233,8 @@ def _cityscapes_task(name: str, classes: tuple[str, ...], source, data: Path) ->
     targets = (_files(cityscapes(data / "cityscapes", split), ids_8bit, ids) for split in ("train", "val"))
     (x_t, y_t), (x_test, y_test) = targets
     pair = Pair(name, classes, *source, UnlabelledScenes(x_t), UnlabelledScenes(x_test))
-    return Task(pair, Truth(y_t, y_test), metric="miou")
+    subsets = {"13 of its classes": table.CITYSCAPES_13} if classes == table.CITYSCAPES_16 else {}
+    return Task(pair, Truth(y_t, y_test), metric="miou", subsets=subsets)
 
 
 def _files(pairs: Pairs, decode, ids: np.ndarray, size: tuple[int, int] | None = None) -> tuple[ImageFiles, LabelFiles]:
