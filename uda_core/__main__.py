@@ -239,7 +239,7 @@ def bench_accuracy(args: argparse.Namespace) -> int:
     from uda_core.benchmarks import accuracy
 
     choose("table", args.table, accuracy.TABLES)
-    accuracy.main(_seeds(args.seeds), args.out, args.table)
+    accuracy.main(_seeds(args.seeds), args.out, args.table, args.data)
     return 0
 
 
@@ -327,8 +327,9 @@ def _parser() -> argparse.ArgumentParser:
         "--table",
         default="fonts-handwriting",
         metavar="NAME",
-        help="fonts-handwriting (default), imbalanced, rehearsal",
+        help="fonts-handwriting (default), imbalanced, rehearsal, streets, streets-rehearsal, camvid-day-dusk",
     )
+    _add_data(p)
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help="results file: what it holds is kept")
     p = _command(benches, "board", "the live board in headless Chromium", "bench board --out board.json")
     p.set_defaults(command=bench_board)

@@ -185,7 +185,7 @@ def camvid_day_dusk(data: Path) -> Task:
     """
     _require("camvid-day-dusk", data)
     size = (180, 240)
-    crop = Crop(size, width=(0.75 * size[1], 1.25 * size[1]))
+    crop = Crop((128, 160), width=(0.75 * size[1], 1.25 * size[1]))
     ids = table.train_ids(table.CAMVID_IDS, table.CAMVID_11)
     day = camvid(data / "camvid", "train")
     (train_1, val_1), (train_2, val_2) = (_hold_out(_film(day, film), 10) for film in ("0006R0", "0016E5"))
