@@ -1,10 +1,14 @@
 """The drawn streets keep their word: the same by seed, one scene in two styles, every class in its place."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
 
-from uda_core.data.streets import CLASSES, draw_streets, streets
+import uda_core.data.streets as module
+from uda_core.data.street_styles import CLASSES, KINDS, RENDERED
+from uda_core.data.streets import draw_streets, streets, streets_rehearsal
 from uda_core.errors import UserError
 
 SPLITS = ("source_train", "source_val", "target_train", "target_test")
@@ -72,6 +76,19 @@ def test_rendered_colours_are_clean_and_bright(rendered):
     assert np.mean(colours) < 64 * 128 / 8  # flat: far fewer colours than pixels
 
 
+def test_rendered_pixels_show_their_class():
+    """Off the sky's gradient, the palette's colour nearest to a flat pixel is one of its class, up to shading."""
+    images, labels = draw_streets(10, seed=7, gap=0)
+    flat = np.zeros(labels.shape, bool)
+    step = [np.abs(np.diff(images.astype(int), axis=axis)).sum(3) == 0 for axis in (1, 2)]
+    flat[:, 1:-1, 1:-1] = step[0][:, 1:, 1:-1] & step[0][:, :-1, 1:-1] & step[1][:, 1:-1, 1:] & step[1][:, 1:-1, :-1]
+    for kind in (ROAD, SIDEWALK, CAR, PERSON):
+        pixels = images[flat & (labels == kind)] / 255
+        shades = np.concatenate([RENDERED[kind == KINDS] * shade for shade in (1, 0.78)])
+        distance = np.abs(pixels[:, None] - shades).max(2).min(1)
+        assert (distance < 0.01).mean() > 0.97, CLASSES[kind]
+
+
 def test_the_gap_grows_in_proportion(rendered):
     distance = [np.abs(draw_streets(20, 7, gap)[0] - rendered[0][:20].astype(int)).mean() for gap in (0.5, 1.0, 1.5)]
     assert 5 < distance[0] < distance[1] < distance[2]
@@ -104,6 +121,25 @@ def test_task_holds_other_scenes_in_each_split():
     images, labels = draw_streets(5, seed=8, gap=0)  # four streams a seed
     torch.testing.assert_close((255 * pair.source_train.x).round().byte().permute(0, 2, 3, 1), torch.tensor(images))
     torch.testing.assert_close(pair.source_train.y, torch.tensor(labels))
+
+
+def test_rehearsal_has_other_seeds_and_another_gap(monkeypatch):
+    drawn = []
+
+    def draw(n, seed, gap, size):
+        drawn.append((seed, gap))
+        return draw_streets(2, seed, gap, size)
+
+    monkeypatch.setattr(module, "draw_streets", draw)
+    assert streets().name != streets_rehearsal().name
+    assert len({seed for seed, _ in drawn}) == 8
+    assert [gap for _, gap in drawn] == [0, 0, 1, 1, 0, 0, 0.8, 0.8]
+
+
+def test_four_hundred_scenes_are_drawn_in_five_seconds():
+    started = time.process_time()
+    draw_streets(40, seed=0, gap=1)
+    assert time.process_time() - started < 3 * 5 * 40 / 400  # three times the promise, for a loaded machine
 
 
 @pytest.mark.parametrize(
