@@ -1,6 +1,6 @@
 """Every exercise by its name."""
 
-from uda_core.exercises import gap, gradient_discrepancy, pseudo_labels, two_classifiers
+from uda_core.exercises import category_anchors, gap, gradient_discrepancy, pseudo_labels, two_classifiers
 
-LESSONS = gap, two_classifiers, pseudo_labels, gradient_discrepancy
+LESSONS = gap, two_classifiers, pseudo_labels, gradient_discrepancy, category_anchors
 EXERCISES = {e.name: e for lesson in LESSONS for e in lesson.EXERCISES}
