@@ -5,6 +5,7 @@ from torch import tensor
 from transcriptions import NOTHING, waves
 
 from uda_core.anchors import Anchors
+from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled
 
 SCENES = [(1, 2, 3, 4, 5), (2, 3, 4, 5, 6), (3, 4, 2, 3, 7), (2, 5, 6, 6, 4)]  # B, C, D, h, w
 
@@ -39,3 +40,26 @@ def golden_scene(phase=0.0):
     z = torch.nn.functional.one_hot(y.clamp_max(18), 19).movedim(-1, 1).double()
     wrong = waves(2, 8, 12, phase=phase + 1) > 0.6
     return f, torch.where(wrong[:, None], z.roll(1, 1), z), y
+
+
+def tiny_task(samples=6, size=(32, 32), gap=0.5):
+    """Three colours, sky over road with a box on it; the target is darker and noisier by `gap`."""
+    generator = torch.Generator().manual_seed(0)
+    draw = lambda *shape: torch.rand(*shape, generator=generator)  # noqa: E731
+
+    def domain(gap):
+        h, w = size
+        y = torch.zeros(samples, h, w, dtype=torch.uint8)
+        for n in range(samples):
+            y[n, h // 2 :] = 1
+            left = int(draw(1) * (w - 12))
+            y[n, h // 4 : 3 * h // 4, left : left + 12] = 2
+        y[:, -1] = NOTHING
+        colour = tensor([[0.3, 0.5, 0.9], [0.4, 0.4, 0.4], [0.9, 0.2, 0.1]])
+        x = colour[y.long().clamp_max(2)].movedim(3, 1) * (1 - gap) + (0.1 + gap / 2) * draw(samples, 3, h, w)
+        return x.clamp(0, 1), y
+
+    source, val = (Labelled(*domain(0.0)) for _ in range(2))
+    (x_t, y_t), (x_test, y_test) = domain(gap), domain(gap)
+    pair = Pair("tiny", ("sky", "road", "box", "tree"), source, val, Unlabelled(x_t), Unlabelled(x_test))  # no tree
+    return Task(pair, Truth(y_t, y_test))
