@@ -277,7 +277,14 @@ def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):
     assert run("bench", "accuracy", "--seeds", "2-4", "--out", "a.json")[0] == 0
     assert run("bench", "accuracy", "--seeds", "7,1", "--table", "imbalanced", "--out", "a.json")[0] == 0
     path = Path("a.json")
-    assert calls == [([2, 3, 4], path, "fonts-handwriting"), ([7, 1], path, "imbalanced")]
+    assert run("bench", "accuracy", "--table", "camvid-day-dusk", "--data", tmp_path, "--out", "a.json")[0] == 0
+    assert calls[:2] == [([2, 3, 4], path, "fonts-handwriting", None), ([7, 1], path, "imbalanced", None)]
+    assert calls[2] == ([*range(10)], path, "camvid-day-dusk", tmp_path)
+
+    calls.clear()
+    monkeypatch.setattr("uda_core.benchmarks.anchors.main", lambda out: calls.append(out) or 1)
+    assert run("bench", "anchors", "--out", tmp_path / "anchors.json")[0] == 1
+    assert calls == [tmp_path / "anchors.json"]
 
     monkeypatch.setattr(subprocess, "run", lambda command, cwd: subprocess.CompletedProcess(command, len(command)))
     assert run("bench", "board", "--out", "figures.json")[0] == 6
@@ -307,7 +314,8 @@ def test_settings_in_the_help_are_those_of_the_methods(dense, task, tiny_streets
 
 
 @pytest.mark.parametrize(
-    "command", ["", "tasks", "train", "evaluate", "bench", "bench speed", "bench accuracy", "bench board"]
+    "command",
+    ["", "tasks", "train", "evaluate", "bench", "bench speed", "bench anchors", "bench accuracy", "bench board"],
 )
 def test_help_gives_an_example_that_parses(command, run):
     status, out, _ = run(*command.split(), "--help")
@@ -366,7 +374,10 @@ MISTAKES = [
     ("train cgdm", "the following arguments are required: TASK; see python -m uda_core train --help"),
     ("", "the following arguments are required: COMMAND; see python -m uda_core --help"),
     ("evaluate nowhere", "nowhere: no settings.json; give a folder that `train` wrote"),
-    ("bench accuracy --table all --out x", "unknown table 'all'; known: rehearsal, fonts-handwriting, imbalanced."),
+    (
+        "bench accuracy --table all --out x",
+        "unknown table 'all'; known: rehearsal, fonts-handwriting, imbalanced,",
+    ),
     ("bench accuracy --seeds 9-0 --out x", "--seeds takes a range such as 0-9 or a list such as 0,3,4, got '9-0'"),
     ("bench accuracy --seeds few --out x", "--seeds takes a range such as 0-9 or a list such as 0,3,4, got 'few'"),
 ]

@@ -235,6 +235,12 @@ def bench_speed(args: argparse.Namespace) -> int:
     return speed.main(args.out)
 
 
+def bench_anchors(args: argparse.Namespace) -> int:
+    from uda_core.benchmarks import anchors
+
+    return anchors.main(args.out)
+
+
 def bench_accuracy(args: argparse.Namespace) -> int:
     from uda_core.benchmarks import accuracy
 
@@ -319,6 +325,9 @@ def _parser() -> argparse.ArgumentParser:
     benches = _command(commands, "bench", about, "bench speed").add_subparsers(required=True, metavar="WHAT")
     p = _command(benches, "speed", "the gradient discrepancy, fast against naive forms", "bench speed")
     p.set_defaults(command=bench_speed)
+    p.add_argument("--out", type=Path, metavar="FILE", help="also write the figures, as JSON")
+    p = _command(benches, "anchors", "category anchors, vectorised against loops", "bench anchors")
+    p.set_defaults(command=bench_anchors)
     p.add_argument("--out", type=Path, metavar="FILE", help="also write the figures, as JSON")
     p = _command(benches, "accuracy", "every method, seed by seed", "bench accuracy --seeds 0-9 --out accuracy.json")
     p.set_defaults(command=bench_accuracy)

@@ -30,7 +30,7 @@ class Row:
         known = options.config_of(self.method, dense=True).keys() - {"seed"}
         config = asdict(self._config(task, seed=0))
         settings = {name: f.default for name, f in options.settings_of(self.method, dense=True).items()}
-        everything = {name: config[name] for name in config if name in known} | settings | self.settings
+        everything = {name: config[name] for name in config if name in known} | settings | self._settings(task)
         return asdict(self) | {"all_settings": everything}
 
     def measure(self, task: Task, seed: int) -> dict:
@@ -38,7 +38,7 @@ class Row:
         name = task.name
         if self.ceiling:
             task = replace(task, pair=supervised(task))
-        run = methods.METHODS[self.method](task.pair, self._config(name, seed), **self.settings)
+        run = methods.METHODS[self.method](task.pair, self._config(name, seed), **self._settings(name))
         milestones, seconds = {}, 0.0
         for _ in range(run.planned_steps or TASKS[name].steps):
             started = time.process_time()
@@ -50,6 +50,10 @@ class Row:
             milestones["end"] = score(methods.with_target_statistics(run) if self.target_statistics else run, task)
         last = list(milestones.values())[-1]
         return {"score": last["score"], "milestones": milestones, "cpu_seconds": round(seconds, 1)}
+
+    def _settings(self, task: str) -> dict:
+        known = options.settings_of(self.method, dense=True)
+        return {name: value for name, value in TASKS[task].settings.items() if name in known} | self.settings
 
     def _config(self, task: str, seed: int) -> methods.SegmentationConfig:
         known = options.config_of(self.method, dense=True)

@@ -43,28 +43,40 @@ def main(out: Path | None = None) -> int:
 
 def measure(rounds: int = 30) -> dict:
     """Processor milliseconds of each form (median over `rounds`), and the ratios of `TARGETS`."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    return race(lambda: _heads_forms() | _step_forms(), TARGETS, rounds, "bench speed", 1, time.process_time)
+
+
+def race(
+    make_forms: Callable[[], dict[str, Callable]],
+    targets: dict[tuple[str, str], float],
+    rounds: int,
+    name: str,
+    threads: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict:
+    """Milliseconds of each form (median over `rounds`, interleaved), and the ratio of each slow one to its fast one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            forms = _heads_forms() | _step_forms()
+            forms = make_forms()
         for form in forms.values():  # first calls allocate
             form()
-        times = {name: [] for name in forms}
-        for _ in trange(rounds, desc="bench speed", unit="round", leave=False):
-            for name, form in forms.items():
-                start = time.process_time()
-                form()
-                times[name].append(1000 * (time.process_time() - start))
+        times = {form: [] for form in forms}
+        for _ in trange(rounds, desc=name, unit="round", leave=False):
+            for form, call in forms.items():
+                start = clock()
+                call()
+                times[form].append(1000 * (clock() - start))
     finally:
-        torch.set_num_threads(threads)
-    medians = {name: statistics.median(values) for name, values in times.items()}
+        torch.set_num_threads(before)
+    medians = {form: statistics.median(values) for form, values in times.items()}
     ratios = [
         {"slow": slow, "fast": fast, "ratio": medians[slow] / medians[fast], "target": target}
-        for (slow, fast), target in TARGETS.items()
+        for (slow, fast), target in targets.items()
     ]
-    return {"torch": torch.__version__, "threads": 1, "rounds": rounds, "median_ms": medians, "ratios": ratios}
+    return {"torch": torch.__version__, "threads": threads, "rounds": rounds, "median_ms": medians, "ratios": ratios}
 
 
 def table(result: dict) -> str:
@@ -74,7 +86,12 @@ def table(result: dict) -> str:
         f"{row['ratio']:9.2f} x   {row['fast']} against {row['slow'].split(', ')[1]}; at least {row['target']} wanted"
         for row in result["ratios"]
     ]
-    return "\n".join([*lines, f"torch {result['torch']}, one thread, median of {result['rounds']} interleaved rounds"])
+    return "\n".join(
+        [
+            *lines,
+            f"torch {result['torch']}, threads: {result['threads']}, median of {result['rounds']} interleaved rounds",
+        ]
+    )
 
 
 # -- the heads alone, at VisDA's size ----------------------------------------------------------------------------------

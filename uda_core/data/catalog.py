@@ -69,8 +69,15 @@ TASKS = {
     "camvid-day-dusk": Entry(
         "one town by day teaches the same town at dusk, 180x240 pixels, 11 classes",
         "uda_core.data.road_scenes:camvid_day_dusk",
-        steps=300,
-        config={"network": "efficientnet_lite0", "weights": "imagenet"},
+        steps=800,
+        config={"network": "efficientnet_lite0", "weights": "imagenet", "batch_size": 4},
+        settings={
+            "learning_rate": 1e-3,
+            "stage_learning_rate": 5e-4,
+            "source_steps": 800,
+            "warm_up_steps": 200,
+            "stage_steps": 150,
+        },  # the first chosen on the source's validation split, the others set beforehand
         dense=True,
         files=True,
     ),
