@@ -100,7 +100,6 @@ REHEARSAL_ROWS = {
     "source only": Row("source_only"),
     "source only, target statistics": Row("source_only", target_statistics=True),
     "CAG": Row(),
-    "CAG, learning rate 1e-3": Row(settings={"learning_rate": 1e-3}),
     "CAG, stage learning rate 1e-3": Row(settings={"stage_learning_rate": 1e-3}),
     "CAG, stage learning rate 4e-3": Row(settings={"stage_learning_rate": 4e-3}),
     "CAG, margin 0.1": Row(settings={"margin": 0.1}),
