@@ -468,8 +468,9 @@ def test_jitter_changes_colours_image_by_image():
 # -- looking, repeating, resuming --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("batch_norm", ["per-domain", "shared"])
-@pytest.mark.parametrize(("method", "warm_up"), ALL)
+@pytest.mark.parametrize(
+    ("method", "warm_up", "batch_norm"), [*((*both, "per-domain") for both in ALL), ("cag", "adversarial", "shared")]
+)
 def test_looking_changes_nothing(tiny, method, warm_up, batch_norm):
     """Not weights, statistics, random states or modes, nor which domain's statistics the next step uses."""
     config, steps, x = {"warm_up": warm_up, "batch_norm": batch_norm}, length(warm_up), tiny.pair.target_test.x
