@@ -708,3 +708,9 @@ def test_batches_hold_labels_as_whole_numbers(tiny):
     assert isinstance(batch, Batch)
     assert batch.y_s.dtype == torch.int64
     assert batch.y_s.shape == (2, 32, 32)
+
+
+def test_images_too_small_for_the_discriminator_are_refused():
+    run = make("output_adversarial", tiny_task(size=(24, 32)).pair)
+    with pytest.raises(UserError, match="maps of 6x8 are too small for the discriminator, it needs 8: enlarge images"):
+        run.step()
