@@ -29,5 +29,7 @@ class Discriminator(nn.Module):
     def forward(self, p: Tensor) -> Tensor:
         h, w = p.shape[-2:]
         if min(h, w) < self.least:
-            raise UserError(f"maps of {h}x{w} are too small for the discriminator, it needs {self.least}: enlarge images")
+            raise UserError(
+                f"maps of {h}x{w} are too small for the discriminator, it needs {self.least}: enlarge images"
+            )
         return self.layers(p)
