@@ -105,7 +105,7 @@ CATEGORY_ANCHORS = Exercise(
     hints=(
         "Three steps: which pixels count; the mean over them in each image; the mean of those over the images.",
         "The pixels of class c that count are (y == c) & (z.argmax(1) == c), a mask [B, h, w].",
-        "For each image n: f[n][:, mask[n]].mean(1), if mask[n].sum() >= 3. Then their mean, or zeros if there are none.",
+        "For each image n with mask[n].sum() >= 3: f[n][:, mask[n]].mean(1). Then their mean; zeros if there is none.",
     ),
     right="one point per class, in which an image full of road weighs as much as one with a strip of it.",
 )
