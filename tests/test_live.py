@@ -1,6 +1,7 @@
 """The board without a browser: who learns what, what is sent, and that watching changes nothing."""
 
 import copy
+import dataclasses
 import os
 import re
 import signal
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from uda_core import methods
-from uda_core.data.task import Truth
+from uda_core import evaluation, methods
+from uda_core.data.streets import streets
+from uda_core.data.task import IGNORE, Truth
 from uda_core.errors import UserError
-from uda_core.live import Board, board, feature_map, figures, kernel
-from uda_core.live.loop import NO_LABEL, centroids
+from uda_core.live import Board, board, feature_map, figures, kernel, loop
+from uda_core.live.points import IMAGES, NO_LABEL, PICTURES, at, balanced, centroids
+from uda_core.training import fit
 
 SMALL = methods.Config(batch_size=16, features=8, hidden=(6,))
 
@@ -87,14 +90,14 @@ def make(task, method="cgdm", steps=12, truth=True, config=SMALL, **settings) ->
 
 
 def weights(run) -> list[torch.Tensor]:
-    return [*run.extractor.state_dict().values(), *run.heads.state_dict().values()]
+    return [tensor for name in run.NETWORKS for tensor in getattr(run, name).state_dict().values()]
 
 
 def same(a, b) -> bool:
     return all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
 
 
-@pytest.mark.parametrize("method", methods.METHODS)
+@pytest.mark.parametrize("method", methods.CLASSIFY)
 def test_weights_are_the_same_bit_for_bit_with_and_without_a_board(watched, digits_task, method):
     alone = methods.METHODS[method](digits_task.pair, SMALL)
     for _ in range(12):
@@ -279,7 +282,7 @@ def test_frames_stay_as_they_were_sent(watched, digits_task):
     sent = dict(page.frames)
     assert len(sent) == len(page.board.film) >= 6
     for i, frame in enumerate(page.board.film):
-        assert sent[i] == [frame.positions, frame.predictions, frame.pseudo_labels, frame.centroids]
+        assert sent[i] == [frame.positions, frame.predictions, frame.pseudo_labels, frame.centroids, frame.pictures]
     page.do("hello")  # a page opened anew gets the same film
     assert page.frames == sent
     n_s, n_t = len(digits_task.pair.source_train), len(digits_task.pair.target_train)
@@ -359,6 +362,174 @@ def test_the_picture_is_kept_for_the_saved_notebook(watched, digits_task, monkey
     assert len(kept) == 1
     assert re.match(r'<img class="uda-picture-\w+" alt="cgdm on .* after 1 steps', kept[0])
     assert page.board._canvas.facts["picture"] in kept[0]
+
+
+# -- where each pixel has a label ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small_streets():
+    """As many small street scenes in each split as a board looks at, so that it sees them all."""
+    return streets(samples=IMAGES, test_samples=2, size=(32, 64))
+
+
+def make_dense(task, method="cag", steps=12, **settings) -> Board:
+    if method == "cag":
+        settings = {"source_steps": 8, "stage_steps": 2, "stages": 2} | settings
+    run = methods.SEGMENT[method](task.pair, methods.SegmentationConfig(batch_size=4), **settings)
+    return Board(run, steps=steps, truth=task.truth, baseline=0.4)
+
+
+@pytest.fixture(scope="module")
+def second_stage(small_streets):
+    """A run that has come to its second stage, and its records."""
+    run = make_dense(small_streets).run
+    return run, list(fit(run, 12))
+
+
+@pytest.fixture
+def trained(watched, small_streets, second_stage):
+    """A page with a board on it that rests."""
+    board = Board(copy.deepcopy(second_stage[0]), steps=12, truth=small_streets.truth, baseline=0.4)
+    assert board.run.stage == 2
+    page = Page(board)
+    page.rest()
+    return page
+
+
+@pytest.mark.parametrize("method", methods.SEGMENT)
+def test_weights_of_a_segmenter_are_the_same_with_and_without_a_board(watched, monkeypatch, small_streets, method):
+    alone = make_dense(small_streets, method).run
+    for _ in range(12):
+        alone.step()
+    monkeypatch.setattr(loop, "MEASURE", 10)
+    page = Page(make_dense(small_streets, method))
+    page.do("play")
+    page.rest()
+    page.do("reveal")
+    assert page.board.run.steps == 12
+    assert same(alone, page.board.run)
+    assert [page.frames[i][4] for i in page.frames] == [frame.pictures for frame in page.board.film]
+    assert all(frame.pictures for frame in page.board.film)
+
+
+def test_frames_carry_pictures_of_what_the_networks_say(trained):
+    board = trained.board
+    points, run, frame = board._loop.points, board.run, board.film[-1]
+    images, predictions, active = points.pictures(frame)
+    x = points.x_t[:PICTURES]
+    assert np.abs(images / 255 - x.permute(0, 2, 3, 1).numpy()).max() <= 1 / 255
+    assert (predictions == run.predict(x)[0].argmax(1).numpy()).all()
+    labels = run.label(points.x_t, run.settings)
+    assert (active == labels.by_anchor[:PICTURES].numpy()).all()
+    assert frame.numbers["active"] == pytest.approx((labels.by_anchor != IGNORE).float().mean().item())
+    assert frame.numbers["confident"] == pytest.approx((labels.by_confidence != IGNORE).float().mean().item())
+    y_hat = np.frombuffer(frame.pseudo_labels, "<u2")
+    assert (
+        y_hat
+        == np.where(at(labels.by_anchor, points.place_t) == IGNORE, NO_LABEL, at(labels.by_anchor, points.place_t))
+    ).all()
+    assert {"domain_accuracy", "neighbour_mixing_control", "entropy"} <= set(frame.numbers)
+    assert "agreement" not in frame.numbers
+
+
+def test_the_filled_stars_are_the_anchors_laid_out_with_the_points(trained):
+    board = trained.board
+    view, frame, run = board._loop._view[1], board.film[-1], board.run
+    assert torch.equal(view.f[-8:][run.anchors.present], run.anchors.a[run.anchors.present])
+    stars = np.frombuffer(frame.centroids, "<u2").reshape(2, 8, 2)
+    assert ((stars[0, :, 0] != NO_LABEL) == run.anchors.present.numpy()).all()
+    absent = [name for name, there in zip(run.pair.classes, run.anchors.present, strict=True) if not there]
+    assert absent
+    assert any(", ".join(absent) in note for note in frame.notes)
+    assert absent[0] in figures.summary(run, board._loop.points, frame, 12)
+
+
+def test_a_moved_margin_is_looked_at_again_without_looking_at_the_images(trained, monkeypatch):
+    board, run = trained.board, trained.board.run
+    monkeypatch.setattr(run, "look", lambda *_: 1 / 0)
+    sliders = {row.children[0].description: row.children[0] for row in board._page.children[0].children}
+    woken = []
+    monkeypatch.setattr(board._canvas, "send", lambda message, **_: woken.append(message["do"]))
+    frames, before = len(board.film), board.film[-1]
+    sliders["margin"].value = 1.2
+    assert woken == ["wake"]
+    monkeypatch.setattr(board._canvas, "send", trained.hear)
+    trained.do("tick")
+    after = board.film[-1]
+    assert len(board.film) == len(trained.frames) == frames + 1
+    assert (after.step, after.positions, after.centroids) == (before.step, before.positions, before.centroids)
+    assert after.numbers["active"] < before.numbers["active"]
+    assert after.numbers["domain_accuracy"] == before.numbers["domain_accuracy"]
+    assert after.pictures != before.pictures
+    sliders["distance"].value = 0.1  # nothing on the board depends on it
+    trained.rest()
+    assert len(board.film) == frames + 1
+
+
+def test_no_active_pixel_is_told_and_breaks_nothing(trained):
+    board = trained.board
+    board.run.settings.margin = 50
+    trained.rest()
+    trained.do("reveal")
+    frame = board.film[-1]
+    assert frame.numbers["active"] == 0
+    assert "Never active" in frame.notes[-1]
+    assert (board._loop.points.pictures(frame)[2] == IGNORE).all()
+    assert board.scores(frame)["active_precision"] is None
+    assert board.figure() is not None
+
+
+def test_revealed_scores_are_those_of_evaluation_on_the_same_images(trained, small_streets):
+    board, run = trained.board, trained.board.run
+    trained.do("reveal")
+    scores = board._frame_message(len(board.film) - 1)["scores"]
+    x, y = small_streets.pair.target_train.x, small_streets.truth.target_train
+    confusion = evaluation.confusion_counts(y, evaluation.predicted(run, x), 8)
+    quality = evaluation.pseudo_label_quality(run, small_streets)
+    assert scores["miou"] == pytest.approx(evaluation.mean_iou(confusion))
+    assert scores["active_precision"] == pytest.approx(quality.overall_precision)
+    for name, values in (("iou", evaluation.class_ious(confusion)), ("recall", quality.recall)):
+        assert scores["classes"][name] == [None if np.isnan(v) else pytest.approx(v) for v in values]
+
+
+def test_truth_of_pixels_changes_nothing_before_it_is_revealed(watched, small_streets):
+    y = torch.randint(8, small_streets.truth.target_train.shape, dtype=torch.uint8)
+    pages = [
+        Page(make_dense(task)) for task in (small_streets, dataclasses.replace(small_streets, truth=Truth(y, y[:2])))
+    ]
+    for page in pages:
+        page.do("step")
+        page.rest()
+    assert pages[0].frames == pages[1].frames
+
+
+def test_the_static_figure_shows_pictures_classes_and_stages(trained, second_stage):
+    board = trained.board
+    board.records.extend(second_stage[1])
+    hidden = board.figure()
+    trained.do("reveal")
+    shown = board.figure()
+    titles = [[axis.get_title() for axis in figure.axes if axis.images] for figure in (hidden, shown)]
+    assert titles[0] == ["image", "prediction", "active pixels"]
+    assert titles[1] == ["image", "prediction, dark where wrong", "active pixels, crossed where wrong", "true labels"]
+    assert figures.stages_began(board.records) == [9, 11]
+    words = " ".join(text.get_text() for axis in shown.axes for text in axis.texts)
+    assert all(word in words for word in ("person", "IoU", "recall", "Target mIoU", "Source only"))
+
+
+def test_headless_a_segmentation_board_keeps_its_pictures(umap, monkeypatch, small_streets):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    board = make_dense(small_streets, steps=10)
+    board.show()
+    assert (board.film[-1].step, board.film[-1].map) == (10, "UMAP")
+    assert "active pixels" in [axis.get_title() for axis in board.figure().axes]
+
+
+def test_every_class_gets_as_many_source_pixels_as_any_other():
+    y = torch.tensor([0] * 90 + [1] * 6 + [2] * 3 + [IGNORE] * 20)
+    assert y[balanced(y, 12)].bincount().tolist() == [5, 4, 3]
+    assert len(balanced(y, 1000)) == 99
 
 
 # -- the map ---------------------------------------------------------------------------------------------------------

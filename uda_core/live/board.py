@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import ipywidgets as widgets
-import numpy as np
-import torch
 from IPython import get_ipython
 from IPython.display import HTML, DisplayHandle, display
 from matplotlib.figure import Figure
+from torch import Tensor
 
-from uda_core.data.task import Truth
+from uda_core.data.task import IGNORE, Truth
 from uda_core.errors import UserError, choose
 from uda_core.live import feature_map, figures, kernel
 from uda_core.live.canvas import Canvas
 from uda_core.live.controls import make_controls
 from uda_core.live.loop import Frame, Loop
+from uda_core.live.points import NO_LABEL, uint16
 from uda_core.methods.run import Record, Run
 
 PICTURE_AFTER = 0.8  # seconds of rest before the picture for the saved notebook is drawn
@@ -37,7 +37,7 @@ class Board:
         controls: names of the settings that get a slider; all of them by default.
         steps: how long Play trains; pressed again at the end, it trains as long once more.
         truth: the target's labels, opened by Reveal alone. Without it there is no Reveal button.
-        baseline: target accuracy of source-only training, from 0 to 1, shown on Reveal.
+        baseline: the same score after source-only training, from 0 to 1, shown on Reveal.
     """
 
     _boards: ClassVar["weakref.WeakSet[Board]"] = weakref.WeakSet()
@@ -54,7 +54,7 @@ class Board:
             raise UserError(f"steps must be at least 1, got {steps}")
         names = [f.name for f in dataclasses.fields(run.settings)]
         self.run, self.revealed = run, False
-        self._truth, self._baseline = truth, baseline
+        self._truth, self._baseline, self._y = truth, baseline, None
         self._loop = Loop(run, steps)
         self._controls = [choose("setting", name, names) for name in (names if controls is None else controls)]
         self._canvas: Canvas | None = None
@@ -133,27 +133,29 @@ class Board:
             raise UserError("this board has no truth to reveal; make it with Board(run, truth=task.truth)")
         self.revealed = True
         if self._canvas is not None:
-            y = self._truth.target_train[self._loop.points.i_t].numpy().astype("<u2").tobytes()
+            y, points = self._target_labels(), self._loop.points
             self._send(
-                {"do": "reveal", "scores": [self.scores(frame) for frame in self.film], "baseline": self._baseline}, [y]
+                {"do": "reveal", "scores": [self.scores(frame) for frame in self.film], "baseline": self._baseline},
+                [uint16(points.labels(y)), points.true_pictures(y).tobytes()],
             )
             self._wake()
 
-    def scores(self, frame: Frame) -> dict[str, float | None]:
-        """Target accuracy and pseudo-label accuracy of one frame, from 0 to 1. Needs labels you would not have."""
-        y = self._truth.target_train[self._loop.points.i_all].numpy()
-        predictions, y_hat = (np.frombuffer(b, "<u2") for b in (frame.target_predictions, frame.target_pseudo_labels))
-        has_labels = len(y_hat) > 0 and y_hat[0] != figures.NO_LABEL
-        return {
-            "target_accuracy": float((predictions == y).mean()),
-            "pseudo_label_accuracy": float((y_hat == y).mean()) if has_labels else None,
-        }
+    def scores(self, frame: Frame) -> dict:
+        """Shares from 0 to 1 of one frame, by the names of `figures.SCORES`; of maps also those of each class, under
+        "classes". Needs labels you would not have."""
+        return self._loop.points.scores(frame, self._target_labels())
+
+    def _target_labels(self) -> Tensor:
+        """Of the target samples that the board looks at."""
+        if self._y is None:
+            self._y = self._truth.target_train[self._loop.points.i_all]
+        return self._y
 
     def figure(self) -> Figure:
         """The board's last frame as one static figure."""
         scores = self.scores(self.film[-1]) | {"baseline": self._baseline} if self.revealed else None
-        truth = self._truth.target_train[self._loop.points.i_t] if self.revealed else None
-        return figures.board_figure(self.run, self.film[-1], self.records, self._loop.points.y_s, scores, truth)
+        y = self._target_labels() if self.revealed else None
+        return figures.board_figure(self.run, self._loop.points, self.film[-1], self.records, scores, y)
 
     # -- the page ----------------------------------------------------------------------------------------------------
 
@@ -163,10 +165,10 @@ class Board:
             if self.error:
                 raise self.error
         facts, first = self._facts(), self._frame_message(0)
-        self._canvas = Canvas(look=figures.LOOK, facts=facts, images=self._images(), first=first)
+        self._canvas = Canvas(look=figures.LOOK, facts=facts, images=self._loop.points.images(), first=first)
         self._canvas.on_msg(self._on_message)
         self._seed = widgets.BoundedIntText(value=self.run.config.seed, min=0, max=2**31 - 1, description="seed")
-        controls = make_controls(self.run, self._controls, self._seed, self._loop.steps)
+        controls = make_controls(self.run, self._controls, self._seed, self._loop.steps, self._wake)
         self._page = widgets.VBox([controls, self._canvas])
 
     def _on_message(self, _, content: dict, buffers: list) -> None:
@@ -228,7 +230,8 @@ class Board:
         return {
             "do": "frame", "i": i, "step": frame.step, "map": frame.map, "numbers": frame.numbers,
             "cosines": frame.cosines, "sent": time.time(), "scores": self.scores(frame) if self.revealed else None,
-            "data": [frame.positions, frame.predictions, frame.pseudo_labels, frame.centroids],
+            "coverage": frame.coverage, "notes": frame.notes,
+            "data": [frame.positions, frame.predictions, frame.pseudo_labels, frame.centroids, frame.pictures],
         }  # fmt: skip
 
     def _send(self, message: dict, buffers: Sequence[bytes] = ()) -> None:
@@ -255,24 +258,13 @@ class Board:
 
     def _facts(self) -> dict:
         pair, points = self.run.pair, self._loop.points
-        return {
-            "method": self.run.method, "pair": pair.name, "classes": list(pair.classes), "numbers": figures.NUMBERS,
-            "scores": figures.SCORES, "source": len(points.i_s), "target": len(points.i_t),
-            "image": self._image_shape(),
-            "labels": points.y_s.numpy().astype("<u2").tobytes(), "truth": self._truth is not None,
-            "words": figures.WORDS, "picture": self._picture_class, "no_label": figures.NO_LABEL,
+        return points.facts() | {
+            "method": self.run.method, "pair": pair.name, "classes": list(pair.classes),
+            "numbers": [figures.NUMBERS[name] | {"name": name} for name in points.numbers],
+            "scores": figures.SCORES, "columns": figures.COLUMNS, "source": points.source, "target": points.target,
+            "labels": uint16(points.y_s), "truth": self._truth is not None, "picture": self._picture_class,
+            "words": figures.WORDS | figures.KIND_WORDS[points.kind], "no_label": NO_LABEL, "ignore": IGNORE,
         }  # fmt: skip
-
-    def _image_shape(self) -> list[int]:
-        """[height, width, channels] of the pictures shown on hovering; empty where inputs are no images."""
-        shape = self.run.pair.source_train.x.shape[1:]
-        return [*shape[1:], shape[0]] if len(shape) == 3 and shape[0] in (1, 3) and max(shape) <= 64 else []
-
-    def _images(self) -> bytes:
-        if not self._image_shape():
-            return b""
-        images = self._loop.points.images().clamp(0, 1).mul(255).to(torch.uint8)
-        return images.permute(0, 2, 3, 1).contiguous().numpy().tobytes()
 
     # -- the picture that stays in the saved notebook ------------------------------------------------------------------
 
@@ -292,7 +284,7 @@ class Board:
         self.figure().savefig(png, format="png", dpi=72, bbox_inches="tight")
         data = base64.b64encode(png.getvalue()).decode()
         css = f' class="{self._picture_class}"' if hide else ""
-        summary = figures.summary(self.run, self.film[-1], len(self.records))
+        summary = figures.summary(self.run, self._loop.points, self.film[-1], len(self.records))
         return f'<img{css} alt="{summary}" style="max-width: 100%" src="data:image/png;base64,{data}">'
 
 

@@ -13,27 +13,29 @@ const html = (tag, attributes = {}, ...children) => {
   node.append(...children);
   return node;
 };
-const uint16 = (view) => new Uint16Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+const bytes = (view) => view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength);
+const uint16 = (view) => new Uint16Array(bytes(view));
+const uint8 = (view) => new Uint8Array(bytes(view));
 const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 const percent = (value, digits = 0) => `${(100 * value).toFixed(digits)} %`;
 const css = (share) => `${100 * Math.min(1, Math.max(0, share))}%`;
 const spaced = (name) => name.replaceAll("_", " ");
 
 function toFrame(message, buffers) {
-  const [positions, predictions, pseudo, centroids] = buffers.map(uint16);
-  return { ...message, positions, predictions, pseudo, centroids };
+  const [positions, predictions, pseudo, centroids] = buffers.slice(0, 4).map(uint16);
+  return { ...message, positions, predictions, pseudo, centroids, pictures: uint8(buffers[4]) };
 }
 
 // -- what the page knows, once for each board, however many views it has ------------------------------------------------
 
 function makeStore(model) {
-  const store = { film: [], records: [], moved: [], state: {}, truth: null, baseline: null, views: new Set(), at: -1 };
-  let asked = 0, timer = null; // when a tick went out that has no answer yet
+  const store = { film: [], records: [], moved: [], state: {}, truth: null, truePictures: null, baseline: null, views: new Set(), at: -1 };
+  let asked = 0, timer = null, woken = false; // when a tick went out that has no answer yet
   const changed = (what) => store.views.forEach((view) => view(what));
   const ask = () => {
     clearTimeout(timer);
     if (Date.now() - asked < PATIENCE) return;
-    asked = Date.now();
+    [asked, woken] = [Date.now(), false];
     model.send({ do: "tick" });
   };
   store.do = (what) => {
@@ -41,9 +43,12 @@ function makeStore(model) {
     if (what !== "hello") ask();
   };
   const hear = {
-    wake: ask,
+    wake() {
+      woken = true; // while a tick is under way, its answer may already be on the road
+      ask();
+    },
     clear() {
-      Object.assign(store, { film: [], records: [], moved: [], truth: null, at: -1 });
+      Object.assign(store, { film: [], records: [], moved: [], truth: null, truePictures: null, at: -1 });
       changed("clear");
     },
     frame(message, buffers) {
@@ -57,11 +62,12 @@ function makeStore(model) {
       store.moved.push(...message.moved);
       store.state = message;
       asked = 0;
-      if (message.more) timer = setTimeout(ask, 1000 * message.after);
+      if (woken) ask();
+      else if (message.more) timer = setTimeout(ask, 1000 * message.after);
       changed("state");
     },
     reveal(message, buffers) {
-      store.truth = uint16(buffers[0]);
+      [store.truth, store.truePictures] = [uint16(buffers[0]), uint8(buffers[1])];
       store.baseline = message.baseline;
       message.scores.forEach((scores, i) => store.film[i] && (store.film[i].scores = scores));
       changed("frame");
@@ -140,7 +146,8 @@ function makeMap(facts, look, stage) {
       if (i < facts.source) press(image, stamps.filled, x, y, palette[labels[i]], 0.72);
       else {
         press(image, stamps.hollow, x, y, palette[map.frame.predictions[i]], 1);
-        if (truth && map.frame.predictions[i] !== truth[i - facts.source]) press(image, stamps.cross, x, y, ink, 0.9);
+        const true_ = truth?.[i - facts.source] ?? facts.no_label;
+        if (true_ !== facts.no_label && map.frame.predictions[i] !== true_) press(image, stamps.cross, x, y, ink, 0.9);
       }
     }
     points.getContext("2d").putImageData(image, 0, 0);
@@ -226,17 +233,42 @@ function star(context, x, y, r) {
 
 // -- hovering, by mouse or arrow keys -----------------------------------------------------------------------------------
 
+const CROP = 32, ZOOM = 3; // picture pixels around a point, and screen pixels for each
+
+function readImage(facts, images, i) {
+  const [height, width, channels] = facts.image, data = new ImageData(width, height), size = width * height;
+  for (let p = 0; p < size; p++) {
+    for (let k = 0; k < 3; k++) data.data[4 * p + k] = images.getUint8((i * size + p) * channels + (k % channels));
+    data.data[4 * p + 3] = 255;
+  }
+  return data;
+}
+
 function addTip(map, stage, facts, images, announce) {
-  const tip = html("div", { className: "tip", hidden: true }), [height, width, channels] = facts.image;
+  const tip = html("div", { className: "tip", hidden: true }), [height, width] = facts.image;
+  const pixels = facts.pixels && uint16(facts.pixels);
   stage.append(tip);
   const name = (c) => (c === facts.no_label ? "none yet" : facts.classes[c]);
+  const active = (c) => (c === facts.no_label ? facts.words.inactive : `active: ${facts.classes[c]}`);
   function picture(i) {
-    const canvas = html("canvas", { width, height }), data = new ImageData(width, height), size = width * height;
-    for (let p = 0; p < size; p++) {
-      for (let k = 0; k < 3; k++) data.data[4 * p + k] = images.getUint8((i * size + p) * channels + (k % channels));
-      data.data[4 * p + 3] = 255;
-    }
-    canvas.getContext("2d").putImageData(data, 0, 0);
+    const canvas = html("canvas", { width, height });
+    canvas.getContext("2d").putImageData(readImage(facts, images, i), 0, 0);
+    return canvas;
+  }
+  // The surroundings of a pixel, which is framed.
+  function crop(i) {
+    const [image, row, column] = pixels.slice(3 * i, 3 * i + 3), [h, w] = facts.stride_size;
+    const [x, y, dx, dy] = [(column * width) / w, (row * height) / h, width / w, height / h];
+    const [left, top] = [x + dx / 2 - CROP / 2, y + dy / 2 - CROP / 2];
+    const canvas = html("canvas", { className: "crop", width: CROP * ZOOM, height: CROP * ZOOM }), context = canvas.getContext("2d");
+    context.imageSmoothingEnabled = false;
+    context.scale(ZOOM, ZOOM);
+    context.translate(-left, -top);
+    context.drawImage(picture(image), 0, 0);
+    [["black", 1.4], ["white", 0.7]].forEach(([colour, line]) => {
+      [context.strokeStyle, context.lineWidth] = [colour, line];
+      context.strokeRect(x, y, dx, dy);
+    });
     return canvas;
   }
   function show(i) {
@@ -247,12 +279,13 @@ function addTip(map, stage, facts, images, announce) {
     const lines = [source ? "source" : "target (no label)"];
     if (source) lines.push(`label: ${name(labels[i])}`);
     lines.push(`prediction: ${name(frame.predictions[i])}`);
-    if (!source) lines.push(`pseudo-label: ${name(frame.pseudo[i - facts.source])}`);
+    const pseudo = frame.pseudo[i - facts.source];
+    if (!source) lines.push(pixels ? active(pseudo) : `pseudo-label: ${name(pseudo)}`);
     const text = html("div");
     lines.forEach((line) => text.append(html("div", {}, line)));
-    tip.replaceChildren(...(width ? [picture(i)] : []), text);
-    const [x, y] = map.where(i), side = stage.clientWidth;
-    tip.style.left = `${x > side * 0.55 ? x - tip.offsetWidth - 14 : x + 14}px`;
+    tip.replaceChildren(...(width ? [pixels ? crop(i) : picture(i)] : []), text);
+    const [x, y] = map.where(i), side = stage.clientWidth, beside = x > side * 0.55 ? x - tip.offsetWidth - 14 : x + 14;
+    tip.style.left = `${Math.max(4, Math.min(beside, side - tip.offsetWidth - 4))}px`;
     tip.style.top = `${Math.max(4, Math.min(y - 20, side - tip.offsetHeight - 4))}px`;
     return lines.join(", ");
   }
@@ -276,7 +309,7 @@ function addTip(map, stage, facts, images, announce) {
 
 // -- curves, numbers, heat map --------------------------------------------------------------------------------------------
 
-function drawCurve(canvas, points, moved, at, last, colour, theme) {
+function drawCurve(canvas, points, moved, stages, at, last, colour, theme) {
   const scale = window.devicePixelRatio || 1;
   canvas.width = Math.max(1, canvas.clientWidth * scale);
   canvas.height = Math.max(1, canvas.clientHeight * scale);
@@ -292,10 +325,12 @@ function drawCurve(canvas, points, moved, at, last, colour, theme) {
   context.lineTo(canvas.width, canvas.height - scale / 2);
   context.stroke();
   context.strokeStyle = theme.muted;
-  context.setLineDash([1.5 * scale, 2.5 * scale]);
-  context.beginPath();
-  moved.forEach(([step]) => (context.moveTo(x(step), 0), context.lineTo(x(step), canvas.height)));
-  context.stroke();
+  for (const [steps, dashes] of [[moved.map((move) => move[0]), [1.5 * scale, 2.5 * scale]], [stages, []]]) {
+    context.setLineDash(dashes);
+    context.beginPath();
+    steps.forEach((step) => (context.moveTo(x(step), 0), context.lineTo(x(step), canvas.height)));
+    context.stroke();
+  }
   context.setLineDash([]);
   context.strokeStyle = colour;
   context.lineWidth = 1.5 * scale;
@@ -328,16 +363,18 @@ function makeCurves(section, words) {
         note.before(row.node);
         rows.set(name, row);
       }
+    const stages = records.filter((r, i) => (r[2].stage ?? 0) !== (records[i - 1]?.[2].stage ?? 0)).map((r) => r[0]);
     let i = 0, span = Math.max(goal, 1); // of the axis: halved as long as the curve fits, so that a beginning is seen too
     while (span > 20 && span / 2 >= records.length) span /= 2;
     for (const [name, { canvas, output }] of rows) {
       const points = records.filter((r) => name in r[1]).map((r) => [r[0], r[1][name]]);
       const now = points.findLast((p) => p[0] <= at) ?? points[0];
-      drawCurve(canvas, points, moved, now, span, look.classes[i++ % look.classes.length], theme);
+      drawCurve(canvas, points, moved, stages, now, span, look.classes[i++ % look.classes.length], theme);
       output.value = now ? (Math.abs(now[1]) < 0.01 && now[1] ? now[1].toExponential(0) : now[1].toFixed(3)) : "";
     }
-    note.hidden = !moved.length;
-    if (moved.length) note.textContent = `${words.moved} Last: ${moved.at(-1)[1]}, from step ${moved.at(-1)[0]} on.`;
+    note.textContent = stages.length ? `${words.stage} ` : "";
+    if (moved.length) note.textContent += `${words.moved} Last: ${moved.at(-1)[1]}, from step ${moved.at(-1)[0]} on.`;
+    note.hidden = !note.textContent;
   };
 }
 
@@ -382,6 +419,92 @@ function makeCosines(section, facts, look) {
   };
 }
 
+// -- pictures and classes, where each pixel has a label -------------------------------------------------------------------
+
+function makePictures(section, facts, look, images, announce) {
+  const [a, b] = facts.image, [h, w] = facts.label_size, words = facts.words, count = facts.pictures, white = rgb(look.light.paper);
+  const palette = facts.classes.map((_, c) => rgb(look.classes[c % look.classes.length]));
+  const shown = Object.fromEntries(["image", "prediction", "active", "true"].map((name) => {
+    const canvas = html("canvas", { className: name, width: b, height: a, role: "img" });
+    const caption = html("figcaption", {}, words[name]);
+    return [name, { canvas, caption, figure: html("figure", {}, canvas, caption) }];
+  }));
+  const waiting = html("p", { className: "muted waiting" }, words.waiting);
+  shown.true.figure.prepend(waiting);
+  const place = html("output", { className: "muted" });
+  const turn = (by, name) => html("button", { type: "button", className: name, ariaLabel: `${name} picture`, onclick: () => {
+    at = (at + by + count) % count;
+    if (last) show(...last);
+    announce(label());
+  } }, name[0].toUpperCase() + name.slice(1));
+  section.append(
+    html("div", { className: "head" }, html("h4", {}, words.pictures), place, turn(-1, "previous"), turn(1, "next")),
+    html("div", { className: facts.truth ? "pictures" : "pictures three" }, ...Object.values(shown).map(({ figure }) => figure)));
+  let at = 0, last = null;
+  const label = () => `target image ${at + 1} of ${count}`;
+
+  function paint(name, colour) {
+    const data = new ImageData(b, a);
+    for (let y = 0; y < a; y++)
+      for (let x = 0; x < b; x++) data.data.set([...colour(x, y), 255], 4 * (y * b + x));
+    shown[name].canvas.getContext("2d").putImageData(data, 0, 0);
+  }
+  function show(frame, truth) {
+    last = [frame, truth];
+    const image = readImage(facts, images, facts.first + at), { pictures } = frame;
+    const dim = (colour) => colour.map((v) => v * look.dimmed);
+    const seen = (x, y) => [...image.data.slice(4 * (y * b + x), 4 * (y * b + x) + 3)];
+    const predicted = (x, y) => pictures[at * a * b + y * b + x];
+    const active = (x, y) => pictures[count * a * b + at * h * w + Math.floor((y * h) / a) * w + Math.floor((x * w) / b)];
+    const revealed = Boolean(truth?.length), side = Math.round(b / w); // of a label's square, in pixels
+    const right = (x, y, c) => !revealed || [c, facts.ignore].includes(truth[at * a * b + y * b + x]);
+    const crossed = (x, y) => x % side === y % side || (x % side) + (y % side) === side - 1;
+    paint("image", seen);
+    paint("prediction", (x, y) => {
+      const c = predicted(x, y);
+      return right(x, y, c) ? palette[c] : dim(palette[c]);
+    });
+    paint("active", (x, y) => {
+      const c = active(x, y), [cx, cy] = [x, y].map((v) => v - (v % side));
+      if (c === facts.ignore) return dim(seen(x, y));
+      return right(cx, cy, c) || !crossed(x, y) ? palette[c] : white;
+    });
+    if (revealed) paint("true", (x, y) => {
+      const c = truth[at * a * b + y * b + x];
+      return c === facts.ignore ? dim(seen(x, y)) : palette[c];
+    });
+    [shown.true.figure.hidden, shown.true.canvas.hidden, waiting.hidden] = [!facts.truth, !revealed, revealed];
+    shown.prediction.caption.textContent = words.prediction + (revealed ? words.dark : "");
+    shown.active.caption.textContent = words.active + (revealed ? words.crossed : "");
+    place.value = `${at + 1} of ${count}`;
+    const lit = pictures.slice(count * a * b + at * h * w, count * a * b + (at + 1) * h * w).filter((c) => c !== facts.ignore);
+    const told = { active: `, ${percent(lit.length / (h * w))} of them` };
+    for (const [name, { canvas }] of Object.entries(shown)) canvas.ariaLabel = `${words[name]}${told[name] ?? ""}, ${label()}`;
+    section.dataset.picture = at;
+  }
+  return show;
+}
+
+function makeClasses(section, facts, look) {
+  const table = html("table", { className: "classes" });
+  section.append(html("h4", {}, facts.words.classes), table);
+  return (frame) => {
+    const shares = { coverage: frame.coverage, ...frame.scores?.classes };
+    const columns = facts.columns.filter(({ name }) => shares[name]);
+    const head = html("tr", {}, html("th"), ...columns.map(({ label, help }) => html("th", { scope: "col", title: help }, label)));
+    const rows = facts.classes.map((name, c) => {
+      const swatch = html("i", { style: `background: ${look.classes[c % look.classes.length]}` });
+      const cells = columns.map((column) => {
+        const value = shares[column.name][c];
+        const bar = html("div", { className: "gauge" }, html("div", { style: `width: ${css(value ?? 0)}` }));
+        return html("td", {}, value === null ? "-" : percent(value), bar);
+      });
+      return html("tr", {}, html("th", { scope: "row" }, swatch, name), ...cells);
+    });
+    table.replaceChildren(head, ...rows);
+  };
+}
+
 function makeLegend(facts, look) {
   const shape = (inside) => {
     const node = html("span");
@@ -392,13 +515,14 @@ function makeLegend(facts, look) {
     const r = i % 2 ? 3 : 7, a = (i * Math.PI) / 5 - Math.PI / 2;
     return `${(r * Math.cos(a)).toFixed(1)},${(r * Math.sin(a)).toFixed(1)}`;
   }).join(" ");
+  const [filled, hollow] = [`<polygon points="${path}" fill="currentColor"/>`, `<polygon points="${path}"/>`].map(shape), { words } = facts;
   const wrong = html("span", { hidden: true }, shape('<path d="M-4-4 4 4M-4 4 4-4"/>'), "wrong prediction");
   const swatches = facts.classes.slice(0, 20).map((name, c) =>
     html("span", {}, shape(`<circle r="4.5" fill="${look.classes[c % look.classes.length]}" stroke="none"/>`), name));
   const node = html("div", { className: "legend" },
-    html("span", {}, shape('<circle r="4.5" fill="currentColor"/>'), "source, coloured by label"),
-    html("span", {}, shape('<circle r="4.5"/>'), "target, coloured by prediction"),
-    html("span", {}, shape(`<polygon points="${path}" fill="currentColor"/>`), shape(`<polygon points="${path}"/>`), "class centroids"),
+    html("span", {}, shape('<circle r="4.5" fill="currentColor"/>'), words.source),
+    html("span", {}, shape('<circle r="4.5"/>'), words.target),
+    ...(words.filled === words.hollow ? [html("span", {}, filled, hollow, words.filled)] : [html("span", {}, filled, words.filled), html("span", {}, hollow, words.hollow)]),
     wrong);
   return { node, swatches: html("div", { className: "legend" }, ...swatches), wrong };
 }
@@ -414,7 +538,7 @@ function isDark() {
 
 function render(store, model, el) {
   const facts = model.get("facts"), look = model.get("look");
-  const root = html("div", { className: "uda" });
+  const root = html("div", { className: "uda" }), dense = facts.pictures > 0;
   const button = (name, text) => html("button", { className: name, type: "button", onclick: () => store.do(name) }, text);
   const [play, pause, step, reset] = ["play", "pause", "step", "reset"].map((name) => button(name, name[0].toUpperCase() + name.slice(1)));
   const reveal = button("reveal", facts.words.reveal);
@@ -426,22 +550,27 @@ function render(store, model, el) {
   const where = html("output"), legend = makeLegend(facts, look);
   const losses = html("section", { hidden: true }, html("h4", {}, "Losses"));
   const numbers = html("section", {}, html("h4", {}, "Without target labels"));
+  const pictures = html("section", { className: "panel" }), classes = html("section"), notes = html("p", { className: "muted notes" });
   const scores = html("section", { className: "revealed", hidden: true }), cosines = html("section", {}, html("h4", {}, "Gradients, class by class"));
   root.append(
     html("style", {}, `.${facts.picture} { display: none !important; }`), // this board is alive: its last picture is not needed
     html("div", { className: "bar", role: "toolbar", ariaLabel: "training" }, play, pause, step, reset,
       html("div", { className: "pace" }, html("div", { className: "track" }, fill), told), reveal),
     error,
-    html("div", { className: "body" },
+    html("div", { className: dense ? "body dense" : "body" },
       html("div", {}, stage, html("div", { className: "film" }, html("span", { className: "muted" }, "Film"), slider, where),
-        legend.node, legend.swatches, html("p", { className: "muted" }, facts.words.distances)),
-      html("div", {}, scores, losses, numbers, cosines)),
+        legend.node, legend.swatches, html("p", { className: "muted" }, facts.words.distances), notes),
+      ...(dense
+        ? [html("div", {}, pictures, scores, classes), html("div", {}, numbers), html("div", {}, losses)]
+        : [html("div", {}, scores, losses, numbers, cosines)])),
     spoken);
   stage.append(mark);
   el.append(root);
 
   const map = makeMap(facts, look, stage);
-  addTip(map, stage, facts, model.get("images"), (text) => (spoken.textContent = text));
+  const announce = (text) => (spoken.textContent = text), images = model.get("images");
+  addTip(map, stage, facts, images, announce);
+  const drawPictures = dense && makePictures(pictures, facts, look, images, announce), drawClasses = dense && makeClasses(classes, facts, look);
   const drawCurves = makeCurves(losses, facts.words), drawNumbers = makeNumbers(numbers, facts), drawCosines = makeCosines(cosines, facts, look);
   let theme, wasPlaying = false;
 
@@ -458,6 +587,11 @@ function render(store, model, el) {
     drawNumbers(frame.numbers);
     drawCosines(frame.cosines);
     showScores(frame);
+    notes.textContent = frame.notes.join(" ");
+    if (dense) {
+      drawPictures(frame, store.truePictures);
+      drawClasses(store.truth ? frame : { ...frame, scores: null });
+    }
     map.over.ariaLabel = summary(frame);
   }
   function showScores(frame) {
@@ -473,7 +607,7 @@ function render(store, model, el) {
   function summary(frame) {
     const said = facts.numbers.filter(({ name }) => name in frame.numbers).map(({ name, label, percent: isShare }) =>
       `${label.toLowerCase()} ${isShare ? percent(frame.numbers[name]) : frame.numbers[name].toFixed(2) + " nats"}`);
-    return `${frame.map} map of ${facts.source} source and ${facts.target} target features at step ${frame.step}: ${said.join(", ")}.`;
+    return `${frame.map} map of ${facts.source} source and ${facts.target} target features at step ${frame.step}: ${said.join(", ")}. ${frame.notes.join(" ")}`.trim();
   }
   function showState() {
     const s = store.state;
@@ -483,7 +617,8 @@ function render(store, model, el) {
     pause.disabled = !s.playing;
     fill.style.width = css(s.step / s.goal);
     const pace = s.playing && s.rate ? ` · ${s.rate < 10 ? s.rate.toFixed(1) : Math.round(s.rate)} steps/s` : "";
-    told.textContent = `step ${s.step} of ${s.goal}${pace} · seed ${s.seed}${s.note ? ` · ${s.note}` : ""}`;
+    const reached = store.records.at(-1)?.[2].stage, stageNow = reached === undefined ? "" : ` · stage ${reached}`;
+    told.textContent = `step ${s.step} of ${s.goal}${stageNow}${pace} · seed ${s.seed}${s.note ? ` · ${s.note}` : ""}`;
     error.hidden = !s.error;
     if (s.error && error.dataset.text !== s.error)
       error.replaceChildren(html("b", {}, `Stopped at step ${s.step}. `), s.error, html("details", {}, html("summary", {}, "Where"), html("pre", {}, s.trace)));

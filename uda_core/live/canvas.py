@@ -1,4 +1,4 @@
-"""The one widget of the board: map, buttons, curves, numbers, film. What it shows is in canvas.js and canvas.css."""
+"""The one widget of the board: map, buttons, pictures, curves, numbers, film. See canvas.js and canvas.css."""
 
 from pathlib import Path
 
@@ -20,5 +20,5 @@ class Canvas(anywidget.AnyWidget):
 
     look = traitlets.Dict().tag(sync=True)  # colours and markers, from figures.py
     facts = traitlets.Dict().tag(sync=True)  # classes, sizes, labels, words
-    images = traitlets.Bytes().tag(sync=True)  # uint8 [N, height, width, channels], for hovering
+    images = traitlets.Bytes().tag(sync=True)  # uint8 [.., height, width, channels], for hovering and pictures
     first = traitlets.Dict().tag(sync=True)  # the first frame, there before any message can be

@@ -1,8 +1,8 @@
-"""Sliders made from the settings' own words, ranges and units. A callback stores one number and does nothing else."""
+"""Sliders made from the settings' own words, ranges and units. A callback stores one number and wakes the page."""
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import ipywidgets as widgets
 
@@ -11,15 +11,20 @@ from uda_core.methods.run import Run
 LOGARITHMIC = {"learning_rate": -5}  # settings moved by their order of magnitude, and the lowest one
 
 
-def make_controls(run: Run, names: Sequence[str], seed: widgets.Widget, steps: int) -> widgets.Widget:
-    """A slider with its explanation for each named setting, and the seed, which counts from the next Reset on."""
+def make_controls(
+    run: Run, names: Sequence[str], seed: widgets.Widget, steps: int, moved: Callable[[], None]
+) -> widgets.Widget:
+    """A slider with its explanation for each named setting, and the seed, which counts from the next Reset on.
+
+    `moved` is called after each move of a slider.
+    """
     fields = {f.name: f for f in dataclasses.fields(run.settings)}
-    rows = [_row(_slider(run, fields[name], steps), fields[name].metadata["help"]) for name in names]
+    rows = [_row(_slider(run, fields[name], steps, moved), fields[name].metadata["help"]) for name in names]
     seed.style.description_width, seed.layout.width = "130px", "230px"
     return widgets.VBox([*rows, _row(seed, "order of the data and first weights; used from the next Reset on")])
 
 
-def _slider(run: Run, field: dataclasses.Field, steps: int) -> widgets.Widget:
+def _slider(run: Run, field: dataclasses.Field, steps: int, moved: Callable[[], None]) -> widgets.Widget:
     value, low, high = getattr(run.settings, field.name), field.metadata["low"], field.metadata["high"]
     unit = f" [{field.metadata['unit']}]" if field.metadata["unit"] else ""
     common = {
@@ -34,7 +39,12 @@ def _slider(run: Run, field: dataclasses.Field, steps: int) -> widgets.Widget:
     else:
         top = min(high, max(1.0, 10 * value))
         slider = widgets.FloatSlider(min=low, max=top, step=top / 100, readout_format=".3g", **common)
-    slider.observe(lambda change: setattr(run.settings, field.name, change["new"]), "value")
+
+    def store(change: dict) -> None:
+        setattr(run.settings, field.name, change["new"])
+        moved()
+
+    slider.observe(store, "value")
     return slider
 
 

@@ -1,10 +1,11 @@
 """All colours, markers and words of the kit's pictures, and the pictures that stand still.
 
-One visual language: source filled circles, target hollow circles, class by colour, centroids stars, wrong predictions
-crossed.
+One visual language: source filled circles, target hollow circles, class by colour, centroids and anchors stars, wrong
+predictions crossed, on maps dark.
 """
 
 import io
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -13,14 +14,16 @@ import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
-from uda_core.data.task import Pair
-from uda_core.live.loop import NO_LABEL, Frame
+from uda_core.data.task import IGNORE, Pair
+from uda_core.live.loop import Frame
+from uda_core.live.points import NO_LABEL, PixelPoints, Points, from_uint16
+from uda_core.maps import at_stride
 from uda_core.methods.run import Record, Run
 
 CLASS_COLOURS = (  # told apart with every kind of colour vision (Petroff 2021, arXiv 2107.02270)
@@ -28,6 +31,7 @@ CLASS_COLOURS = (  # told apart with every kind of colour vision (Petroff 2021, 
 )  # fmt: skip
 OPPOSED, NEUTRAL, ALIGNED, UNKNOWN = "#d1731b", "#f4f2ee", "#2f6fb3", "#b9bcc1"  # a cosine of -1, 0, 1, and none
 ACCENT, CONTROL, WARNING = "#2f6fb3", "#8a9099", "#bd1f01"
+DIMMED = 0.3  # brightness of an image where no pixel is active, and of a wrong prediction
 LOOK = {
     "classes": CLASS_COLOURS,
     "cosine": [OPPOSED, NEUTRAL, ALIGNED, UNKNOWN],
@@ -37,25 +41,43 @@ LOOK = {
     "radius": 3.1,  # of a circle, in CSS pixels; a hollow one has a line of `line`
     "line": 1.3,
     "star": 9.5,
+    "dimmed": DIMMED,
     "light": {"paper": "#ffffff", "panel": "#f6f7f9", "ink": "#1f2430", "muted": "#656c79", "rule": "#e1e4e9"},
     "dark": {"paper": "#16191f", "panel": "#1f232b", "ink": "#e8eaee", "muted": "#9aa2af", "rule": "#333945"},
 }
-NUMBERS = [  # label-free numbers, in the order in which they are shown; `good` is the end to hope for
-    {"name": "agreement", "label": "Heads agree on the target", "low": 0, "high": 1, "percent": True,
+NUMBERS = {  # label-free; each kind of points says which of them it has, and in which order
+    "agreement": {"label": "Heads agree on the target", "low": 0, "high": 1, "percent": True,
      "help": "Share of target samples to which both heads give one class. They can agree and be wrong."},
-    {"name": "entropy", "label": "Target entropy", "low": 0, "high": None, "percent": False,
+    "active": {"label": "Active target pixels", "low": 0, "high": 1, "percent": True,
+     "help": "Share of target pixels that get a pseudo-label: their nearest anchor is nearer than the second by the "
+             "margin. They can be active and wrong."},
+    "confident": {"label": "Confident target pixels", "low": 0, "high": 1, "percent": True,
+     "help": "Share of target pixels whose largest probability is above the threshold."},
+    "entropy": {"label": "Target entropy", "low": 0, "high": None, "percent": False,
      "help": "Mean entropy of the target predictions, in nats: 0 is sure, log C is clueless."},
-    {"name": "domain_accuracy", "label": "Domains told apart", "low": 0.5, "high": 1, "percent": True,
+    "domain_accuracy": {"label": "Domains told apart", "low": 0.5, "high": 1, "percent": True,
      "help": "Accuracy of logistic regression, cross-validated, that guesses the domain from the features; "
              "50 % means it cannot tell."},
-    {"name": "neighbour_mixing", "label": "Neighbours from the other domain", "low": 0, "high": 0.6, "percent": True,
+    "neighbour_mixing": {"label": "Neighbours from the other domain", "low": 0, "high": 0.6, "percent": True,
      "help": "Share of the 15 nearest neighbours in feature space that come from the other domain; "
              "about 50 % is well mixed."},
-]  # fmt: skip
+}  # fmt: skip
 SCORES = [
     {"name": "target_accuracy", "label": "Target accuracy"},
     {"name": "pseudo_label_accuracy", "label": "Pseudo-label accuracy"},
+    {"name": "miou", "label": "Target mIoU, on the images looked at"},
+    {"name": "active_precision", "label": "Active pixels that are right"},
     {"name": "baseline", "label": "Source only (baseline)"},
+]
+COLUMNS = [  # of the table of classes; all but the first need labels
+    {"name": "coverage", "label": "active", "help": "Of the pixels nearest to this anchor, the share that is active."},
+    {"name": "iou", "label": "IoU", "help": "Intersection over union of the prediction and the true label."},
+    {
+        "name": "precision",
+        "label": "precision",
+        "help": "Of the active pixels with this label, the share that is right.",
+    },
+    {"name": "recall", "label": "recall", "help": "Of the pixels of this class, the share that is active and right."},
 ]
 WORDS = {
     "distances": "Distances between clusters in a UMAP mean nothing, nor do their sizes. Look at who sits beside whom.",
@@ -67,7 +89,22 @@ WORDS = {
     "grey where a gradient is near zero or a class has no sample.",
     "reveal": "Reveal (needs labels you would not have)",
     "revealed": "Needs labels you would not have",
+    "stage": "A solid line: a stage began, with a new teacher and new anchors.",
 }
+KIND_WORDS = {  # what differs with what the points are
+    "samples": {
+        "source": "source, coloured by label", "target": "target, coloured by prediction",
+        "filled": "class centroids", "hollow": "class centroids",
+    },
+    "pixels": {
+        "source": "source pixel, coloured by label", "target": "target pixel, coloured by prediction",
+        "filled": "category anchors", "hollow": "target centroids by prediction",
+        "pictures": "Target images", "image": "image", "prediction": "prediction", "active": "active pixels",
+        "true": "true labels", "waiting": "Reveal shows it", "inactive": "not active",
+        "dark": ", dark where wrong", "crossed": ", crossed where wrong",
+        "classes": "Class by class, over the images looked at",
+    },
+}  # fmt: skip
 
 
 def class_colour(c: int) -> str:
@@ -77,27 +114,39 @@ def class_colour(c: int) -> str:
 
 def board_figure(
     run: Run,
+    points: Points,
     frame: Frame,
     records: Sequence[Record],
-    y_s: Tensor,
-    scores: dict[str, float | None] | None = None,
-    truth: Tensor | None = None,
+    scores: dict | None = None,
+    y: Tensor | None = None,
 ) -> Figure:
-    """One frame of a board, standing still: the map, the losses, the numbers, and for CGDM the gradient cosines.
+    """One frame of a board, standing still: the map, the losses, the numbers; for CGDM the gradient cosines, and of
+    maps a picture with its prediction and active pixels, and the classes.
 
-    `scores` and `truth` (labels of the target points on the map) are for a board that was revealed.
+    `scores` and `y` (labels of the target samples looked at) are for a board that was revealed.
     """
+    dense, rows = bool(frame.pictures), 3 if frame.cosines else 2
     with sns.axes_style("whitegrid", {"grid.color": LOOK["light"]["rule"], "axes.edgecolor": LOOK["light"]["rule"]}):
-        figure = new_figure(11, 5.6)
-        grid = figure.add_gridspec(3 if frame.cosines else 2, 2, width_ratios=[1.25, 1])
+        figure = new_figure(11, 9.0 if dense else 5.6)
+        board, *below = figure.add_gridspec(1 + dense, 1, height_ratios=[5.6, 3.4][: 1 + dense])
+        grid = board.subgridspec(rows, 2, width_ratios=[1.25, 1])
         map_axis = figure.add_subplot(grid[:, 0])
         losses_axis, numbers_axis = figure.add_subplot(grid[0, 1]), figure.add_subplot(grid[1, 1])
         cosine_axis = figure.add_subplot(grid[2, 1]) if frame.cosines else None
-    draw_map(map_axis, frame, run.pair.classes, y_s, truth)
+        panel = below[0].subgridspec(2, 3) if dense else None
+        panel_axes = [figure.add_subplot(panel[i // 2, i % 2]) for i in range(4)] if dense else []
+    draw_map(map_axis, points, frame, run.pair.classes, None if y is None else points.labels(y))
     draw_losses(losses_axis, records)
-    draw_numbers(numbers_axis, frame.numbers, scores)
+    draw_numbers(numbers_axis, points.numbers, frame.numbers, scores)
     if cosine_axis:
         draw_cosines(cosine_axis, frame.cosines, run.pair.classes)
+    if dense:
+        draw_pictures(panel_axes, points, frame, y)
+        draw_classes(
+            figure.add_subplot(panel[:, 2]),
+            run.pair.classes,
+            {"coverage": frame.coverage} | (scores or {}).get("classes", {}),
+        )
     return figure
 
 
@@ -117,17 +166,18 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def draw_map(axis: Axes, frame: Frame, classes: Sequence[str], y_s: Tensor, truth: Tensor | None = None) -> None:
-    """Source filled, target hollow in the colour of the predicted class, centroids as stars."""
-    positions = np.frombuffer(frame.positions, "<u2").reshape(-1, 2)
-    source, target = positions[: len(y_s)], positions[len(y_s) :]
-    predicted = np.frombuffer(frame.predictions, "<u2")[len(y_s) :]
+def draw_map(axis: Axes, points: Points, frame: Frame, classes: Sequence[str], truth: Tensor | None = None) -> None:
+    """Source filled, target hollow in the colour of the predicted class, centroids or anchors as stars."""
+    positions = from_uint16(frame.positions).reshape(-1, 2)
+    source, target = positions[: points.source], positions[points.source :]
+    predicted = from_uint16(frame.predictions)[points.source :]
     colours = np.array([class_colour(c) for c in range(len(classes))])
-    axis.scatter(*source.T, s=12, c=colours[y_s.numpy()], linewidths=0, alpha=0.8)
+    axis.scatter(*source.T, s=12, c=colours[points.y_s.numpy()], linewidths=0, alpha=0.8)
     axis.scatter(*target.T, s=14, facecolors="none", edgecolors=colours[predicted], linewidths=0.9)
     if truth is not None:
-        axis.scatter(*target[predicted != truth.numpy()].T, s=22, marker="x", c=LOOK["light"]["ink"], linewidths=0.8)
-    stars = np.frombuffer(frame.centroids, "<u2").reshape(2, len(classes), 2)
+        wrong = (predicted != truth.numpy()) & (truth.numpy() != NO_LABEL)
+        axis.scatter(*target[wrong].T, s=22, marker="x", c=LOOK["light"]["ink"], linewidths=0.8)
+    stars = from_uint16(frame.centroids).reshape(2, len(classes), 2)
     for (domain, c), (x, y) in zip(np.ndindex(2, len(classes)), stars.reshape(-1, 2), strict=True):
         if x == NO_LABEL:
             continue
@@ -139,11 +189,12 @@ def draw_map(axis: Axes, frame: Frame, classes: Sequence[str], y_s: Tensor, trut
                           path_effects=outlined)  # fmt: skip
     axis.set(xticks=[], yticks=[], aspect="equal", xlim=(0, NO_LABEL), ylim=(0, NO_LABEL))
     axis.set_title("Do the hollow points (target) sit on the filled ones (source)?", fontsize=11)
-    axis.set_xlabel(f"{frame.map} of the features at step {frame.step}\n{WORDS['distances']}", fontsize=8)
+    told = "\n".join([f"{frame.map} of the features at step {frame.step}", WORDS["distances"], *frame.notes])
+    axis.set_xlabel(told, fontsize=8)
     handles = [
         Line2D([], [], marker="o", ls="", c=CONTROL, label="source"),
         Line2D([], [], marker="o", ls="", c=CONTROL, mfc="none", label="target"),
-        Line2D([], [], marker="*", ls="", c=CONTROL, ms=10, label="class centroid"),
+        Line2D([], [], marker="*", ls="", c=CONTROL, ms=10, label=KIND_WORDS[points.kind]["filled"]),
     ]
     if truth is not None:
         handles.append(Line2D([], [], marker="x", ls="", c=LOOK["light"]["ink"], label="wrong prediction"))
@@ -157,6 +208,8 @@ def draw_losses(axis: Axes, records: Sequence[Record]) -> None:
         points = [(r.step, r.losses[name]) for r in records if name in r.losses]
         sns.lineplot(x=[p[0] for p in points], y=[p[1] for p in points], ax=axis, label=name.replace("_", " "),
                      color=class_colour(i), linewidth=1.1, errorbar=None)  # fmt: skip
+    for step in stages_began(records):
+        axis.axvline(step, color=LOOK["light"]["muted"], linewidth=0.8)
     axis.set(xlabel="step", ylabel="loss")
     axis.set_title("Which losses fall, and which ones push back?", fontsize=11)
     if names:
@@ -164,10 +217,17 @@ def draw_losses(axis: Axes, records: Sequence[Record]) -> None:
     sns.despine(ax=axis)
 
 
-def draw_numbers(axis: Axes, numbers: dict[str, float], scores: dict[str, float | None] | None = None) -> None:
-    """The label-free numbers beside their controls; target scores below them when they were revealed."""
+def stages_began(records: Sequence[Record]) -> list[int]:
+    """The steps that were the first of a stage; none for a method without stages."""
+    stages = [0, *(record.counts.get("stage", 0) for record in records)]
+    return [record.step for record, (old, new) in zip(records, itertools.pairwise(stages), strict=True) if new != old]
+
+
+def draw_numbers(axis: Axes, names: Sequence[str], numbers: dict[str, float], scores: dict | None = None) -> None:
+    """The label-free numbers of these names beside their controls; below them the target scores, if revealed."""
     axis.axis("off")
-    lines = [(n["label"], number_text(n, numbers.get(n["name"])), numbers.get(f"{n['name']}_control")) for n in NUMBERS]
+    shown = [(NUMBERS[name], numbers.get(name), numbers.get(f"{name}_control")) for name in names]
+    lines = [(number["label"], number_text(number, value), control) for number, value, control in shown]
     rows = [(label, text + (f"   (source halves: {100 * c:.0f} %)" if c else "")) for label, text, c in lines]
     if scores:
         rows += [(s["label"], f"{100 * scores[s['name']]:.1f} %") for s in SCORES if scores.get(s["name"]) is not None]
@@ -191,6 +251,52 @@ def draw_cosines(axis: Axes, cosines: list[list[float | None]], classes: Sequenc
     axis.set_title("For which class do source and target pull a head apart?", fontsize=11)
 
 
+def draw_pictures(axes: Sequence[Axes], points: PixelPoints, frame: Frame, y: Tensor | None = None) -> None:
+    """The first target image, its prediction, its active pixels; with labels y also the truth, and what is wrong."""
+    image, prediction, active = (pictures[0] for pictures in points.pictures(frame))
+    words, dimmed = KIND_WORDS[points.kind], DIMMED * image / 255
+    shown = {"image": (image / 255,), "prediction": (coloured(prediction),), "active": (dimmed, coloured(active))}
+    titles = {name: words[name] for name in shown}
+    if y is not None:
+        true = points.true_pictures(y)[0]
+        there = at_stride(torch.tensor(true)[None], torch.tensor(active))[0].numpy()
+        rows, columns = ((active != IGNORE) & (there != IGNORE) & (active != there)).nonzero()
+        axes[2].scatter(columns + 0.5, rows + 0.5, s=5, marker="x", c=LOOK["light"]["paper"], linewidths=0.6, zorder=3)
+        right = (prediction == true) | (true == IGNORE)
+        shown |= {"prediction": (coloured(prediction, np.where(right, 1, DIMMED)),), "true": (dimmed, coloured(true))}
+        titles |= {"prediction": words["prediction"] + words["dark"], "active": words["active"] + words["crossed"]}
+        titles["true"] = words["true"]
+    for axis, name in itertools.zip_longest(axes, shown):
+        axis.axis("off")
+        for layer in shown.get(name, ()):
+            axis.imshow(layer, interpolation="nearest", extent=(0, active.shape[1], active.shape[0], 0))
+        axis.set_title(titles.get(name, ""), fontsize=10)
+
+
+def coloured(labels: np.ndarray, brightness: np.ndarray | float = 1.0) -> np.ndarray:
+    """Class colours of labels [a, b] as [a, b, 4], transparent where there is no label."""
+    palette = np.array([to_rgb(colour) for colour in CLASS_COLOURS])
+    colours = palette[labels % len(palette)] * np.asarray(brightness)[..., None]
+    return np.concatenate([colours, (labels != IGNORE)[..., None]], axis=2)
+
+
+def draw_classes(axis: Axes, classes: Sequence[str], shares: dict[str, Sequence[float | None]]) -> None:
+    """A table: for each class the share of active pixels and, if revealed, IoU, precision and recall."""
+    axis.axis("off")
+    columns = [column for column in COLUMNS if column["name"] in shares]
+    for i, name in enumerate(["", *classes]):
+        y = 1 - (i + 0.5) / (len(classes) + 1)
+        axis.text(0.04, y, name, va="center", transform=axis.transAxes)
+        if name:
+            axis.plot(0, y, "o", c=class_colour(i - 1), transform=axis.transAxes, clip_on=False)
+        for k, column in enumerate(columns):
+            value = shares[column["name"]][i - 1]
+            text = ("-" if value is None else f"{100 * value:.0f} %") if name else column["label"]
+            axis.text(0.47 + 0.18 * k, y, text, va="center", ha="right", transform=axis.transAxes,
+                      weight="bold" if name else "normal", fontsize=8)  # fmt: skip
+    axis.set_title("Which classes get pseudo-labels?", fontsize=11)
+
+
 def number_text(number: dict, value: float | None) -> str:
     """A label-free number as it is written: percent, or nats."""
     if value is None or not math.isfinite(value):
@@ -198,10 +304,12 @@ def number_text(number: dict, value: float | None) -> str:
     return f"{100 * value:.0f} %" if number["percent"] else f"{value:.2f} nats"
 
 
-def summary(run: Run, frame: Frame, steps: int) -> str:
-    """One sentence for those who cannot see the picture."""
-    told = [f"{n['label'].lower()} {number_text(n, frame.numbers.get(n['name']))}" for n in NUMBERS]
-    return f"{run.method} on {run.pair.name} after {steps} steps, {frame.map} map of the features: {', '.join(told)}."
+def summary(run: Run, points: Points, frame: Frame, steps: int) -> str:
+    """A sentence for those who cannot see the picture."""
+    shown = [(NUMBERS[name], frame.numbers.get(name)) for name in points.numbers]
+    told = ", ".join(f"{number['label'].lower()} {number_text(number, value)}" for number, value in shown)
+    sentence = f"{run.method} on {run.pair.name} after {steps} steps, {frame.map} map of the features: {told}."
+    return " ".join([sentence, *frame.notes])
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """The board's loop without its widgets: train, look, move the map, measure - one thing at a time, whoever asks.
 
-Letters: N points on the map (source first, then target), M target samples in all, C classes.
+Letters: N points on the map (source first, then target), C classes.
 """
 
 import math
@@ -8,67 +8,38 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from uda_core import validators
-from uda_core.data.task import Pair
 from uda_core.live.feature_map import FeatureMap, umap_error, umap_ready
-from uda_core.methods.run import Record, Run, RunConfig, evaluating
+from uda_core.live.points import Reading, View, from_uint16, points_of, uint16
+from uda_core.methods.run import Record, Run, RunConfig
 
 BUDGET = 0.045  # seconds of training in one go
 LOOKS, PACE = 60, 0.3  # frames over the planned steps at least; seconds of training between two at most
 MEASURE = 1.0  # seconds between two measurements of the slower numbers
-NO_LABEL = 65535  # where a pseudo-label or a centroid is missing
-POINTS, SCORED = 1000, 5000  # most samples per domain on the map; most target samples that accuracy is taken over
 
 
-@dataclass(frozen=True)
-class Frame:
-    """One picture of the film. All bytes are little-endian uint16."""
+@dataclass(frozen=True, kw_only=True)
+class Frame(Reading):
+    """One picture of the film: a reading, and where its points lie. Bytes are little-endian uint16."""
 
     step: int
     map: str  # "PCA" or "UMAP"
     positions: bytes  # [N, 2]
-    predictions: bytes  # [N]
-    pseudo_labels: bytes  # [N - source], 65535 where there are none yet
-    centroids: bytes  # [2, C, 2] source by label, target by prediction; 65535 where a class has no sample
-    target_predictions: bytes  # [M], for Reveal
-    target_pseudo_labels: bytes  # [M]
-    numbers: dict[str, float]  # label-free, by the names of `figures.NUMBERS`
+    centroids: bytes  # [2, C, 2] filled and hollow stars; 65535 where a class has none
     cosines: list[list[float | None]] | None  # [heads][C], CGDM only
-
-
-class Points:
-    """The fixed samples that the board looks at, found by index, the same for every board on this pair."""
-
-    def __init__(self, pair: Pair):
-        self.i_s = validators.fixed_subset(len(pair.source_train), POINTS)
-        self.i_all = validators.fixed_subset(len(pair.target_train), SCORED)  # target samples that are scored
-        self.i_t = self.i_all[:POINTS]  # those of them on the map
-        self.x_s, self.x_t = pair.source_train.x[self.i_s], pair.target_train.x[self.i_all]
-        self.y_s = pair.source_train.y[self.i_s]
-
-    def __len__(self) -> int:
-        return len(self.i_s) + len(self.i_t)
-
-    def images(self) -> Tensor:
-        """Inputs of the points on the map, [N, ...]."""
-        return torch.cat([self.x_s, self.x_t[: len(self.i_t)]])
 
 
 @dataclass
 class Look:
-    """What the networks say about the points at one step; becomes a frame once its layout and numbers are there."""
+    """A view of the points and what is read off it; becomes a frame once its layout and numbers are there."""
 
     step: int
-    f: Tensor  # [N, D]
-    predictions: np.ndarray  # [source + M]
-    pseudo_labels: np.ndarray  # [M]
-    numbers: dict[str, float]
+    view: View
+    reading: Reading
     layout: Future
     to_measure: list[Callable[["Look"], None]]  # what is still to do, one after the other
 
@@ -87,7 +58,7 @@ class Loop:
     error: Exception | None = None
 
     def __post_init__(self):
-        self.points, self.goal = Points(self.run.pair), self.steps
+        self.points, self.goal = points_of(self.run), self.steps
         self.threads = torch.get_num_threads()  # a setting per thread: what the notebook chose holds where we step
         self.looks, self.pace = LOOKS, PACE
         self._forget()
@@ -153,10 +124,12 @@ class Loop:
         elif self._look is not None and self._look.layout.done():
             self._keep_frame()
         elif self._due():
-            if self._look is None:
-                self._take_look(thorough)
-            else:
+            if self._look is not None:
                 wait([self._look.layout], BUDGET)
+            elif self.film and self.film[-1].step == self.run.steps and not self._better_map():
+                self._read_again()
+            else:
+                self._take_look(thorough)
         else:
             self._train()
 
@@ -180,6 +153,8 @@ class Loop:
         self.film.clear()
         self.goal = self.steps
         self._map, self._look, self._numbers, self._cosines = FeatureMap(), None, {}, None
+        self._view: tuple[int, View] | None = None  # and the step at which it was taken
+        self._read_with: tuple = ()  # the settings that the last reading depends on
         self._trained = self._looked = 0.0  # seconds since the last look began: training, and all else
         self._measured, self._just_trained = 0.0, False  # when; whether the last thing was training
         self._pulse = deque([(time.perf_counter(), 0)], maxlen=40)
@@ -191,10 +166,17 @@ class Loop:
         last = self._look.step if self._look else self.film[-1].step
         behind = self.run.steps - last
         if not (self.playing or self.single_steps):
-            upgrade = self._look is None and self._map.kind == "PCA" and umap_ready()
-            return behind > 0 or upgrade or self._look is not None
+            return behind > 0 or self._look is not None or self._better_map() or self._settings_moved()
         late = behind > 0 and self._look is None and self._trained > max(self.pace, self._looked)
         return late or behind >= max(1, self.steps // self.looks)
+
+    def _better_map(self) -> bool:
+        """Whether UMAP can take over now."""
+        return self._map.kind == "PCA" and umap_ready()
+
+    def _settings_moved(self) -> bool:
+        """Whether settings that the last reading depends on are no longer what they were."""
+        return self.points.depends_on(self.run.settings) != self._read_with
 
     def _train(self) -> None:
         end = time.perf_counter() + BUDGET
@@ -209,25 +191,32 @@ class Loop:
 
     def _take_look(self, thorough: bool) -> None:
         self._trained = self._looked = 0.0
-        points, shown = self.points, len(self.points.i_t)
-        (f_s, z_s), (f_t, z_t) = (_features_and_logits(self.run, x) for x in (points.x_s, points.x_t))
-        f = torch.cat([f_s, f_t[:shown]])
-        y_hat = self.run.pseudo_labels
         due = not self.playing or time.perf_counter() - self._measured > MEASURE
+        if self._view is None or self._view[0] != self.run.steps:
+            self._view = self.run.steps, self.points.view(self.run)
         self._look = Look(
             self.run.steps,
-            f,
-            torch.cat([sum(z_s), sum(z_t)]).argmax(1).cpu().numpy(),
-            np.full(len(points.i_all), NO_LABEL) if y_hat is None else y_hat.cpu()[points.i_all].numpy(),
-            {"agreement": validators.head_agreement(*z_t), "entropy": validators.mean_entropy(*z_t)},
-            self._map.advance(f, thorough and self.run.steps > 0),
+            self._view[1],
+            self._read(),
+            self._map.advance(self._view[1].f, thorough and self.run.steps > 0),
             [self._measure_domains, *([self._measure_cosines] if self.run.method == "cgdm" else [])] if due else [],
         )
+
+    def _read(self) -> Reading:
+        settings = self.run.settings.snapshot()
+        self._read_with = self.points.depends_on(settings)
+        return self.points.read(self.run, self._view[1], settings)
+
+    def _read_again(self) -> None:
+        """The last frame, read with the settings as they are now: no step was trained, so its points stay in place."""
+        reading = self._read()
+        numbers = self.film[-1].numbers | reading.numbers
+        self.film.append(replace(self.film[-1], **vars(reading) | {"numbers": numbers}))
 
     # Measuring may take place some steps after its look: these numbers hold for about a second, not for one step.
 
     def _measure_domains(self, look: Look) -> None:
-        f_s, f_t = look.f.split([len(self.points.i_s), len(self.points.i_t)])
+        f_s, f_t = look.view.compared
         domain, mixing = validators.domain_accuracy(f_s, f_t), validators.neighbour_mixing(f_s, f_t)
         self._numbers = {
             "domain_accuracy": domain.value, "domain_accuracy_control": domain.control,
@@ -242,41 +231,15 @@ class Loop:
     def _keep_frame(self) -> None:
         look, self._look = self._look, None
         if look.layout.exception():
-            look.layout = self._map.advance(look.f)
-        positions = self._map.take(look.layout.result())
-        labels = np.concatenate([self.points.y_s.numpy(), look.predictions[len(self.points.i_s) :]])[: len(positions)]
+            look.layout = self._map.advance(look.view.f)
+        positions, predictions = self._map.take(look.layout.result()), from_uint16(look.reading.predictions)
         self.film.append(
             Frame(
-                look.step,
-                self._map.kind,
-                _bytes(positions),
-                _bytes(look.predictions[: len(positions)]),
-                _bytes(look.pseudo_labels[: len(self.points.i_t)]),
-                _bytes(centroids(positions, labels, len(self.points.i_s), len(self.run.pair.classes))),
-                _bytes(look.predictions[len(self.points.i_s) :]),
-                _bytes(look.pseudo_labels),
-                look.numbers | self._numbers,
-                self._cosines,
+                **vars(look.reading) | {"numbers": look.reading.numbers | self._numbers},
+                step=look.step,
+                map=self._map.kind,
+                positions=uint16(positions[: len(predictions)]),
+                centroids=uint16(self.points.stars(positions, predictions, look.view)),
+                cosines=self._cosines,
             )
         )
-
-
-def centroids(positions: np.ndarray, labels: np.ndarray, source: int, classes: int) -> np.ndarray:
-    """Mean position of each class, source and target apart: [2, C, 2]. NO_LABEL where a class is empty."""
-    out = np.full((2, classes, 2), NO_LABEL)
-    for domain, part in enumerate((slice(0, source), slice(source, None))):
-        for c in np.unique(labels[part]):
-            out[domain, c] = positions[part][labels[part] == c].mean(0).round()
-    return out
-
-
-@torch.no_grad()
-def _features_and_logits(run: Run, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """`run.features(x)` and `run.predict(x)` in one pass through the extractor."""
-    f = run.features(x)
-    with evaluating(run.heads):
-        return f, [head(f) for head in run.heads]
-
-
-def _bytes(array: np.ndarray) -> bytes:
-    return array.astype("<u2").tobytes()
