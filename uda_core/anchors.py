@@ -18,7 +18,7 @@ from uda_core.data.task import IGNORE
 from uda_core.errors import choose
 
 WEIGHTINGS = ("image", "pixel")
-SQUARE_FLOOR = 1e-12  # of a distance, below its rounding: on an anchor itself the root has a gradient, 0
+SQUARE_FLOOR = 1e-12  # of a distance, below its rounding: on an anchor itself the root has a gradient, 0, in any torch
 
 
 @dataclass(frozen=True)
@@ -106,4 +106,4 @@ def shut_out(anchors: Anchors, margin: float) -> Tensor:
 
     By the triangle inequality d(2) - d(1) <= |a_c - a_c'|, so a pixel on the anchor itself would not be active.
     """
-    return anchors.present & (anchor_gaps(anchors).amin(1) < margin)
+    return anchor_gaps(anchors).amin(1) < margin
