@@ -273,14 +273,14 @@ def test_the_margin_is_a_ratio_or_a_distance(tiny):
     run, _ = train("cag", tiny.pair, 3)
     absolute, _ = train("cag", tiny.pair, 3, margin_unit="absolute")
     gaps = torch.pdist(run.anchors.a[run.anchors.present])
-    assert run.margin(run.settings) == pytest.approx(0.27 * gaps.median().item(), rel=1e-5)  # of three
+    assert run.margin(run.settings) == pytest.approx(0.27 * gaps.quantile(0.5).item(), rel=1e-5)
     assert absolute.margin(absolute.settings) == 0.27
 
 
 def test_anchors_are_weighted_as_the_config_says(tiny):
     image, pixel = (train("cag", tiny.pair, 3, anchor_weighting=w)[0].anchors for w in ("image", "pixel"))
     assert image.weight.max() <= 6 < pixel.weight.max()
-    assert image.present.tolist() == pixel.present.tolist() == [True, True, True, False]
+    assert torch.equal(image.present, pixel.present)
 
 
 # -- extremes: finite, and counted -------------------------------------------------------------------------------------
@@ -291,8 +291,8 @@ def test_a_margin_that_nothing_passes_leaves_the_source(tiny):
     record = list(fit(run, 3))[-1]
     assert record.losses["target_ce"] == record.losses["target_distance"] == 0
     assert record.losses["source_ce"] > 0
-    expected = {"active_pixels": 0, "confident_pixels": 0, "classes_shut_out": 3, "target_class_means": 0}
-    assert {name: record.counts[name] for name in expected} == expected
+    assert [record.counts[name] for name in ("active_pixels", "confident_pixels", "target_class_means")] == [0, 0, 0]
+    assert record.counts["classes_shut_out"] == run.anchors.present.sum()
     assert record.counts["stage"] == 1
 
 
