@@ -703,6 +703,17 @@ def test_methods_refuse_labels_of_the_other_kind(tiny, moons_task):
     assert isinstance(methods.source_only(tiny.pair, SegmentationConfig(batch_size=2)).config, SegmentationConfig)
 
 
+def test_the_config_of_the_other_kind_is_refused(tiny, moons_task):
+    with pytest.raises(UserError, match="source_only needs a SegmentationConfig here, got a Config"):
+        methods.source_only(tiny.pair, methods.Config())
+    with pytest.raises(UserError, match="source_only needs a Config here, got a SegmentationConfig"):
+        methods.source_only(moons_task.pair, SegmentationConfig())
+    run = make("cag", tiny.pair)
+    with pytest.raises(UserError, match="cag needs a SegmentationConfig here"):
+        run.reset(methods.Config())
+    run.step()  # as if nobody had asked
+
+
 def test_batches_hold_labels_as_whole_numbers(tiny):
     batch = make("cag", tiny.pair)._next_batch()
     assert isinstance(batch, Batch)

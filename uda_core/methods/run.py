@@ -141,7 +141,10 @@ class Run:
 
     def reset(self, config: RunConfig | None = None) -> None:
         """Back to step 0, with a new `config` if one is given. The settings stay where they are."""
-        self.config = config = config or self.config
+        config = config or self.config
+        if not isinstance(config, self.CONFIG):
+            raise UserError(f"{self.method} needs a {self.CONFIG.__name__} here, got a {type(config).__name__}")
+        self.config = config
         self.steps, self.counts = 0, {}
         with torch.random.fork_rng(devices=self._cuda_devices()):
             torch.manual_seed(config.seed)
