@@ -168,7 +168,6 @@ def test_class_lists_are_those_of_the_benchmarks():
         18,
     ]
     assert set(CITYSCAPES_16) - set(CITYSCAPES_13) == {"wall", "fence", "pole"}
-    assert road_classes.COLUMNS_13 == (0, 1, 2, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
     assert len(CAMVID_11) == 11
 
 
@@ -249,7 +248,9 @@ def test_synthia_class_is_the_first_of_the_16_bit_channels(tmp_path, channels):
     assert task.pair.classes == CITYSCAPES_16
     assert (len(task.pair.source_train), len(task.pair.source_val)) == (2, 1)
     assert labels_at(task.pair.source_train.y[torch.tensor([0, 1])]) == [0, IGNORE, CITYSCAPES_16.index("bus"), IGNORE]
-    thirteen = road_scenes.synthia_cityscapes(tmp_path, CITYSCAPES_13)
+    assert task.subsets == {"13 of its classes": CITYSCAPES_13}
+    thirteen = road_scenes.synthia_cityscapes_13(tmp_path)
+    assert (thirteen.name, thirteen.pair.classes, thirteen.subsets) == ("synthia-cityscapes-13", CITYSCAPES_13, {})
     assert labels_at(thirteen.pair.source_val.y[torch.tensor([0])]) == [0, IGNORE, CITYSCAPES_13.index("bus"), IGNORE]
 
 

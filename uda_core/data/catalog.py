@@ -99,6 +99,15 @@ TASKS = {
         dense=True,
         files=True,
     ),
+    "synthia-cityscapes-13": Entry(
+        "the same with 13 classes from the start",
+        "uda_core.data.road_scenes:synthia_cityscapes_13",
+        steps=90_000,
+        config=DEEPLAB,
+        settings=DEEPLAB_SETTINGS,
+        dense=True,
+        files=True,
+    ),
 }
 
 

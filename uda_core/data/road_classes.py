@@ -17,9 +17,6 @@ CITYSCAPES_19 = (
 )  # fmt: skip
 CITYSCAPES_16 = tuple(name for name in CITYSCAPES_19 if name not in ("terrain", "truck", "train"))
 CITYSCAPES_13 = tuple(name for name in CITYSCAPES_16 if name not in ("wall", "fence", "pole"))
-COLUMNS_13 = tuple(
-    map(CITYSCAPES_16.index, CITYSCAPES_13)
-)  # mIoU* of a 16-class model is the mean over these of its 16
 CAMVID_11 = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
 )  # fmt: skip
