@@ -9,7 +9,8 @@ from .conftest import ROOT, Notebook, wait_until
 
 SLACK = 5  # a test fails at this many times the figure that is aimed at
 BUSY = 3  # load per core beyond which times are written down but not judged
-AIMS = {"slider_to_step_p90": 300, "pause": 300, "frame_on_screen": 50, "first_frame": 20_000, "memory_500_frames": 50}
+AIMS = {"slider_to_step_p90": 300, "pause": 300, "frame_on_screen": 50, "first_frame": 20_000, "memory_500_frames": 50,
+        "margin_to_picture": 300}  # fmt: skip
 SETUP = """
 import dataclasses, time, torch
 from uda_core import methods
@@ -30,6 +31,16 @@ board.show()
 """
 
 
+STREETS = """
+from uda_core import methods
+from uda_core.data.streets import streets
+from uda_core.live import Board
+task = streets(samples=40, test_samples=4)
+config = methods.SegmentationConfig(batch_size=4)
+run = methods.cag(task.pair, config, source_steps=16, stage_steps=4, stages=2)
+board = Board(run, controls=("margin",), steps=2000, truth=task.truth, baseline=0.4)
+board.show()
+"""
 LOOK_AT_BOARD = """() => {
     const board = document.querySelector(".uda");
     board?.scrollIntoView({ block: "center" });
@@ -328,3 +339,60 @@ def more(n):
             lateness.append(float(board.page.locator(".uda .stage canvas").first.get_attribute("data-late")))
     late = sorted(lateness)[len(lateness) // 2]
     record(figures, lab, memory_500_frames=used() - before, frame_on_screen=late)
+
+
+@pytest.mark.parametrize("lab", ["ipykernel 7"], indirect=True)  # what the kernels differ in, the tests above see
+def test_a_board_of_streets_lights_up_active_pixels(lab, browser, figures, pictures):
+    book = lab.open(browser, [STREETS], "streets.ipynb")
+    book.run_all()
+    book.page.wait_for_selector(".uda canvas[data-step]", timeout=120_000)
+    board = Driver(book)
+    paint = {n: board.page.locator(f".uda figure canvas.{n}").first for n in ("image", "prediction", "active", "true")}
+
+    def painted(name: str) -> str:
+        return paint[name].evaluate("canvas => canvas.toDataURL()")
+
+    before = [painted("prediction"), board.pixels()]
+    board.play(steps=24)
+    board.pause()
+    board.rest(board.steps())
+    assert [painted("prediction"), board.pixels()] != before
+    assert "stage 2" in board.text(".uda .pace p")
+
+    lit, map_pixels, frames = painted("active"), board.pixels(), board.python("", "len(board.film)")
+    board.page.locator(".noUi-handle").first.focus()
+    pressed = now(board.page)
+    board.page.keyboard.press("End")
+    board.page.wait_for_selector(f'.uda[data-frame="{frames}"]', timeout=10_000)
+    waited = 1000 * (now(board.page) - pressed)
+    board.page.wait_for_timeout(400)
+    assert painted("active") != lit
+    assert board.pixels() == map_pixels
+
+    image = painted("image")
+    board.page.get_by_role("button", name="next picture").first.press("Enter")
+    assert painted("image") != image
+    assert "2 of 3" in board.text(".uda .head")
+
+    assert not paint["true"].is_visible()
+    assert "IoU" not in board.text(".uda .classes")
+    board.click("Reveal")
+    paint["true"].wait_for(state="visible", timeout=10_000)
+    scores = board.python("", "board.scores(board.film[-1])")
+    assert f"{100 * scores['miou']:.1f} %" in board.text(".uda .revealed")
+    assert f"{100 * scores['classes']['iou'][0]:.0f} %" in board.text(".uda .classes")
+    board.page.locator(".uda .stage canvas").nth(1).focus()
+    board.page.keyboard.press("ArrowRight")
+    assert "ctive" in board.text(".uda .tip")
+    for theme, width in (("JupyterLab Light", 1280), ("JupyterLab Dark", 800)):
+        book.theme(theme)
+        board.page.set_viewport_size({"width": width, "height": 1300})
+        board.page.wait_for_timeout(700)
+        shown = board.page.locator(".uda").first
+        assert shown.evaluate("e => e.scrollWidth <= e.clientWidth && e.getBoundingClientRect().right <= innerWidth")
+        if pictures:
+            shown.screenshot(path=pictures / f"streets {theme} {width}.png".replace(" ", "_"))
+    errors = book.errors
+    book.close()
+    assert errors == []
+    record(figures, lab, margin_to_picture=waited)

@@ -443,17 +443,21 @@ function makePictures(section, facts, look, images, announce) {
   let at = 0, last = null;
   const label = () => `target image ${at + 1} of ${count}`;
 
+  const dim = (colour) => colour.map((v) => v * look.dimmed), dark = palette.map(dim);
   function paint(name, colour) {
     const data = new ImageData(b, a);
-    for (let y = 0; y < a; y++)
-      for (let x = 0; x < b; x++) data.data.set([...colour(x, y), 255], 4 * (y * b + x));
+    for (let y = 0, i = 0; y < a; y++)
+      for (let x = 0; x < b; x++, i += 4) {
+        const rgb = colour(x, y);
+        for (let k = 0; k < 3; k++) data.data[i + k] = rgb[k];
+        data.data[i + 3] = 255;
+      }
     shown[name].canvas.getContext("2d").putImageData(data, 0, 0);
   }
   function show(frame, truth) {
     last = [frame, truth];
-    const image = readImage(facts, images, facts.first + at), { pictures } = frame;
-    const dim = (colour) => colour.map((v) => v * look.dimmed);
-    const seen = (x, y) => [...image.data.slice(4 * (y * b + x), 4 * (y * b + x) + 3)];
+    const { data } = readImage(facts, images, facts.first + at), { pictures } = frame;
+    const seen = (x, y) => data.subarray(4 * (y * b + x), 4 * (y * b + x) + 3);
     const predicted = (x, y) => pictures[at * a * b + y * b + x];
     const active = (x, y) => pictures[count * a * b + at * h * w + Math.floor((y * h) / a) * w + Math.floor((x * w) / b)];
     const revealed = Boolean(truth?.length), side = Math.round(b / w); // of a label's square, in pixels
@@ -462,12 +466,12 @@ function makePictures(section, facts, look, images, announce) {
     paint("image", seen);
     paint("prediction", (x, y) => {
       const c = predicted(x, y);
-      return right(x, y, c) ? palette[c] : dim(palette[c]);
+      return (right(x, y, c) ? palette : dark)[c];
     });
     paint("active", (x, y) => {
-      const c = active(x, y), [cx, cy] = [x, y].map((v) => v - (v % side));
+      const c = active(x, y);
       if (c === facts.ignore) return dim(seen(x, y));
-      return right(cx, cy, c) || !crossed(x, y) ? palette[c] : white;
+      return right(x - (x % side), y - (y % side), c) || !crossed(x, y) ? palette[c] : white;
     });
     if (revealed) paint("true", (x, y) => {
       const c = truth[at * a * b + y * b + x];
