@@ -512,7 +512,7 @@ def test_the_static_figure_shows_pictures_classes_and_stages(trained, second_sta
     shown = board.figure()
     titles = [[axis.get_title() for axis in figure.axes if axis.images] for figure in (hidden, shown)]
     assert titles[0] == ["image", "prediction", "active pixels"]
-    assert titles[1] == ["image", "prediction, dark where wrong", "active pixels, crossed where wrong", "true labels"]
+    assert titles[1] == ["image", "prediction (dark: wrong)", "active pixels (crossed: wrong)", "true labels"]
     assert figures.stages_began(board.records) == [9, 11]
     words = " ".join(text.get_text() for axis in shown.axes for text in axis.texts)
     assert all(word in words for word in ("person", "IoU", "recall", "Target mIoU", "Source only"))

@@ -360,9 +360,10 @@ def test_a_board_of_streets_lights_up_active_pixels(lab, browser, figures, pictu
     assert "stage 2" in board.text(".uda .pace p")
 
     lit, map_pixels, frames = painted("active"), board.pixels(), board.python("", "len(board.film)")
+    wait_until(lambda: board.python("", "board._pictured == board._now()"), 30, "no picture for the saved notebook")
     board.page.locator(".noUi-handle").first.focus()
     pressed = now(board.page)
-    board.page.keyboard.press("End")
+    board.page.keyboard.press("PageUp")
     board.page.wait_for_selector(f'.uda[data-frame="{frames}"]', timeout=10_000)
     waited = 1000 * (now(board.page) - pressed)
     board.page.wait_for_timeout(400)

@@ -26,7 +26,7 @@ from uda_core.live.loop import Frame, Loop
 from uda_core.live.points import NO_LABEL, uint16
 from uda_core.methods.run import Record, Run
 
-PICTURE_AFTER = 0.8  # seconds of rest before the picture for the saved notebook is drawn
+PICTURE_AFTER = 2.0  # seconds of rest before the picture for the saved notebook is drawn: it takes one, and blocks
 
 
 class Board:
@@ -141,8 +141,10 @@ class Board:
             self._wake()
 
     def scores(self, frame: Frame) -> dict:
-        """Shares from 0 to 1 of one frame, by the names of `figures.SCORES`; of maps also those of each class, under
-        "classes". Needs labels you would not have."""
+        """Shares from 0 to 1 of one frame, by the names of `figures.SCORES`. Needs labels you would not have.
+
+        Where each pixel has a label, "classes" holds those of each class, by the names of `figures.COLUMNS`.
+        """
         return self._loop.points.scores(frame, self._target_labels())
 
     def _target_labels(self) -> Tensor:

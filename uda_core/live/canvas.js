@@ -462,6 +462,7 @@ function makePictures(section, facts, look, images, announce) {
     const active = (x, y) => pictures[count * a * b + at * h * w + Math.floor((y * h) / a) * w + Math.floor((x * w) / b)];
     const revealed = Boolean(truth?.length), side = Math.round(b / w); // of a label's square, in pixels
     const right = (x, y, c) => !revealed || [c, facts.ignore].includes(truth[at * a * b + y * b + x]);
+    const wrong = side < 3 ? (c) => dark[c] : (c, x, y) => (crossed(x, y) ? white : palette[c]);
     const crossed = (x, y) => x % side === y % side || (x % side) + (y % side) === side - 1;
     paint("image", seen);
     paint("prediction", (x, y) => {
@@ -471,7 +472,7 @@ function makePictures(section, facts, look, images, announce) {
     paint("active", (x, y) => {
       const c = active(x, y);
       if (c === facts.ignore) return dim(seen(x, y));
-      return right(x - (x % side), y - (y % side), c) || !crossed(x, y) ? palette[c] : white;
+      return right(x - (x % side), y - (y % side), c) ? palette[c] : wrong(c, x, y);
     });
     if (revealed) paint("true", (x, y) => {
       const c = truth[at * a * b + y * b + x];

@@ -101,7 +101,7 @@ KIND_WORDS = {  # what differs with what the points are
         "filled": "category anchors", "hollow": "target centroids by prediction",
         "pictures": "Target images", "image": "image", "prediction": "prediction", "active": "active pixels",
         "true": "true labels", "waiting": "Reveal shows it", "inactive": "not active",
-        "dark": ", dark where wrong", "crossed": ", crossed where wrong",
+        "dark": " (dark: wrong)", "crossed": " (crossed: wrong)",
         "classes": "Class by class, over the images looked at",
     },
 }  # fmt: skip

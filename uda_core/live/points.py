@@ -30,17 +30,31 @@ class View:
 
     f: Tensor  # [N, D] for the map; below them [C, D] anchors, where the run has such
     compared: tuple[Tensor, Tensor]  # features of source and target, a fair sample of either
-    seen: tuple  # what else `read` needs
+
+
+@dataclass(frozen=True)
+class SampleView(View):
+    z_s: list[Tensor]  # of each head, [source, C]
+    z_t: list[Tensor]  # [M, C]
+
+
+@dataclass(frozen=True)
+class PixelView(View):
+    predictions: bytes  # of the points
+    maps: Tensor  # uint8 [M, H, W], predictions of the target images
+    entropy: float
+    anchors: Anchors
+    taught: tuple[Tensor, Tensor]  # features and logits, [M, D, h, w] and [M, C, h, w], of the network that labels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What a frame tells of a view. Bytes are little-endian uint16, unless they are maps: those are uint8."""
+    """What a frame tells of a view. Bytes are sent to the page: little-endian uint16, of pictures uint8."""
 
     predictions: bytes  # [N]
     pseudo_labels: bytes  # [N - source], NO_LABEL where there is none
-    target_predictions: bytes  # [M], or maps [M, H, W]: for Reveal
-    target_pseudo_labels: bytes  # [M], or maps [M, h, w], `IGNORE` where there is none
+    target_predictions: Tensor  # [M], or maps [M, H, W]: for Reveal
+    target_pseudo_labels: Tensor | None  # [M], or maps [M, h, w], `IGNORE` where there is none
     numbers: dict[str, float]  # label-free, by the names of `figures.NUMBERS`
     pictures: bytes = b""  # predictions [P, a, b], then active labels [P, h, w]
     coverage: tuple[float | None, ...] = ()  # [C] of the pixels nearest to each anchor, the share that is active
@@ -68,22 +82,24 @@ class SamplePoints:
         return ()
 
     @torch.no_grad()
-    def view(self, run: Run) -> View:
+    def view(self, run: Run) -> SampleView:
         (f_s, z_s), (f_t, z_t) = (self._features_and_logits(run, x) for x in (self.x_s, self.x_t))
         f_t = f_t[: self.target]
-        return View(torch.cat([f_s, f_t]), (f_s, f_t), (z_s, z_t))
+        return SampleView(torch.cat([f_s, f_t]), (f_s, f_t), z_s, z_t)
 
-    def read(self, run: Run, view: View, settings: Settings) -> Reading:
-        z_s, z_t = view.seen
-        source, target = (sum(z).argmax(1).cpu() for z in (z_s, z_t))
-        y_hat = run.pseudo_labels
-        y_hat = torch.full_like(target, NO_LABEL) if y_hat is None else y_hat.cpu()[self.i_all]
+    def read(self, run: Run, view: SampleView, settings: Settings) -> Reading:
+        source, target = (sum(z).argmax(1).cpu() for z in (view.z_s, view.z_t))
+        y_hat = None if run.pseudo_labels is None else run.pseudo_labels.cpu()[self.i_all]
+        none = torch.full_like(target, NO_LABEL)
         return Reading(
             predictions=uint16(torch.cat([source, target[: self.target]])),
-            pseudo_labels=uint16(y_hat[: self.target]),
-            target_predictions=uint16(target),
-            target_pseudo_labels=uint16(y_hat),
-            numbers={"agreement": validators.head_agreement(*z_t), "entropy": validators.mean_entropy(*z_t)},
+            pseudo_labels=uint16((none if y_hat is None else y_hat)[: self.target]),
+            target_predictions=target,
+            target_pseudo_labels=y_hat,
+            numbers={
+                "agreement": validators.head_agreement(*view.z_t),
+                "entropy": validators.mean_entropy(*view.z_t),
+            },
         )
 
     @staticmethod
@@ -114,11 +130,10 @@ class SamplePoints:
 
     def scores(self, frame: Reading, y: Tensor) -> dict:
         """Shares from 0 to 1 of the target samples `i_all`, whose labels are y."""
-        predictions, y_hat = (from_uint16(b) for b in (frame.target_predictions, frame.target_pseudo_labels))
-        has_labels = len(y_hat) > 0 and y_hat[0] != NO_LABEL
+        y_hat = frame.target_pseudo_labels
         return {
-            "target_accuracy": float((predictions == y.numpy()).mean()),
-            "pseudo_label_accuracy": float((y_hat == y.numpy()).mean()) if has_labels else None,
+            "target_accuracy": (frame.target_predictions == y).float().mean().item(),
+            "pseudo_label_accuracy": None if y_hat is None else (y_hat == y).float().mean().item(),
         }
 
     def labels(self, y: Tensor) -> Tensor:
@@ -161,7 +176,7 @@ class PixelPoints:
         """The settings that change what `read` tells of one view."""
         return settings.margin, settings.confidence
 
-    def view(self, run: Run) -> View:
+    def view(self, run: Run) -> PixelView:
         (f_s, z_s), (f_t, z_t) = run.look(self.x_s, "source"), run.look(self.x_t, "target")
         if run.stage:
             anchors, taught = run.anchors, self._look_of_teacher(run)
@@ -171,8 +186,16 @@ class PixelPoints:
             taught = f_t, z_t
         points = torch.cat([at(f_s, self.place_s), at(f_t, self.place_t)])
         stars = anchors.a.where(anchors.present[:, None], points.mean(0))  # an absent one is laid out, but not drawn
-        seen = z_s.argmax(1), z_t, anchors, taught
-        return View(torch.cat([points, stars]), (at(f_s, self.place_compared), at(f_t, self.place_t)), seen)
+        predictions = torch.cat([at(z_s.argmax(1), self.place_s), at(z_t.argmax(1), self.place_t)])
+        return PixelView(
+            f=torch.cat([points, stars]),
+            compared=(at(f_s, self.place_compared), at(f_t, self.place_t)),
+            predictions=uint16(predictions),
+            maps=resize(z_t, self.x_t).argmax(1).to(torch.uint8).cpu(),
+            entropy=validators.mean_entropy(z_t),
+            anchors=anchors,
+            taught=taught,
+        )
 
     def _look_of_teacher(self, run: Run) -> tuple[Tensor, Tensor]:
         """What the teacher makes of the target images: the same for a whole stage."""
@@ -181,29 +204,26 @@ class PixelPoints:
             self._taught = made_from, run.look(self.x_t, "target", run.teacher)
         return self._taught[1]
 
-    def read(self, run: Run, view: View, settings: Settings) -> Reading:
-        predicted_s, z_t, anchors, taught = view.seen
-        labels = run.judge(*taught, anchors, settings)
+    def read(self, run: Run, view: PixelView, settings: Settings) -> Reading:
+        labels = run.judge(*view.taught, view.anchors, settings)
         active, confident = labels.by_anchor, labels.by_confidence != IGNORE
         distance, nearest = labels.distances.min(1)
         counts = [self._counts(y) for y in (active, nearest.where(distance.isfinite(), IGNORE))]
-        predictions = resize(z_t, self.x_t).argmax(1).to(torch.uint8)
-        shown = [shrunk(maps[:PICTURES], size) for maps, size in
-                 ((predictions, self.picture_size), (active, self.label_size))]  # fmt: skip
+        shown = shrunk(view.maps[:PICTURES], self.picture_size), shrunk(active[:PICTURES], self.label_size)
         y_hat = at(active, self.place_t)
         return Reading(
-            predictions=uint16(torch.cat([at(predicted_s, self.place_s), at(z_t.argmax(1), self.place_t)])),
+            predictions=view.predictions,
             pseudo_labels=uint16(y_hat.where(y_hat != IGNORE, NO_LABEL)),
-            target_predictions=uint8(predictions),
-            target_pseudo_labels=uint8(active),
+            target_predictions=view.maps,
+            target_pseudo_labels=active.to(torch.uint8).cpu(),
             numbers={
                 "active": (active != IGNORE).float().mean().item(),
                 "confident": confident.float().mean().item(),
-                "entropy": validators.mean_entropy(z_t),
+                "entropy": view.entropy,
             },
             pictures=b"".join(map(uint8, shown)),
             coverage=tuple(a / n if n else None for a, n in zip(*counts, strict=True)),
-            notes=self._notes(anchors, run.margin(settings, anchors), run.stage),
+            notes=self._notes(view.anchors, run.margin(settings, view.anchors), run.stage),
         )
 
     def _counts(self, y: Tensor) -> list[int]:
@@ -222,10 +242,10 @@ class PixelPoints:
     def _named(self, which: Tensor) -> list[str]:
         return [name for name, chosen in zip(self.names, which.tolist(), strict=True) if chosen]
 
-    def stars(self, positions: np.ndarray, predictions: np.ndarray, view: View) -> np.ndarray:
+    def stars(self, positions: np.ndarray, predictions: np.ndarray, view: PixelView) -> np.ndarray:
         """[2, C, 2]: the anchors, and centroids of the target by prediction."""
-        anchors, n = view.seen[2], self.source + self.target
-        own = np.where(anchors.present.cpu().numpy()[:, None], positions[n:], NO_LABEL)
+        n = self.source + self.target
+        own = np.where(view.anchors.present.cpu().numpy()[:, None], positions[n:], NO_LABEL)
         return np.stack([own, centroids(positions[:n], predictions, self.source, self.classes)[1]])
 
     # -- pictures ------------------------------------------------------------------------------------------------------
@@ -258,10 +278,9 @@ class PixelPoints:
 
     def scores(self, frame: Reading, y: Tensor) -> dict:
         """Shares from 0 to 1 over the target images `i_all`, whose labels are y; `classes` holds each class's."""
-        predictions = maps(frame.target_predictions, y.shape)
-        y_hat = maps(frame.target_pseudo_labels, (len(y), *self.stride_size))
+        y_hat = frame.target_pseudo_labels
         true = at_stride(y, y_hat)
-        confusion = evaluation.confusion_counts(y, predictions, self.classes)
+        confusion = evaluation.confusion_counts(y, frame.target_predictions, self.classes)
         labelled = evaluation.confusion_counts(true.where(y_hat != IGNORE, IGNORE), y_hat, self.classes)
         quality = evaluation.label_quality(labelled, np.array(self._counts(true)))
         columns = {"iou": evaluation.class_ious(confusion), "precision": quality.precision, "recall": quality.recall}
@@ -327,10 +346,6 @@ def fitted(h: int, w: int) -> tuple[int, int]:
 def shrunk(y: Tensor, size: tuple[int, int]) -> Tensor:
     """Label maps at this size."""
     return at_stride(y, torch.empty(1, *size))
-
-
-def maps(data: bytes, shape: tuple[int, ...]) -> Tensor:
-    return torch.from_numpy(np.frombuffer(data, np.uint8).copy()).view(*shape)
 
 
 def pixels(x: Tensor) -> bytes:
