@@ -360,7 +360,8 @@ def test_a_board_of_streets_lights_up_active_pixels(lab, browser, figures, pictu
     assert "stage 2" in board.text(".uda .pace p")
 
     lit, map_pixels, frames = painted("active"), board.pixels(), board.python("", "len(board.film)")
-    wait_until(lambda: board.python("", "board._pictured == board._now()"), 30, "no picture for the saved notebook")
+    drawn = f'img[class^="uda-picture"][alt*="after {board.steps()} steps"]'  # drawing it takes a moment, and blocks
+    board.page.wait_for_selector(drawn, state="attached", timeout=30_000)
     board.page.locator(".noUi-handle").first.focus()
     pressed = now(board.page)
     board.page.keyboard.press("PageUp")

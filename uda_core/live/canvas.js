@@ -208,8 +208,9 @@ function makeMap(facts, look, stage) {
     return best;
   };
   map.show = (frame, newTruth, glide) => {
-    // From PCA to UMAP is a cut: a glide would look like alignment.
-    const moves = glide && map.frame && map.frame.map === frame.map && !matchMedia("(prefers-reduced-motion: reduce)").matches;
+    // From PCA to UMAP is a cut: a glide would look like alignment. What stands still need not glide.
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches || frame.positions.every((v, i) => v === map.place[i]);
+    const moves = glide && map.frame && map.frame.map === frame.map && !calm;
     from = moves ? map.place.slice() : null;
     fresh = frame !== map.frame;
     [map.frame, truth, started] = [frame, newTruth, performance.now()];
