@@ -285,9 +285,11 @@ function addTip(map, stage, facts, images, announce) {
     const text = html("div");
     lines.forEach((line) => text.append(html("div", {}, line)));
     tip.replaceChildren(...(width ? [pixels ? crop(i) : picture(i)] : []), text);
-    const [x, y] = map.where(i), side = stage.clientWidth, beside = x > side * 0.55 ? x - tip.offsetWidth - 14 : x + 14;
-    tip.style.left = `${Math.max(4, Math.min(beside, side - tip.offsetWidth - 4))}px`;
-    tip.style.top = `${Math.max(4, Math.min(y - 20, side - tip.offsetHeight - 4))}px`;
+    const [x, y] = map.where(i), side = stage.clientWidth, { offsetWidth: w, offsetHeight: h } = tip;
+    const beside = x > side * 0.55 ? x - w - 14 : x + 14, left = Math.max(4, Math.min(beside, side - w - 4));
+    const top = left === beside ? y - 20 : y + h + 18 < side ? y + 14 : y - h - 14; // never on the point itself
+    tip.style.left = `${left}px`;
+    tip.style.top = `${Math.max(4, Math.min(top, side - h - 4))}px`;
     return lines.join(", ");
   }
   map.over.addEventListener("pointermove", (event) => {
