@@ -16,6 +16,7 @@ from uda_core import __version__, options
 from uda_core.data import TASKS, load
 from uda_core.data.digits import fonts_handwriting
 from uda_core.data.task import Truth
+from uda_core.evaluation import evaluate
 from uda_core.methods import CLASSIFY, METHODS, SEGMENT
 
 
@@ -214,6 +215,14 @@ def test_every_stage_is_saved_scored_and_told(segmented):
     labels = summary["milestones"]["stage1"]["labels_by_anchor"]
     assert list(labels["recall"]) == list(summary["target"]["per_class"])
     assert 0 <= labels["overall_coverage"] <= 1
+
+
+def test_milestones_are_scored_on_the_device_that_trained(run, tiny_streets, tmp_path, monkeypatch):
+    devices = []
+    monkeypatch.setattr(cli, "load", lambda *_: tiny_streets)
+    monkeypatch.setattr(cli, "evaluate", lambda run, task: devices.append(run.config.device) or evaluate(run, task))
+    assert run("train", "cag", "streets", "--out", tmp_path / "run", *PHASES, "device=cpu:0")[0] == 0
+    assert devices == ["cpu:0"] * 4  # the end, the source phase, two stages
 
 
 def test_a_segmentation_run_is_scored_again(segmented, run):

@@ -93,7 +93,7 @@ def train(args: argparse.Namespace) -> int:
         print(f"interrupted: step {run.steps} of {steps} is saved in {out / 'checkpoint.pt'}", file=sys.stderr)
         return 130
     evaluation = evaluate(run, task)  # the first look at the target's labels
-    reached = {name: _score_milestone(out / f"{name}.pt", args.method, task) for name in milestones}
+    reached = {name: _score_milestone(out / f"{name}.pt", run, task) for name in milestones}
     _write_json(out / "summary.json", _summary(args.task, run, seconds, evaluation, reached))
     for name, scores in reached.items():
         print(f"target, {evaluation.split}, after {name}: {scores['target']['score']:.1%}")
@@ -138,9 +138,9 @@ def _train(run: Run, steps: int, out: Path) -> tuple[float, list[str]]:
     return time.perf_counter() - started, milestones
 
 
-def _score_milestone(path: Path, method: str, task: Task) -> dict:
-    """What a segmentation run was worth at one of its milestones, and the labels it had learnt from."""
-    run = METHODS[method](task.pair)
+def _score_milestone(path: Path, finished: Run, task: Task) -> dict:
+    """What a segmentation run was worth at one of its milestones, and the labels it had learnt from; on its device."""
+    run = METHODS[finished.method](task.pair, dataclasses.replace(finished.config, weights="none"))
     checkpoints.load(path, run)
     scores = _scores(evaluate(run, task)) | {"made_from": run.made_from}
     if run.stage:
