@@ -42,12 +42,29 @@ def test_unknown_row_is_named():
         results.scores("fonts-handwriting", "CGMD")
 
 
-def test_readme_prints_the_committed_table():
-    assert results.markdown("fonts-handwriting") in README.read_text(encoding="utf-8")
+def test_table_shows_every_phase(monkeypatch):
+    def entry(*scores):
+        told = {phase: {"score": x} for phase, x in zip(("source", "stage1", "stage2"), scores, strict=True)}
+        return {"score": scores[-1], "milestones": told}
+
+    rows = {
+        "cag": {"seeds": {"0": entry(0.2, 0.4, 0.6), "1": entry(0.3, 0.6, 0.7)}},
+        "alone": {"seeds": {"0": {"score": 0.2, "milestones": {"end": {"score": 0.2}}}, "1": {"score": 0.4}}},
+    }
+    monkeypatch.setattr(results, "load", lambda name: {"rows": rows, "note": "Note.", "command": "run it"})
+    table = results.markdown("streets").splitlines()
+    assert table[0] == "| | after source | after stage 1 | mean | ± | seed 0 | seed 1 |"
+    assert table[2] == "| cag | 25.0 ± 7.1 | 50.0 ± 14.1 | **65.0** | 7.1 | 60.0 | 70.0 |"
+    assert table[3] == "| alone |  |  | **30.0** | 14.1 | 20.0 | 40.0 |"
+
+
+@pytest.mark.parametrize("name", results.IN_README)
+def test_readme_prints_the_committed_tables(name):
+    assert results.markdown(name) in README.read_text(encoding="utf-8")
 
 
 def test_a_page_without_marks_is_refused(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("no marks")
-    with pytest.raises(UserError, match=r"page\.md: no <!-- results:begin -->"):
+    with pytest.raises(UserError, match=r"page\.md: no <!-- results:fonts-handwriting:begin -->"):
         results.write_into(page)

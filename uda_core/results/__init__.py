@@ -1,6 +1,6 @@
 """Measured results, kept in files beside this one, each with the command that made it.
 
-`show("fonts-handwriting")` displays a table in a notebook; README carries the same one, put there by
+`show("fonts-handwriting")` displays a table in a notebook; README carries some of them, put there by
 `python -m uda_core.results README.md`.
 """
 
@@ -16,8 +16,18 @@ FILES = {
     "fonts-handwriting": "fonts_handwriting.json",
     "imbalanced": "imbalanced.json",
     "rehearsal": "rehearsal.json",
+    "streets": "streets.json",
+    "streets-rehearsal": "streets_rehearsal.json",
 }
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+PHASES = {
+    "source": "source",
+    "target-statistics": "target statistics",
+    "warm-up": "warm-up",
+    "stage1": "stage 1",
+    "stage2": "stage 2",
+}
+IN_README = ("fonts-handwriting", "streets")
+BEGIN, END = "<!-- results:{}:begin -->", "<!-- results:{}:end -->"
 
 
 def load(name: str) -> dict:
@@ -27,26 +37,46 @@ def load(name: str) -> dict:
 
 
 def scores(name: str, row: str) -> dict[int, float]:
-    """Target accuracy of each seed, in percent."""
+    """Target score of each seed at the last step, in percent."""
     rows = load(name)["rows"]
     return {int(seed): 100 * entry["score"] for seed, entry in rows[choose("row", row, rows)]["seeds"].items()}
 
 
+def milestones(name: str, row: str) -> dict[str, list[float]]:
+    """Target score of each seed, in percent, at the end of each phase that comes before the last one."""
+    reached = {}
+    for entry in load(name)["rows"][row]["seeds"].values():
+        for phase, told in list(entry.get("milestones", {}).items())[:-1]:
+            reached.setdefault(phase, []).append(100 * told["score"])
+    return reached
+
+
 def markdown(name: str, rows: Sequence[str] | None = None) -> str:
-    """A table of target accuracies in percent: mean, standard deviation over the seeds, and every seed."""
+    """A table of target scores in percent: mean, standard deviation over the seeds, and every seed, at the last step.
+
+    Before them, where a method has phases, mean and standard deviation at the end of each earlier one.
+    """
     results = load(name)
     chosen = list(results["rows"]) if rows is None else rows
     seeds = list(next(iter(results["rows"].values()))["seeds"])
-    lines = [
-        "| | mean | ± | " + " | ".join(f"seed {seed}" for seed in seeds) + " |",
-        "|---" + "|---:" * (2 + len(seeds)) + "|",
-    ]
+    earlier = {row: milestones(name, row) for row in chosen}
+    phases = [phase for phase in PHASES if any(phase in reached for reached in earlier.values())]
+    heads = [f"after {PHASES[phase]}" for phase in phases] + ["mean", "±", *(f"seed {seed}" for seed in seeds)]
+    lines = ["| | " + " | ".join(heads) + " |", "|---" + "|---:" * len(heads) + "|"]
     for row in chosen:
         values = list(scores(name, row).values())
-        spread = stdev(values) if len(values) > 1 else 0.0
-        numbers = [f"**{mean(values):.1f}**", f"{spread:.1f}", *(f"{value:.1f}" for value in values)]
-        lines.append(f"| {row} | " + " | ".join(numbers) + " |")
+        before = [_mean_and_spread(earlier[row].get(phase)) for phase in phases]
+        numbers = [f"**{mean(values):.1f}**", f"{_spread(values):.1f}", *(f"{value:.1f}" for value in values)]
+        lines.append(f"| {row} | " + " | ".join(before + numbers) + " |")
     return "\n".join([*lines, "", f"{results['note']} `{results['command']}`"])
+
+
+def _spread(values: Sequence[float]) -> float:
+    return stdev(values) if len(values) > 1 else 0.0
+
+
+def _mean_and_spread(values: Sequence[float] | None) -> str:
+    return f"{mean(values):.1f} ± {_spread(values):.1f}" if values else ""
 
 
 def show(name: str, rows: Sequence[str] | None = None) -> None:
@@ -56,10 +86,14 @@ def show(name: str, rows: Sequence[str] | None = None) -> None:
     display(Markdown(markdown(name, rows)))
 
 
-def write_into(page: Path, name: str = "fonts-handwriting") -> None:
-    """Put the table between the marks `<!-- results:begin -->` and `<!-- results:end -->` of a page."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, mark, after = rest.partition(END)
-    if not mark:
-        raise UserError(f"{page}: no {BEGIN} ... {END} to write between")
-    page.write_text(f"{before}{BEGIN}\n{markdown(name)}\n{END}{after}", encoding="utf-8")
+def write_into(page: Path, names: Sequence[str] = IN_README) -> None:
+    """Put each table between its marks, such as `<!-- results:streets:begin -->`, and the one with `end`, of a page."""
+    text = page.read_text(encoding="utf-8")
+    for name in names:
+        begin, end = BEGIN.format(name), END.format(name)
+        before, _, rest = text.partition(begin)
+        _, mark, after = rest.partition(end)
+        if not mark:
+            raise UserError(f"{page}: no {begin} ... {end} to write between")
+        text = f"{before}{begin}\n{markdown(name)}\n{end}{after}"
+    page.write_text(text, encoding="utf-8")
