@@ -235,6 +235,9 @@ def test_a_segmentation_run_is_scored_again(segmented, run):
     status, adapted, _ = run("evaluate", folder, "--target-statistics")
     assert status == 0
     assert adapted.splitlines()[1] == "batch-norm statistics re-estimated on the target"
+    status, _, err = run("evaluate", folder, "--device", "gpu")
+    assert status == 2
+    assert "device 'gpu' is not available here; use cpu" in err
 
 
 def test_evaluate_gives_the_scores_of_train(run, trained):

@@ -214,7 +214,8 @@ def evaluate_run(args: argparse.Namespace) -> int:
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
         raise UserError(f"{path}: damaged; train again, or put back the file that `train` wrote") from None
     task = load(name, args.data)
-    run = METHODS[method](task.pair)
+    config = SegmentationConfig if task.pair.dense else Config
+    run = METHODS[method](task.pair, config(device=args.device, batch_size=2))  # of the rest the checkpoint tells
     checkpoints.load(args.run / "checkpoint.pt", run)
     if args.target_statistics:
         run = with_target_statistics(run)
@@ -319,6 +320,7 @@ def _parser() -> argparse.ArgumentParser:
     p.set_defaults(command=evaluate_run)
     p.add_argument("run", type=Path, metavar="RUN_DIR", help="folder that `train` wrote")
     p.add_argument("--target-statistics", action="store_true", help="batch norm re-estimated on the unlabelled target")
+    p.add_argument("--device", default="cpu", metavar="D", help="cpu (default) or cuda, wherever it was trained")
     _add_data(p)
 
     about = "measure speed, accuracy over seeds, or the live board"
