@@ -337,9 +337,9 @@ def test_help_gives_an_example_that_parses(command, run):
     assert callable(cli._parser().parse_args(example.split()).command)
 
 
-def test_help_of_train_lists_methods_tasks_and_settings(run):
+def test_help_of_train_lists_methods_and_settings(run):
     _, out, _ = run("train", "--help")
-    for word in [*METHODS, *TASKS, "weight of the gradient discrepancy, in step C (0.1, 0 to 1)"]:
+    for word in [*METHODS, "weight of the gradient discrepancy, in step C (0.1, 0 to 1)"]:
         assert word in out
     for name in options.config_of("cag", dense=True).keys() | options.settings_of("cag", dense=True).keys():
         assert f"    {name} " in out

@@ -305,9 +305,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.epilog += f"\n\nwhat --set takes, by method (default, range):\n{options.describe()}"
     p.add_argument("method", metavar="METHOD", help=", ".join(METHODS))
-    p.add_argument("task", metavar="TASK", help=", ".join(TASKS))
+    p.add_argument("task", metavar="TASK", help="one of those that `tasks` lists, such as moons or streets")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="network start, data order, dropout (default: 0)")
-    p.add_argument("--steps", type=int, metavar="N", help="training steps (default: the task's; see `tasks`)")
+    p.add_argument("--steps", type=int, metavar="N", help="training steps (default: the phases of cag, or the task's)")
     p.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, listed below")
     about = "of the network that segments: none, a file, or a name such as ResNet101_Weights.IMAGENET1K_V2"
     p.add_argument("--weights", metavar="W", help=about)
