@@ -261,7 +261,7 @@ def test_tasks_are_listed_with_their_data(run):
     status, out, _ = run("tasks")
     assert status == 0
     for name, entry in TASKS.items():
-        assert f"{name:20}{entry.about}" in out
+        assert f"{name:24}{entry.about}" in out
     assert out.count("data: built in, nothing to download") == sum(not entry.files for entry in TASKS.values())
     assert "defaults: 300 steps, dropout=0.0" in out
 

@@ -62,7 +62,7 @@ def tasks(args: argparse.Namespace) -> int:
             f"methods: {', '.join(SEGMENT if entry.dense else CLASSIFY)}",
             f"defaults: {', '.join(defaults)}",
         ]
-        print(f"{name:20}" + textwrap.indent("\n".join(lines), " " * 20).lstrip())
+        print(f"{name:24}" + textwrap.indent("\n".join(lines), " " * 24).lstrip())
     return 0
 
 
