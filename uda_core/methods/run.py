@@ -14,7 +14,6 @@ from uda_core.data.task import Pair
 from uda_core.errors import UserError, choose
 
 PRECISIONS = ("fp32", "bf16")
-DOMAINS = ("source", "target")
 
 
 @dataclass(frozen=True)
