@@ -22,7 +22,9 @@ class Entry:
     files: bool = False  # whether it is read from the data folder; built in otherwise
 
 
-DEEPLAB = {  # CAG-UDA's published configuration, but for its network's ImageNet weights: --weights gives those
+# CAG-UDA's published values, and for the warm-up, which was not released, AdaptSegNet's. Learning rates stay constant
+# here; theirs decay (poly, power 0.9). The ImageNet weights of the network come with --weights.
+DEEPLAB = {
     "network": "deeplab_v3plus_resnet101", "batch_size": 4, "batch_norm": "shared", "warm_up": "adversarial",
     "jitter": "none", "margin_unit": "absolute", "optimizer": "sgd",
 }  # fmt: skip
