@@ -165,10 +165,8 @@ def ids_8bit(path: Path) -> np.ndarray:
 
 def ids_16bit(path: Path) -> np.ndarray:
     """Raw ids of a 16-bit PNG, [H, W]: its first channel. (Pillow keeps 8 bits of several channels, the wrong ones.)"""
-    from torchvision.io import (
-        ImageReadMode,
-        decode_image,
-    )  # on its way to TorchCodec, so only what needs it asks for it
+    # torchvision.io is on its way to TorchCodec, so only what needs it asks for it
+    from torchvision.io import ImageReadMode, decode_image
 
     try:
         image = decode_image(torch.from_numpy(np.fromfile(path, np.uint8)), ImageReadMode.UNCHANGED)

@@ -105,9 +105,7 @@ class Task:
     pair: Pair
     truth: Truth
     metric: str = "accuracy"
-    subsets: dict[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # protocols that score some of the classes, by name
+    subsets: dict[str, tuple[str, ...]] = field(default_factory=dict)  # protocol -> those of the classes that it scores
 
     def __post_init__(self):
         for split in ("target_train", "target_test"):
