@@ -20,7 +20,7 @@ CONFIG_HELP = {
     "seed": "the same as --seed",
     "batch_size": "samples per domain and step",
     "device": "cpu, cuda or cuda:1",
-    "precision": "of the network up to its features: fp32 or bf16",
+    "precision": "of the network, not of what compares (heads, losses, distances): fp32 or bf16",
 }
 CLASSIFY_HELP = {
     "variant": "cgdm only: code (the authors' repository, mended) or paper (its formulas; entropy 0)",

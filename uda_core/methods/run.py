@@ -23,7 +23,7 @@ class RunConfig:
     seed: int = 0
     batch_size: int = 64  # per domain
     device: str = "cpu"
-    precision: str = "fp32"  # "bf16": the network up to its features under autocast; what compares is in float32
+    precision: str = "fp32"  # "bf16": the network under autocast, not the heads; what compares is in float32
 
     def __post_init__(self):
         choose("precision", self.precision, PRECISIONS)
