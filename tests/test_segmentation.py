@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from uda_core import checkpoints, losses, methods
 from uda_core.anchors import where_right
+from uda_core.benchmarks.anchors import saved_tensors
 from uda_core.data.task import IGNORE, Task, Truth, Unlabelled
 from uda_core.errors import UserError
 from uda_core.evaluation import evaluate
@@ -609,41 +610,15 @@ def test_losses_one_after_the_other_give_the_gradients_of_their_sum():
     assert bystander.weight.grad.sum() == 4
 
 
-class Saved:
-    """Bytes that autograd keeps for the backward pass: now, and at most."""
-
-    def __init__(self):
-        self.now = self.peak = 0
-
-    def __enter__(self):
-        saved = self
-
-        class Kept:
-            def __init__(self, tensor):
-                self.tensor, self.bytes = tensor, tensor.numel() * tensor.element_size()
-                saved.now += self.bytes
-                saved.peak = max(saved.peak, saved.now)
-
-            def __del__(self):
-                saved.now -= self.bytes
-
-        self.hooks = torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor)
-        self.hooks.__enter__()
-        return self
-
-    def __exit__(self, *error):
-        self.hooks.__exit__(*error)
-
-
 def test_one_domain_after_the_other_keeps_little_more_than_half(tiny, monkeypatch):
     peaks, module = [], import_module("uda_core.methods.cag")
     for form in (update, lambda parts, optimizer: update(sum(parts), optimizer)):
         monkeypatch.setattr(module, "update", form)
         run = make("cag", tiny.pair)
         list(fit(run, 3))
-        with Saved() as saved:
+        with saved_tensors() as peak:
             record = run.step()
-        peaks.append((saved.peak, record.losses))
+        peaks.append((peak(), record.losses))
     (apart, same), (joint, losses_) = peaks
     assert same == losses_
     assert apart <= 0.6 * joint
