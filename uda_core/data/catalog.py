@@ -56,7 +56,7 @@ TASKS = {
         dense=True,
     ),
     "streets-rehearsal": Entry(
-        "other streets and a milder camera: the pair on which default settings are chosen",
+        "other streets and a milder camera: the pair on which settings are tried",
         "uda_core.data.streets:streets_rehearsal",
         steps=400,
         dense=True,

@@ -34,7 +34,7 @@ def streets(
 
 
 def streets_rehearsal() -> Task:
-    """The rehearsal pair: settings are chosen on it, so that `streets` is not tuned on its target labels."""
+    """The rehearsal pair: settings are tried on it, so that `streets` is not tuned on its target labels."""
     return _task("streets-rehearsal", 400, 150, seed=1000, gap=0.8, size=(64, 128))
 
 
