@@ -12,7 +12,7 @@ from uda_core.data.catalog import TASKS
 from uda_core.data.road_classes import CITYSCAPES_IDS
 from uda_core.methods import SegmentationConfig, cag
 
-IDS = [raw for raw, name in CITYSCAPES_IDS.items() if name and raw >= 0]
+IDS = [raw for raw, name in CITYSCAPES_IDS.items() if name]
 
 
 @pytest.fixture
