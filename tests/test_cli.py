@@ -212,9 +212,12 @@ def test_every_stage_is_saved_scored_and_told(segmented):
     made = [summary["milestones"][name]["made_from"] for name in ("stage1", "stage2")]
     assert [(m["stage"], m["step"]) for m in made] == [(1, 2), (2, 4)]
     assert made[0]["teacher"] != made[1]["teacher"]
-    labels = summary["milestones"]["stage1"]["labels_by_anchor"]
+    labels = summary["milestones"]["stage1"]["labels"]["anchors"]
     assert list(labels["recall"]) == list(summary["target"]["per_class"])
     assert 0 <= labels["overall_coverage"] <= 1
+    without = summary["milestones"]["stage1"]["classes_without_anchor"]
+    assert without  # two steps do not teach eight classes
+    assert f"  classes without anchor: {', '.join(without)}\n" in out
 
 
 def test_milestones_are_scored_on_the_device_that_trained(run, tiny_streets, tmp_path, monkeypatch):

@@ -655,3 +655,16 @@ def test_image_grid_captions_its_pictures(digits_task):
     figure = figures.image_grid(digits_task.pair.source_train.x[:7], ["a", "b"], columns=5)
     assert len(figure.axes) == 10
     assert [axis.get_title() for axis in figure.axes[:3]] == ["a", "b", ""]
+
+
+def test_a_target_of_another_size_is_looked_at_in_the_source_s(tiny_streets):
+    wide = streets(samples=12, test_samples=6, size=(40, 96))
+    pair = dataclasses.replace(
+        tiny_streets.pair, target_train=wide.pair.target_train, target_test=wide.pair.target_test
+    )
+    watched = Board(methods.cag(pair, methods.SegmentationConfig(batch_size=4), source_steps=1), truth=wide.truth)
+    watched.step()
+    watched.reveal()
+    assert 0 <= watched.scores(watched.film[-1])["miou"] <= 1
+    images, predictions, _ = watched._loop.points.pictures(watched.film[-1])
+    assert images.shape[:3] == predictions.shape == (3, 32, 64)

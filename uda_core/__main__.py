@@ -22,7 +22,7 @@ from uda_core.data import TASKS, load, missing
 from uda_core.data.catalog import Entry
 from uda_core.data.task import Task
 from uda_core.errors import UserError, choose
-from uda_core.evaluation import Evaluation, evaluate, pseudo_label_quality
+from uda_core.evaluation import Evaluation, evaluate, label_qualities
 from uda_core.methods import (
     CLASSIFY,
     METHODS,
@@ -97,6 +97,9 @@ def train(args: argparse.Namespace) -> int:
     _write_json(out / "summary.json", _summary(args.task, run, seconds, evaluation, reached))
     for name, scores in reached.items():
         print(f"target, {evaluation.split}, after {name}: {scores['target']['score']:.1%}")
+        for why in ("classes_without_anchor", "classes_shut_out"):
+            if scores.get(why):
+                print(f"  {why.replace('_', ' ')}: {', '.join(scores[why])}")
     print(evaluation, f"written to {out}", sep="\n")
     return 0
 
@@ -144,8 +147,7 @@ def _score_milestone(path: Path, finished: Run, task: Task) -> dict:
     checkpoints.load(path, run)
     scores = _scores(evaluate(run, task)) | {"made_from": run.made_from}
     if run.stage:
-        for kind in ("by_anchor", "by_confidence"):
-            scores[f"labels_{kind}"] = pseudo_label_quality(run, task, kind).as_dict(task.pair.classes)
+        scores |= run.left_out(run.settings) | {"labels": label_qualities(run, task)}
     return scores
 
 

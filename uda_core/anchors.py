@@ -48,7 +48,10 @@ def class_means(f: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
 
 
 def min_pixels(h: int, w: int) -> float:
-    """Fewest pixels of a class in an image that make a mean: the authors' 10 of 128 x 224, at this size; at least 3."""
+    """Fewest pixels of a class in an image that make a mean: the authors' 10 of 128 x 224, at this size; at least 3.
+
+    That is their crops' size. On whole images, where they measure the anchors, they keep 10 pixels too; here it grows.
+    """
     return max(3.0, 10 / (128 * 224) * h * w)
 
 

@@ -4,14 +4,14 @@ A run is anything with `predict(x, domain)`, which returns the logits of the hea
 each pixel has a label; scores are shares from 0 to 1.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from uda_core.data.task import IGNORE, Labelled, Pair, Samples, Task
+from uda_core.data.task import IGNORE, Labelled, Pair, Samples, Task, chunks
 from uda_core.errors import choose
 from uda_core.maps import at_stride
 
@@ -138,12 +138,18 @@ def pseudo_label_quality(run, task: Task, kind: str = "by_anchor", split: str = 
     """Of the labels that a segmentation run would train on now: `kind` "by_anchor" or "by_confidence"."""
     x, y, classes = getattr(task.pair, split).x, getattr(task.truth, split), len(task.pair.classes)
     labelled, total = np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64)
-    for i in _chunks(x, dense=True):
+    for i in chunks(x, 16):
         y_hat = getattr(run.label(x[i].to(run.config.device), run.settings), kind).cpu()
         true = at_stride(y[i], y_hat)
         labelled += confusion_counts(true.where(y_hat != IGNORE, IGNORE), y_hat, classes)
         total += np.bincount(true[true != IGNORE], minlength=classes)
     return label_quality(labelled, total)
+
+
+def label_qualities(run, task: Task) -> dict[str, dict]:
+    """`pseudo_label_quality` of both kinds, as plain values for a file."""
+    kinds = {"anchors": "by_anchor", "confidence": "by_confidence"}
+    return {name: pseudo_label_quality(run, task, kind).as_dict(task.pair.classes) for name, kind in kinds.items()}
 
 
 def label_quality(labelled: np.ndarray, total: np.ndarray) -> LabelQuality:
@@ -185,13 +191,8 @@ def supervised(task: Task) -> Pair:
 
 def _confusion(run, x: Samples, y: Samples, classes: int, domain: str) -> np.ndarray:
     dense = not isinstance(y, Tensor) or y.ndim == 3
-    parts = ((predicted(run, x[i], domain), y[i]) for i in _chunks(x, dense))
+    parts = ((predicted(run, x[i], domain), y[i]) for i in chunks(x, 16 if dense else 1024))
     return sum(confusion_counts(true, prediction, classes) for prediction, true in parts)
-
-
-def _chunks(x: Samples, dense: bool) -> Iterator[Tensor]:
-    size = (16 if dense else 1024) if isinstance(x, Tensor) else 1  # files may differ in size
-    return iter(torch.arange(len(x)).split(size))
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -148,7 +148,9 @@ def main(seeds: Sequence[int], out: Path, table: str = "fonts-handwriting", data
     """Measure what `out` does not hold yet, row by row and seed by seed; each result is written at once."""
     make_task, rows, note = TABLES[table]
     task = make_task(data)
-    command = f"python -m uda_core bench accuracy --table {table} --seeds {','.join(map(str, seeds))} --out {out.name}"
+    where = " --data DIR" if data else ""
+    seeds_list = ",".join(map(str, seeds))
+    command = f"python -m uda_core bench accuracy --table {table} --seeds {seeds_list}{where} --out {out.name}"
     results = json.loads(out.read_text()) if out.exists() else {"rows": {}}
     results |= {"command": command, "note": note, "torch": torch.__version__.split("+")[0]}
     torch.set_num_threads(1)

@@ -11,9 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from uda_core import methods, options
 from uda_core.data.catalog import TASKS
 from uda_core.data.task import Task
-from uda_core.evaluation import evaluate, pseudo_label_quality, supervised
-
-KINDS = {"anchors": "by_anchor", "confidence": "by_confidence"}
+from uda_core.evaluation import evaluate, label_qualities, supervised
 
 
 @dataclass(frozen=True)
@@ -69,15 +67,11 @@ def score(run: methods.Run, task: Task) -> dict:
     """mIoU, IoU of each class, and in a stage the quality of the pseudo-labels that it learnt from."""
     result = evaluate(run, task)
     per_class = {name: None if share is None else round(share, 4) for name, share in result.per_class.items()}
-    labels = {}
-    if run.stage:
-        classes = task.pair.classes
-        labels = {kind: pseudo_label_quality(run, task, name).as_dict(classes) for kind, name in KINDS.items()}
     return {
         "score": round(result.score, 4),
         "source_score": round(result.source_score, 4),
         "per_class": per_class,
-        **({"labels": labels} if labels else {}),
+        **({"labels": label_qualities(run, task)} if run.stage else {}),
     }
 
 
@@ -90,6 +84,7 @@ ROWS = {
     "CAG, no warm-up": Row(config={"warm_up": "none"}),
     "CAG, adversarial warm-up": Row(config={"warm_up": "adversarial"}),
     "CAG, shared batch norm": Row(config={"batch_norm": "shared"}),
+    "CAG, shared batch norm, adversarial warm-up": Row(config={"batch_norm": "shared", "warm_up": "adversarial"}),
     "CAG, no jitter": Row(config={"jitter": "none"}),
     "CAG, anchor labels only": Row(config={"labels": "anchors"}),
     "CAG, confidence labels only": Row(config={"labels": "confidence"}),

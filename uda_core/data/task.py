@@ -5,6 +5,7 @@ indices, a tensor of n samples.  Labels are one a sample, int64 [N], or one a pi
 pixel has none.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -115,6 +116,11 @@ class Task:
     @property
     def name(self) -> str:
         return self.pair.name
+
+
+def chunks(x: Samples, size: int) -> Iterator[Tensor]:
+    """Indices of `size` samples at a time; of files, whose sizes may differ, one by one."""
+    return iter(torch.arange(len(x)).split(size if isinstance(x, Tensor) else 1))
 
 
 def seen(y: Tensor) -> Tensor:

@@ -160,7 +160,8 @@ class PixelPoints:
         images = min(IMAGES, max(PICTURES, IMAGES * SMALL // (H * W)))
         self.i_s = validators.fixed_subset(len(pair.source_train), images)
         self.i_all = validators.fixed_subset(len(pair.target_train), images)
-        self.x_s, self.x_t = pair.source_train.x[self.i_s], pair.target_train.x[self.i_all]
+        self.x_s = pair.source_train.x[self.i_s]
+        self.x_t = resize(pair.target_train.x[self.i_all], self.x_s)  # looked at in the source's size
         f = run.look(self.x_s[:1], "source")[0]
         self.y_map = at_stride(pair.source_train.y[self.i_s], f)  # [images, h, w]
         self.stride_size = tuple(f.shape[2:])
@@ -280,7 +281,8 @@ class PixelPoints:
         """Shares from 0 to 1 over the target images `i_all`, whose labels are y; `classes` holds each class's."""
         y_hat = frame.target_pseudo_labels
         true = at_stride(y, y_hat)
-        confusion = evaluation.confusion_counts(y, frame.target_predictions, self.classes)
+        predictions = frame.target_predictions
+        confusion = evaluation.confusion_counts(at_stride(y, predictions), predictions, self.classes)
         labelled = evaluation.confusion_counts(true.where(y_hat != IGNORE, IGNORE), y_hat, self.classes)
         quality = evaluation.label_quality(labelled, np.array(self._counts(true)))
         columns = {"iou": evaluation.class_ious(confusion), "precision": quality.precision, "recall": quality.recall}

@@ -7,7 +7,6 @@ features, z [B,C,h,w] logits.
 import copy
 import dataclasses
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,7 +22,7 @@ from uda_core.anchors import (
     shut_out,
     where_right,
 )
-from uda_core.data.task import IGNORE, Samples
+from uda_core.data.task import IGNORE, Samples, chunks
 from uda_core.errors import UserError, choose
 from uda_core.losses import DISTANCE_LOSSES
 from uda_core.maps import at_stride, resize
@@ -188,7 +187,6 @@ class SegmentationRun(Run):
         self.renew_optimizer()
         self.stage, self.stage_began = self.stage + 1, self.steps
         self.made_from = {"stage": self.stage, "step": self.steps, **self._digests()}
-        self.counts["classes_without_anchor"] = int((~self.anchors.present).sum())
         self._set_learning_rate(s)
 
     @torch.no_grad()
@@ -197,11 +195,21 @@ class SegmentationRun(Run):
 
         def batches():
             source = self.pair.source_train
-            for i in _chunks(source.x):
+            for i in chunks(source.x, CHUNK):
                 f, z = self._look(net, source.x[i].to(self.config.device), "source")
                 yield f, where_right(at_stride(source.y[i].to(self.config.device), z), z)
 
         return category_anchors(batches(), len(self.pair.classes), self.config.anchor_weighting)
+
+    def left_out(self, s: SegmentationSettings) -> dict[str, list[str]]:
+        """Names of the classes that no pixel can get: too few right pixels for an anchor, or the margin is too wide."""
+        out = {
+            "classes_without_anchor": ~self.anchors.present,
+            "classes_shut_out": shut_out(self.anchors, self.margin(s)),
+        }
+        return {
+            why: [c for c, is_out in zip(self.pair.classes, which, strict=True) if is_out] for why, which in out.items()
+        }
 
     def count_labels(self, labels: Labelling, s: SegmentationSettings) -> None:
         """What the record tells of this step's pseudo-labels."""
@@ -209,7 +217,7 @@ class SegmentationRun(Run):
             "stage": self.stage,
             "active_pixels": int((labels.by_anchor != IGNORE).sum()),
             "confident_pixels": int((labels.by_confidence != IGNORE).sum()),
-            "classes_shut_out": int(shut_out(self.anchors, self.margin(s)).sum()),
+            **{why: len(names) for why, names in self.left_out(s).items()},
         }
 
     # -- looking, without touching -------------------------------------------------------------------------------------
@@ -276,8 +284,3 @@ def digest(tensors: dict[str, Tensor]) -> str:
         sha.update(name.encode())
         sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return sha.hexdigest()[:16]
-
-
-def _chunks(x: Samples) -> Iterator[Tensor]:
-    """Indices of a few samples at a time; files, whose sizes may differ, one by one."""
-    return iter(torch.arange(len(x)).split(CHUNK if isinstance(x, Tensor) else 1))

@@ -98,7 +98,7 @@ def download(entry: WeightsEnum) -> dict[str, Tensor]:
     """The state dict of one of torchvision's weights, from its cache or its host."""
     try:
         return entry.get_state_dict(check_hash=True, map_location="cpu", weights_only=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # no network, or a file whose hash is not the expected one
         raise UserError(f"{entry}: cannot be downloaded ({error}); give a file instead") from error
 
 
