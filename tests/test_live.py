@@ -15,7 +15,7 @@ import torch
 
 from uda_core import evaluation, methods
 from uda_core.data.streets import streets
-from uda_core.data.task import IGNORE, Truth
+from uda_core.data.task import IGNORE, Truth, Unlabelled
 from uda_core.errors import UserError
 from uda_core.live import Board, board, feature_map, figures, kernel, loop
 from uda_core.live.points import IMAGES, NO_LABEL, PICTURES, at, balanced, centroids
@@ -657,11 +657,23 @@ def test_image_grid_captions_its_pictures(digits_task):
     assert [axis.get_title() for axis in figure.axes[:3]] == ["a", "b", ""]
 
 
+class AsFiles:
+    """Images that are read when indexed: their size need not be that of the source's."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, i):
+        return self.x[i]
+
+
 def test_a_target_of_another_size_is_looked_at_in_the_source_s(tiny_streets):
     wide = streets(samples=12, test_samples=6, size=(40, 96))
-    pair = dataclasses.replace(
-        tiny_streets.pair, target_train=wide.pair.target_train, target_test=wide.pair.target_test
-    )
+    target = Unlabelled(AsFiles(wide.pair.target_train.x))
+    pair = dataclasses.replace(tiny_streets.pair, target_train=target, target_test=target)
     watched = Board(methods.cag(pair, methods.SegmentationConfig(batch_size=4), source_steps=1), truth=wide.truth)
     watched.step()
     watched.reveal()
