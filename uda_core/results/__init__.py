@@ -18,6 +18,7 @@ FILES = {
     "rehearsal": "rehearsal.json",
     "streets": "streets.json",
     "streets-rehearsal": "streets_rehearsal.json",
+    "camvid-day-dusk": "camvid_day_dusk.json",
 }
 PHASES = {
     "source": "source",
@@ -26,7 +27,7 @@ PHASES = {
     "stage1": "stage 1",
     "stage2": "stage 2",
 }
-IN_README = ("fonts-handwriting", "streets")
+IN_README = ("fonts-handwriting", "streets", "camvid-day-dusk")
 BEGIN, END = "<!-- results:{}:begin -->", "<!-- results:{}:end -->"
 
 
