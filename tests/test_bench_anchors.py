@@ -27,7 +27,7 @@ def test_saved_tensors_are_counted_once_and_forgotten_when_freed():
 
 
 def test_one_round_measures_time_and_memory():
-    result = anchors.measure(rounds=1, shape=(2, 6, 8, 9), network="small")
+    result = anchors.measure(rounds=1, shape=(2, 6, 8, 9), network="small", size=(64, 128))
     assert all(ms > 0 for ms in result["median_ms"].values())
     assert 0 < result["memory"]["share"] <= anchors.MEMORY_TARGET
     assert all(name in anchors.table(result) for name in result["median_ms"])

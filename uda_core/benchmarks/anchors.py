@@ -39,11 +39,22 @@ def main(out: Path | None = None) -> int:
     return 0 if fast and result["memory"]["share"] <= MEMORY_TARGET else 1
 
 
-def measure(rounds: int = 5, shape: tuple[int, ...] = SHAPE, network: str = "deeplab_v3plus_resnet50") -> dict:
+def measure(
+    rounds: int = 5,
+    shape: tuple[int, ...] = SHAPE,
+    network: str = "deeplab_v3plus_resnet50",
+    size: tuple[int, int] = (256, 448),
+) -> dict:
     """Milliseconds of each form, the ratios of `TARGETS`, and the saved tensors of a CAG step in MB."""
     result = speed.race(lambda: forms(shape), TARGETS, rounds, "bench anchors", torch.get_num_threads())
-    joint, separate = (peak_saved(network, joint) / 2**20 for joint in (True, False))
-    memory = {"network": network, "joint_mb": joint, "separate_mb": separate, "share": separate / joint}
+    joint, separate = (peak_saved(network, size, joint) / 2**20 for joint in (True, False))
+    memory = {
+        "network": network,
+        "size": list(size),
+        "joint_mb": joint,
+        "separate_mb": separate,
+        "share": separate / joint,
+    }
     return result | {"memory": memory}
 
 
@@ -97,10 +108,13 @@ def looped_class_means(f: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tens
     return v, n
 
 
-def peak_saved(network: str, joint: bool) -> int:
-    """Bytes of the tensors that autograd keeps at once, at most, in one step of a CAG stage on 2 + 2 small images."""
+def peak_saved(network: str, size: tuple[int, int], joint: bool) -> int:
+    """Bytes of the tensors that autograd keeps at once, at most, in one step of a CAG stage on 2 + 2 images.
+
+    The network's weights are among them, and the same in both forms: small images would hide what is saved.
+    """
     generator = torch.Generator().manual_seed(0)
-    x, y = torch.rand(2, 3, 64, 128, generator=generator), torch.randint(4, (2, 64, 128), generator=generator)
+    x, y = torch.rand(2, 3, *size, generator=generator), torch.randint(4, (2, *size), generator=generator)
     source = Labelled(x, y.to(torch.uint8))
     pair = Pair("noise", ("a", "b", "c", "d"), source, source, Unlabelled(x), Unlabelled(x))
     run = cag(pair, SegmentationConfig(network=network, batch_size=2, warm_up="none"), source_steps=0)
