@@ -53,9 +53,9 @@ def notebook(lab, browser, figures):
     book = lab.open(browser, [SETUP, BOARD], "board.ipynb")
     started = time.monotonic()
     book.run_all()
-    book.page.wait_for_selector(".uda canvas[data-step]", timeout=120_000)
+    book.page.wait_for_selector(".uda canvas[data-step]")
     figures.setdefault(lab.kernel, {})["first_frame_small"] = 1000 * (time.monotonic() - started)
-    book.page.wait_for_selector(".uda .mark", state="hidden", timeout=120_000)  # UMAP has compiled
+    book.page.wait_for_selector(".uda .mark", state="hidden")  # UMAP has compiled
     yield book
     assert book.errors == []
     book.close()
@@ -64,9 +64,7 @@ def notebook(lab, browser, figures):
 @pytest.fixture
 def board(notebook):
     notebook.page.get_by_role("button", name="Reset").first.click()
-    wait_until(
-        lambda: notebook.python("", "not board.records and len(board.film) and board._loop.idle"), 30, "no Reset"
-    )
+    wait_until(lambda: notebook.python("", "not board.records and len(board.film) and board._loop.idle"), "no Reset")
     notebook.python("log.clear()")
     driver = Driver(notebook)
     driver.rest(0)
@@ -84,11 +82,11 @@ class Driver:
 
     def play(self, steps: int = 3) -> None:
         self.click("Play")
-        wait_until(lambda: self.steps() >= steps, 120, "does not train")
+        wait_until(lambda: self.steps() >= steps, "does not train")
 
     def pause(self) -> None:
         self.click("Pause")
-        wait_until(lambda: self.python("", "board._loop.idle"), 30, "does not rest")
+        wait_until(lambda: self.python("", "board._loop.idle"), "does not rest")
 
     def steps(self) -> int:
         return self.python("", "run.steps")
@@ -98,7 +96,7 @@ class Driver:
 
     def rest(self, step: int) -> None:
         """Until the map stands still at this step."""
-        self.page.wait_for_selector(f'.uda canvas[data-step="{step}"]', timeout=30_000)
+        self.page.wait_for_selector(f'.uda canvas[data-step="{step}"]')
         self.page.wait_for_timeout(400)
 
     def pixels(self) -> str:
@@ -113,7 +111,7 @@ def test_lesson_04_shows_its_first_frame_soon(lab, browser, figures):
     lesson = lab.open(browser, lessons[0], "lesson.ipynb")
     started = time.monotonic()
     lesson.run_all()
-    wait_until(lambda: lesson.page.evaluate(LOOK_AT_BOARD), 120, "no frame")  # Run All scrolls on to the last cell
+    wait_until(lambda: lesson.page.evaluate(LOOK_AT_BOARD), "no frame")  # Run All scrolls on to the last cell
     took = 1000 * (time.monotonic() - started)
     lesson.close()
     record(figures, lab, first_frame=took)
@@ -155,7 +153,6 @@ def test_a_slider_is_used_by_the_next_steps(board, lab, figures):
         board.page.keyboard.press("ArrowRight" if i % 2 == 0 else "ArrowLeft")
         first = wait_until(
             lambda a=before, t=pressed: board.python("", f"next((w for w, x in log if w > {t} and x != {a}), 0)"),
-            10,
             "not used",
         )
         waits.append(1000 * (first - pressed))
@@ -172,7 +169,7 @@ def test_pause_stops_after_the_step_under_way(board, lab, figures):
         board.play(steps=board.steps() + 3)
         board.click("Pause")
         pressed = board.page.evaluate("window.pressed") / 1000
-        wait_until(lambda: board.python("", "board._loop.idle"), 30, "does not rest")
+        wait_until(lambda: board.python("", "board._loop.idle"), "does not rest")
         waits.append(1000 * max(0, board.python("", "log[-1][0]") - pressed))
         steps = board.steps()
         time.sleep(0.3)
@@ -192,7 +189,7 @@ def test_reset_while_playing_starts_afresh_with_the_seed_on_the_board(board):
     board.page.get_by_label("seed").press("Enter")
     board.play(steps=4)
     board.click("Reset")
-    wait_until(lambda: board.python("", "run.steps == 0 and board._loop.idle"), 30, "no Reset")
+    wait_until(lambda: board.python("", "run.steps == 0 and board._loop.idle"), "no Reset")
     for n in (1, 2, 3):
         board.click("Step")
         board.rest(n)
@@ -212,7 +209,7 @@ def test_reveal_shows_what_needs_labels_only_when_pressed(board):
     assert not revealed.is_visible()
     before = board.pixels()
     board.click("Reveal")
-    revealed.wait_for(state="visible", timeout=10_000)
+    revealed.wait_for(state="visible")
     board.page.wait_for_timeout(400)
     accuracy = board.python("", "board.scores(board.film[-1])['target_accuracy']")
     assert f"{100 * accuracy:.1f} %" in revealed.inner_text()
@@ -247,8 +244,8 @@ def test_hovering_by_keyboard_shows_a_sample(board):
 def test_an_interrupt_pauses_and_play_goes_on(board):
     board.play()
     board.notebook.interrupt()
-    wait_until(lambda: not board.python("", "board.playing"), 10, "goes on")
-    wait_until(lambda: board.python("", "board._loop.idle"), 30, "does not rest")
+    wait_until(lambda: not board.python("", "board.playing"), "goes on")
+    wait_until(lambda: board.python("", "board._loop.idle"), "does not rest")
     steps = board.steps()
     assert board.python("", "[r.step for r in board.records]") == list(range(1, steps + 1))
     assert not board.page.locator(".uda .error").first.is_visible()
@@ -260,11 +257,11 @@ def test_an_exception_stops_the_run_and_is_shown(board):
     board.python("def broken():\n    raise FloatingPointError('the loss is nan')\nrun.step, kept = broken, run.step")
     board.click("Play")
     error = board.page.locator(".uda .error").first
-    error.wait_for(state="visible", timeout=10_000)
+    error.wait_for(state="visible")
     assert "FloatingPointError: the loss is nan" in error.inner_text()
     assert not board.python("run.step = kept", "board.playing")
     board.click("Reset")
-    error.wait_for(state="hidden", timeout=10_000)
+    error.wait_for(state="hidden")
     board.play()
     board.pause()
 
@@ -275,7 +272,7 @@ def test_a_second_board_pauses_the_first(board):
     )
     board.play()
     board.python("other.play()")
-    wait_until(lambda: not board.python("", "board.playing"), 10, "both play")
+    wait_until(lambda: not board.python("", "board.playing"), "both play")
     board.python("other.pause()")
 
 
@@ -283,7 +280,7 @@ def test_the_saved_notebook_keeps_a_last_picture(board):
     board.click("Step")
     board.rest(1)
     picture = board.page.locator('img[class^="uda-picture"]').first
-    picture.wait_for(state="attached", timeout=20_000)
+    picture.wait_for(state="attached")
     assert not picture.is_visible()  # the board itself is there
     outputs = [out for cell in board.notebook.save().cells for out in cell.outputs]
     assert any('<img class="uda-picture' in "".join(out.get("data", {}).get("text/html", "")) for out in outputs)
@@ -333,7 +330,7 @@ def more(n):
     for burst in [1] * 60 + [20] * 22:
         sent += burst
         board.python(f"more({burst})")
-        board.page.wait_for_selector(f'.uda[data-frame="{sent}"]', timeout=10_000)
+        board.page.wait_for_selector(f'.uda[data-frame="{sent}"]')
         board.page.wait_for_timeout(60)
         if burst == 1:
             lateness.append(float(board.page.locator(".uda .stage canvas").first.get_attribute("data-late")))
@@ -345,7 +342,7 @@ def more(n):
 def test_a_board_of_streets_lights_up_active_pixels(lab, browser, figures, pictures):
     book = lab.open(browser, [STREETS], "streets.ipynb")
     book.run_all()
-    book.page.wait_for_selector(".uda canvas[data-step]", timeout=120_000)
+    book.page.wait_for_selector(".uda canvas[data-step]")
     board = Driver(book)
     paint = {n: board.page.locator(f".uda figure canvas.{n}").first for n in ("image", "prediction", "active", "true")}
 
@@ -361,11 +358,11 @@ def test_a_board_of_streets_lights_up_active_pixels(lab, browser, figures, pictu
 
     lit, map_pixels, frames = painted("active"), board.pixels(), board.python("", "len(board.film)")
     drawn = f'img[class^="uda-picture"][alt*="after {board.steps()} steps"]'  # drawing it takes a moment, and blocks
-    board.page.wait_for_selector(drawn, state="attached", timeout=30_000)
+    board.page.wait_for_selector(drawn, state="attached")
     board.page.locator(".noUi-handle").first.focus()
     pressed = now(board.page)
     board.page.keyboard.press("PageUp")
-    board.page.wait_for_selector(f'.uda[data-frame="{frames}"]', timeout=10_000)
+    board.page.wait_for_selector(f'.uda[data-frame="{frames}"]')
     waited = 1000 * (now(board.page) - pressed)
     board.page.wait_for_timeout(400)
     assert painted("active") != lit
@@ -379,7 +376,7 @@ def test_a_board_of_streets_lights_up_active_pixels(lab, browser, figures, pictu
     assert not paint["true"].is_visible()
     assert "IoU" not in board.text(".uda .classes")
     board.click("Reveal")
-    paint["true"].wait_for(state="visible", timeout=10_000)
+    paint["true"].wait_for(state="visible")
     scores = board.python("", "board.scores(board.film[-1])")
     assert f"{100 * scores['miou']:.1f} %" in board.text(".uda .revealed")
     assert f"{100 * scores['classes']['iou'][0]:.0f} %" in board.text(".uda .classes")
