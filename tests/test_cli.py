@@ -13,10 +13,11 @@ import torch
 
 from uda_core import __main__ as cli
 from uda_core import __version__, options
+from uda_core.commands import bench, evaluate, train
 from uda_core.data import TASKS, load
 from uda_core.data.digits import fonts_handwriting
 from uda_core.data.task import Truth
-from uda_core.evaluation import evaluate
+from uda_core.evaluation import evaluate as score
 from uda_core.methods import CLASSIFY, METHODS, SEGMENT
 
 
@@ -117,7 +118,7 @@ def test_poisoned_truth_changes_nothing_that_trains(method, run, tmp_path, monke
     task = fonts_handwriting(samples=300)
     noise = torch.randint(10, (len(task.pair.target_train),), generator=torch.Generator().manual_seed(1))
     for name, truth in (("clean", task.truth), ("poisoned", Truth(noise, noise))):
-        monkeypatch.setattr(cli, "load", lambda *_, truth=truth: dataclasses.replace(task, truth=truth))
+        monkeypatch.setattr(train, "load", lambda *_, truth=truth: dataclasses.replace(task, truth=truth))
         refresh = ["--set", "refresh=2"] if method == "cgdm" else []
         status, *_ = run("train", method, "fonts-handwriting", "--steps", 5, "--out", tmp_path / name, *refresh)
         assert status == 0
@@ -132,7 +133,7 @@ def test_target_labels_are_opened_after_the_checkpoint_is_written(run, tmp_path,
         assert (tmp_path / "run" / "checkpoint.pt").exists()
         raise OSError("stop here")
 
-    monkeypatch.setattr(cli, "evaluate", evaluate)
+    monkeypatch.setattr(train, "evaluate", evaluate)
     status, _, err = run("train", "mcd", "moons", "--steps", 1, "--out", tmp_path / "run")
     assert (status, err.splitlines()[-1]) == (2, "error: stop here")
 
@@ -144,7 +145,7 @@ def test_interrupt_ends_the_step_and_saves(run, tmp_path, monkeypatch):
                 signal.raise_signal(signal.SIGINT)  # arrives in the middle of step 3
             yield run.step()
 
-    monkeypatch.setattr(cli, "fit", interrupted_fit)
+    monkeypatch.setattr(train, "fit", interrupted_fit)
     folder, handler = tmp_path / "run", signal.getsignal(signal.SIGINT)
     status, _, err = run("train", "mcd", "moons", "--steps", 50, "--out", folder)
     assert status == 130
@@ -163,7 +164,7 @@ def test_second_interrupt_ends_at_once(run, tmp_path, monkeypatch):
         signal.raise_signal(signal.SIGINT)
         yield run.step()
 
-    monkeypatch.setattr(cli, "fit", impatient_fit)
+    monkeypatch.setattr(train, "fit", impatient_fit)
     status, _, err = run("train", "mcd", "moons", "--out", tmp_path / "run")
     assert (status, err.splitlines()[-1]) == (130, "interrupted")
 
@@ -174,7 +175,7 @@ def test_loss_that_is_no_number_ends_the_run_in_one_line(run, tmp_path, monkeypa
             run.extractor.layers[0].weight.fill_(float("nan"))
         yield run.step()
 
-    monkeypatch.setattr(cli, "fit", exploding_fit)
+    monkeypatch.setattr(train, "fit", exploding_fit)
     status, _, err = run("train", "mcd", "moons", "--out", tmp_path / "run")
     assert status == 2
     assert err.splitlines()[-1].startswith("error: step 1: source_ce is nan; lower learning_rate")
@@ -190,7 +191,8 @@ PHASES = ["--set", "source_steps=2", "stage_steps=2", "stages=2", "batch_size=4"
 @pytest.fixture
 def segmented(run, tiny_streets, tmp_path, monkeypatch):
     """A folder with a finished CAG run of two source steps and two stages of two steps, and what was printed."""
-    monkeypatch.setattr(cli, "load", lambda *_: tiny_streets)
+    for command in (train, evaluate):
+        monkeypatch.setattr(command, "load", lambda *_: tiny_streets)
     status, out, _ = run("train", "cag", "streets", "--out", tmp_path / "run", *PHASES)
     assert status == 0
     return tmp_path / "run", out
@@ -222,8 +224,8 @@ def test_every_stage_is_saved_scored_and_told(segmented):
 
 def test_milestones_are_scored_on_the_device_that_trained(run, tiny_streets, tmp_path, monkeypatch):
     devices = []
-    monkeypatch.setattr(cli, "load", lambda *_: tiny_streets)
-    monkeypatch.setattr(cli, "evaluate", lambda run, task: devices.append(run.config.device) or evaluate(run, task))
+    monkeypatch.setattr(train, "load", lambda *_: tiny_streets)
+    monkeypatch.setattr(train, "evaluate", lambda run, task: devices.append(run.config.device) or score(run, task))
     assert run("train", "cag", "streets", "--out", tmp_path / "run", *PHASES, "device=cpu:0")[0] == 0
     assert devices == ["cpu:0"] * 4  # the end, the source phase, two stages
 
@@ -265,7 +267,7 @@ def test_tasks_are_listed_with_their_data(run):
     assert status == 0
     for name, entry in TASKS.items():
         assert f"{name:24}{entry.about}" in out
-    assert out.count("data: built in, nothing to download") == sum(not entry.files for entry in TASKS.values())
+    assert out.count("data: built in, nothing to download") == sum(not entry.sets for entry in TASKS.values())
     assert "defaults: 300 steps, dropout=0.0" in out
 
 
@@ -277,7 +279,7 @@ def test_tasks_say_what_is_missing_and_where_to_get_it(run, tmp_path):
     camvid, gta5 = (out[out.index(f"\n{name}") :].splitlines()[2] for name in ("camvid-day-dusk", "gta5-cityscapes"))
     assert camvid.strip() == "data: found"
     assert gta5.strip().startswith(f"data: gta5: nothing in {tmp_path / 'gta5' / 'images'}")
-    assert "https://www.cityscapes-dataset.com" in out
+    assert f"python -m data_download cityscapes --to {tmp_path}" in out
 
 
 def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):
@@ -303,7 +305,7 @@ def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):
 
     monkeypatch.setattr(subprocess, "run", lambda command, cwd: subprocess.CompletedProcess(command, len(command)))
     assert run("bench", "board", "--out", "figures.json")[0] == 6
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "site-packages" / "uda_core" / "__main__.py"))
+    monkeypatch.setattr(bench, "__file__", str(tmp_path / "site-packages" / "uda_core" / "commands" / "bench.py"))
     status, _, err = run("bench", "board", "--out", "figures.json")
     assert status == 2
     assert "only a checkout of the repository has" in err
@@ -311,7 +313,7 @@ def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(("text", "seeds"), [("0-3", [0, 1, 2, 3]), ("7", [7]), ("5,1", [5, 1])])
 def test_seeds_are_a_range_or_a_list(text, seeds):
-    assert cli._seeds(text) == seeds
+    assert bench._seeds(text) == seeds
 
 
 # -- help and mistakes -------------------------------------------------------------------------------------------------
@@ -350,7 +352,7 @@ def test_help_of_train_lists_methods_and_settings(run):
 
 MISTAKES = [
     ("train cgm moons", "unknown method 'cgm'; known: source_only, mcd, swd, cgdm, output_adversarial, cag."),
-    ("train cgdm moon", "unknown task 'moon'; known: fonts-handwriting, fonts-distorted, moons, streets,"),
+    ("train cgdm moon", "unknown task 'moon'; known: fonts-handwriting, fonts-distorted, moons,"),
     ("train cgdm streets", "unknown method for streets 'cgdm'; known: source_only, output_adversarial, cag."),
     ("train cag moons", "unknown method for moons 'cag'; known: source_only, mcd, swd, cgdm."),
     ("train cag streets --set network=smal", "unknown network 'smal'; known: small, efficientnet_lite0,"),
@@ -359,8 +361,8 @@ MISTAKES = [
     ("train cag streets --set margin=-1", "setting margin must lie between 0.0 and 100.0, got -1.0"),
     ("train cag streets --weights nowhere.pt", "unknown weights of the small network 'nowhere.pt'; known: none."),
     ("train cag moons --weights x", "unknown method for moons 'cag'"),
-    ("train mcd moons --weights x", "--weights is for tasks whose pixels have labels; moons has a small network"),
-    ("train cag camvid-day-dusk", "camvid: nothing in data/camvid/train, data/camvid/trainannot,"),
+    ("train mcd moons --weights x", "unknown weights of the network small 'x'; known: none."),
+    ("train cag camvid-day-dusk", "camvid: nothing in data/camvid/train, data/camvid/trainannot and 2 more; get"),
     ("train cag camvid-day-dusk --data elsewhere", "elsewhere: no such folder; --data names the folder with the sets"),
     ("train mcd moons --set aplha=1", "unknown setting 'aplha'; known: learning_rate, discrepancy, k, seed,"),
     ("train mcd moons --set alpha=0.1", "unknown setting 'alpha'"),  # a setting of another method
