@@ -138,7 +138,7 @@ def test_what_is_no_checkpoint_is_refused(moons, tmp_path):
     path.write_text("a shopping list")
     refused(path, run, "no checkpoint")
     torch.save(run.extractor.state_dict(), path)
-    refused(path, run, "lacks classes, config")
+    refused(path, run, "lacks batches, classes")
     torch.save(torch.zeros(3), path)
     refused(path, run, "holds a Tensor")
     torch.save(Config(), path)  # a pickled object: never unpickled

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from uda_core.data import road_classes, road_scenes
+from uda_core.data import catalog, road_classes, road_scenes, sets
 from uda_core.data.road_classes import CAMVID_11, CITYSCAPES_13, CITYSCAPES_16, CITYSCAPES_19, train_ids
 from uda_core.data.scene_files import Crop, ImageFiles, LabelFiles, LabelledScenes, UnlabelledScenes, ids_8bit
 from uda_core.data.streets import CLASSES as STREETS
@@ -571,16 +571,16 @@ def test_camvid_without_the_film_at_dusk(tmp_path):
 
 def test_data_folder_is_the_option_then_the_variable_then_data(tmp_path, monkeypatch):
     monkeypatch.delenv("UDA_DATA", raising=False)
-    assert road_scenes.data_folder() == Path("data")
+    assert sets.data_folder() == Path("data")
     (tmp_path / "of variable").mkdir()
     monkeypatch.setenv("UDA_DATA", str(tmp_path / "of variable"))
-    assert road_scenes.data_folder() == tmp_path / "of variable"
-    assert road_scenes.data_folder(tmp_path) == tmp_path
+    assert sets.data_folder() == tmp_path / "of variable"
+    assert sets.data_folder(tmp_path) == tmp_path
     with pytest.raises(UserError, match=r"nowhere: no such folder; --data names"):
-        road_scenes.data_folder(tmp_path / "nowhere")
+        sets.data_folder(tmp_path / "nowhere")
     monkeypatch.setenv("UDA_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match=r"nowhere: no such folder; UDA_DATA names"):
-        road_scenes.data_folder()
+        sets.data_folder()
 
 
 def test_missing_says_what_is_not_there_and_how_to_get_it(tmp_path):
@@ -590,18 +590,18 @@ def test_missing_says_what_is_not_there_and_how_to_get_it(tmp_path):
     assert "cityscapes: nothing in" in told(error)
     write_gta5(tmp_path / "gta5")
     (tmp_path / "cityscapes" / "leftImg8bit" / "train").mkdir(parents=True)
-    lines = road_scenes.missing("gta5-cityscapes", tmp_path).splitlines()
+    lines = catalog.missing("gta5-cityscapes", tmp_path).splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(f"cityscapes: nothing in {tmp_path / 'cityscapes' / 'leftImg8bit' / 'train'}, ")
-    assert "https://www.cityscapes-dataset.com" in lines[0]
+    assert lines[0].endswith(f"get it with: python -m data_download cityscapes --to {tmp_path}")
     with pytest.raises(UserError, match="cityscapes: nothing in"):
         road_scenes.gta5_cityscapes(tmp_path)
     write_cityscapes(tmp_path / "cityscapes")
-    assert road_scenes.missing("gta5-cityscapes", tmp_path) is None
-    assert len(road_scenes.missing("synthia-cityscapes", tmp_path).splitlines()) == 1
-    assert road_scenes.missing("camvid-day-dusk", tmp_path) == road_scenes.missing("streets-camvid", tmp_path)
+    assert catalog.missing("gta5-cityscapes", tmp_path) is None
+    assert len(catalog.missing("synthia-cityscapes", tmp_path).splitlines()) == 1
+    assert catalog.missing("camvid-day-dusk", tmp_path) == catalog.missing("streets-camvid", tmp_path)
     with pytest.raises(UserError, match="Did you mean 'camvid-day-dusk'"):
-        road_scenes.missing("camvid-day-dusc", tmp_path)
+        catalog.missing("camvid-day-dusc", tmp_path)
 
 
 def test_loading_imports_neither_umap_nor_matplotlib():

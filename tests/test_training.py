@@ -196,7 +196,7 @@ def test_a_bad_setting_is_refused_and_changes_nothing(moons_task, name, value, s
         ({"variant": "papr"}, "unknown variant 'papr'.*Did you mean 'paper'"),
         ({"precision": "fp16"}, "unknown precision"),
         ({"batch_size": 1}, "batch_size must be at least 2"),
-        ({"features": 0}, "must be positive"),
+        ({"features": -1}, "must be positive"),
         ({"hidden": (6, 0)}, "must be positive"),
         ({"dropout": 1.0}, "below 1"),
     ],

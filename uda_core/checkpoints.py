@@ -72,6 +72,6 @@ def _identity(state: dict) -> dict:
         "method": state["method"],
         "task": state["pair"],
         "classes": state["classes"],
-        "number of source samples": len(state["source_order"]["order"]),
-        "number of target samples": len(state["target_order"]["order"]),
+        "number of source samples": len(state["batches"]["source"]["order"]),
+        "number of target samples": len(state["batches"]["target"]["order"]),
     }

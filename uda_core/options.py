@@ -21,18 +21,21 @@ CONFIG_HELP = {
     "batch_size": "samples per domain and step",
     "device": "cpu, cuda or cuda:1",
     "precision": "of the network, not of what compares (heads, losses, distances): fp32 or bf16",
+    "weights": "that a large network starts from; the same as --weights",
 }
 CLASSIFY_HELP = {
     "variant": "cgdm only: code (the authors' repository, mended) or paper (its formulas; entropy 0)",
-    "features": "width of the feature vector",
+    "network": "small, linear (for frozen features), mcd_digits, mcd_colour_digits, resnet18, resnet50 or resnet101",
+    "features": "width of the feature vector; 0: the network's own",
     "hidden": "widths of the heads' hidden layers, such as 64,64",
     "dropout": "in the heads, from 0 to below 1",
+    "optimizer": "adam, or sgd (momentum 0.9 for the heads, none for the features)",
+    "weight_decay": "of every parameter",
     "fast": "cgdm only: true for the gradient discrepancy in closed form, faster, equal but for rounding",
 }
 SEGMENT_HELP = {
     "network": "small, efficientnet_lite0, deeplab_v2_resnet50, deeplab_v3plus_resnet101 ...",
     "features": "width of the feature vector; 0: the network's own",
-    "weights": "of the encoder; the same as --weights",
     "batch_norm": "statistics: per-domain (ours) or shared (the authors')",
     "jitter": "photometric (ours), of the student's images: none, source, target or both",
     "optimizer": "adamw, or sgd with momentum 0.9 and weight decay 2e-4",

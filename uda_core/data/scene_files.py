@@ -36,9 +36,9 @@ class Crop:
     width: tuple[float, float] = (0.5 * 2200, 1.5 * 2200)  # range of the scaled scene's; its aspect is kept
     flip: float = 0.5  # probability
 
-    def draw(self, n: int) -> list[Cut]:
-        """n random cuts, from torch's global generator: the same number of draws whatever the files' sizes."""
-        return [partial(self._cut, u) for u in torch.rand(n, 4).tolist()]
+    def draw(self, n: int, generator: torch.Generator | None = None) -> list[Cut]:
+        """n random cuts: the same number of draws from the generator (torch's global one) whatever the files' sizes."""
+        return [partial(self._cut, u) for u in torch.rand(n, 4, generator=generator).tolist()]
 
     def _cut(self, u: list[float], image: Image.Image, resample: Image.Resampling, fill: int) -> Image.Image:
         """The cut of four uniform numbers u, resized straight from its box in the file: nothing else is scaled."""
@@ -198,8 +198,8 @@ class LabelledScenes(Labelled):
     y: LabelFiles
     crop: Crop = Crop()
 
-    def draw(self, i: Tensor) -> tuple[Tensor, Tensor]:
-        cuts = self.crop.draw(len(i))
+    def draw(self, i: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        cuts = self.crop.draw(len(i), generator)
         return self.x.cut(i, cuts), self.y.cut(i, cuts)
 
 
@@ -210,5 +210,5 @@ class UnlabelledScenes(Unlabelled):
     x: ImageFiles
     crop: Crop = Crop()
 
-    def draw(self, i: Tensor) -> Tensor:
-        return self.x.cut(i, self.crop.draw(len(i)))
+    def draw(self, i: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return self.x.cut(i, self.crop.draw(len(i), generator))

@@ -35,8 +35,8 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.x)
 
-    def draw(self, i: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples i as a training step gets them; where a set is augmented, it happens here."""
+    def draw(self, i: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Samples i as a training step gets them; where a set is augmented, it happens here, by this generator."""
         return self.x[i], self.y[i]
 
 
@@ -49,8 +49,8 @@ class Unlabelled:
     def __len__(self) -> int:
         return len(self.x)
 
-    def draw(self, i: Tensor) -> Tensor:
-        """Samples i as a training step gets them; where a set is augmented, it happens here."""
+    def draw(self, i: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Samples i as a training step gets them; where a set is augmented, it happens here, by this generator."""
         return self.x[i]
 
 

@@ -17,6 +17,7 @@ from uda_core.models import Head, make_features
 from uda_core.pseudo_labels import cluster_labels
 
 VARIANTS = ("code", "paper")
+OPTIMIZERS = ("adam", "sgd")
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,25 @@ class Config(RunConfig):
     """What is fixed until Reset: network, batch, device, precision, seed, variant."""
 
     variant: str = "code"  # "code": the authors' repository, mended; "paper": the formulas of the paper
-    features: int = 64  # D, width of the feature vector
+    network: str = "small"  # of the features; see `models.make_features`
+    features: int = 64  # D, width of the feature vector; 0: the network's own
     hidden: tuple[int, ...] = (64,)  # widths of the heads' hidden layers
     dropout: float = 0.5  # in the heads
+    optimizer: str = "adam"  # or "sgd", as in the authors' code: momentum 0.9 for the heads, none for the features
+    weight_decay: float = 0.0  # of every parameter
     fast: bool = False  # closed-form gradient discrepancy, and step B's forward reused in step C
 
     def __post_init__(self):
         super().__post_init__()
         choose("variant", self.variant, VARIANTS)
-        if self.features < 1 or any(width < 1 for width in self.hidden):
-            raise UserError(f"features and hidden widths must be positive, got {self.features} and {self.hidden}")
+        choose("optimizer", self.optimizer, OPTIMIZERS)
+        if self.features < 0 or any(width < 1 for width in self.hidden):
+            raise UserError(
+                f"hidden widths must be positive, features too (or 0: the network's own), "
+                f"got {self.hidden} and {self.features}"
+            )
+        if not 0 <= self.weight_decay <= 1:
+            raise UserError(f"weight_decay must be from 0 to 1, got {self.weight_decay}")
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout must be at least 0 and below 1, got {self.dropout}")
 
@@ -49,13 +59,19 @@ class ClassificationRun(Run):
         if self.pair.dense:
             raise UserError(f"{self.method} classifies whole images, but {self.pair.name} has a label for each pixel")
         config, self.pseudo_labels = self.config, None
-        shape, classes = tuple(self.pair.source_train.x.shape[1:]), len(self.pair.classes)
-        self.extractor = make_features(shape, config.features).to(config.device)
-        self.heads = nn.ModuleList(Head(config.features, classes, config.hidden, config.dropout) for _ in range(2)).to(
-            config.device
-        )
-        self.features_opt = torch.optim.Adam(self.extractor.parameters(), fused=True)
-        self.heads_opt = torch.optim.Adam(self.heads.parameters(), fused=True)
+        shape, classes = tuple(self.pair.source_train.x[:1].shape[1:]), len(self.pair.classes)
+        extractor, width = make_features(config.network, shape, config.features, config.weights)
+        self.extractor = extractor.to(config.device)
+        heads = (Head(width, classes, config.hidden, config.dropout) for _ in range(2))
+        self.heads = nn.ModuleList(heads).to(config.device)
+        self.features_opt = self._optimizer(self.extractor, momentum=0.0)
+        self.heads_opt = self._optimizer(self.heads, momentum=0.9)
+
+    def _optimizer(self, module: nn.Module, momentum: float) -> torch.optim.Optimizer:
+        decay = self.config.weight_decay
+        if self.config.optimizer == "sgd":
+            return torch.optim.SGD(module.parameters(), momentum=momentum, weight_decay=decay, fused=True)
+        return torch.optim.Adam(module.parameters(), weight_decay=decay, fused=True)
 
     def embed(self, *x: Tensor) -> Tensor:
         """Training-mode features [sum of B, D] of one joint batch: the domains share batch-norm statistics."""

@@ -10,6 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from uda_core import distributed
+from uda_core.data.batches import Batch, Batches
 from uda_core.data.task import Pair
 from uda_core.errors import UserError, choose
 
@@ -24,6 +26,7 @@ class RunConfig:
     batch_size: int = 64  # per domain
     device: str = "cpu"
     precision: str = "fp32"  # "bf16": the network under autocast, not the heads; what compares is in float32
+    weights: str = "none"  # that a large network starts from: none, a file, or a name of torchvision's
 
     def __post_init__(self):
         choose("precision", self.precision, PRECISIONS)
@@ -83,16 +86,6 @@ class Record:
     settings: Settings  # those that this step used
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One step's data. `i_t` [B] are the target samples' places in the training set, to look up pseudo-labels by."""
-
-    x_s: Tensor
-    y_s: Tensor
-    x_t: Tensor
-    i_t: Tensor
-
-
 def update(loss: Tensor | Iterable[Tensor], *optimizers: torch.optim.Optimizer) -> None:
     """Gradients of `loss` for exactly these optimisers' parameters, then their step. Nothing else learns, anywhere.
 
@@ -107,6 +100,7 @@ def update(loss: Tensor | Iterable[Tensor], *optimizers: torch.optim.Optimizer) 
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None:
                 parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+    distributed.average_gradients_(parameters)
     for optimizer in optimizers:
         optimizer.step()
 
@@ -149,8 +143,7 @@ class Run:
             torch.manual_seed(config.seed)
             self._build()
             self._random_state = self._get_random_state()
-        self._source_order = Shuffled(len(self.pair.source_train), config.batch_size, config.seed)
-        self._target_order = Shuffled(len(self.pair.target_train), config.batch_size, config.seed + 1)
+        self._batches = Batches(self.pair, config.batch_size, config.seed, distributed.rank(), distributed.ranks())
 
     def _build(self) -> None:
         """Make the networks and their optimisers, as `self.config` has them."""
@@ -203,14 +196,15 @@ class Run:
             **{name: getattr(self, name).state_dict() for name in self.NETWORKS + self.OPTIMIZERS},
             "pseudo_labels": self.pseudo_labels,
             "random_state": self._random_state,
-            "source_order": self._source_order.state_dict(),
-            "target_order": self._target_order.state_dict(),
+            "batches": self._batches.state_dict(),
         }
 
     def load_state_dict(self, state: dict) -> None:
         """Take up a saved state. `checkpoints.load` checks first that it belongs to this method and pair."""
         config = {name: tuple(v) if isinstance(v, list) else v for name, v in state["config"].items()}
-        self.reset(self.CONFIG(**config))
+        config = self.CONFIG(**config)
+        self.reset(dataclasses.replace(config, weights="none"))  # the file that they started from may be elsewhere
+        self.config = config
         self.settings = type(self.settings)(**state["settings"])
         self.steps, self.counts = state["steps"], dict(state["counts"])
         for name in self.NETWORKS + self.OPTIMIZERS:
@@ -218,15 +212,13 @@ class Run:
         self.pseudo_labels, self._random_state = state["pseudo_labels"], state["random_state"]
         if self.pseudo_labels is not None:
             self.pseudo_labels = self.pseudo_labels.to(self.config.device)
-        self._source_order.load_state_dict(state["source_order"])
-        self._target_order.load_state_dict(state["target_order"])
+        self._batches.load_state_dict(state["batches"])
 
     # -- data, random state, precision -------------------------------------------------------------------------------
 
     def _next_batch(self) -> Batch:
-        i_s, i_t = next(self._source_order), next(self._target_order)
-        (x_s, y_s), x_t = self.pair.source_train.draw(i_s), self.pair.target_train.draw(i_t)
-        return Batch(*(part.to(self.config.device) for part in (x_s, y_s.long(), x_t)), i_t)
+        batch, device = next(self._batches), self.config.device
+        return Batch(batch.x_s.to(device), batch.y_s.to(device), batch.x_t.to(device), batch.i_t)
 
     @contextmanager
     def _own_random_state(self):
@@ -251,30 +243,6 @@ class Run:
         if self.config.precision == "fp32":
             return nullcontext()
         return torch.autocast(torch.device(self.config.device).type, dtype=torch.bfloat16)
-
-
-class Shuffled:
-    """Endless batches of sample indices, reshuffled each epoch, the incomplete last batch dropped."""
-
-    def __init__(self, samples: int, batch_size: int, seed: int):
-        if samples < batch_size:
-            raise UserError(f"batch_size {batch_size} is larger than the {samples} training samples of a domain")
-        self.samples, self.batch_size = samples, batch_size
-        self.generator = torch.Generator().manual_seed(seed)
-        self._order, self._position = torch.randperm(samples, generator=self.generator), 0
-
-    def __next__(self) -> Tensor:
-        if self._position + self.batch_size > self.samples:
-            self._order, self._position = torch.randperm(self.samples, generator=self.generator), 0
-        self._position += self.batch_size
-        return self._order[self._position - self.batch_size : self._position]
-
-    def state_dict(self) -> dict:
-        return {"order": self._order, "position": self._position, "generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: dict) -> None:
-        self._order, self._position = state["order"], state["position"]
-        self.generator.set_state(state["generator"])
 
 
 @contextmanager

@@ -5,7 +5,6 @@ features, z [B,C,h,w] logits.
 """
 
 import copy
-import dataclasses
 import hashlib
 from dataclasses import dataclass
 from typing import ClassVar
@@ -47,7 +46,6 @@ class SegmentationConfig(RunConfig):
     batch_size: int = 8  # per domain
     network: str = "small"
     features: int = 0  # D, width of the feature vector; 0: the network's own
-    weights: str = "none"  # of the encoder: none, a file, or a name of torchvision's
     batch_norm: str = "per-domain"  # statistics: "per-domain" is ours, "shared" the authors'
     warm_up: str = "target-statistics"  # between source and stages
     labels: str = "both"  # which pseudo-labels' cross-entropy; "both": their mean, as in the authors' code
@@ -258,9 +256,7 @@ class SegmentationRun(Run):
         }
 
     def load_state_dict(self, state: dict) -> None:
-        weights = state["config"]["weights"]  # the networks come whole: the file they started from may be elsewhere
-        super().load_state_dict(state | {"config": state["config"] | {"weights": "none"}})
-        self.config = dataclasses.replace(self.config, weights=weights)
+        super().load_state_dict(state)
         self.stage, self.stage_began = state["stage"], state["stage_began"]
         self.knows_target, self.made_from = state["knows_target"], dict(state["made_from"])
         if state["anchors"] is not None:

@@ -59,14 +59,34 @@ class ResNet(Encoder):
             for block, grid in zip(net.layer4, (1, 2, 4), strict=True):
                 block.conv2.dilation = block.conv2.padding = (2 * grid, 2 * grid)
         if weights != "none":
-            published = {str(entry): entry for entry in get_model_weights(name)}
-            state = download(published[weights]) if weights in published else read_weights(weights, published)
-            self.load_({k: v for k, v in state.items() if k not in ("fc.weight", "fc.bias")}, weights, IMAGENET)
+            self.load_(resnet_weights(name, weights), weights, IMAGENET)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         net = self.net
         low = net.layer1(net.maxpool(net.relu(net.bn1(net.conv1((x - self.mean) / self.std)))))
         return low, net.layer4(net.layer3(net.layer2(low)))
+
+
+class Backbone(Encoder):
+    """torchvision's ResNet-18, -50 or -101 up to its average pool: x [B,3,H,W] -> features [B,512 or 2048]."""
+
+    def __init__(self, name: str, weights: str = "none"):
+        net = get_model(name)
+        channels = net.fc.in_features
+        net.fc = nn.Identity()
+        super().__init__(net, (channels, channels))
+        if weights != "none":
+            self.load_(resnet_weights(name, weights), weights, IMAGENET)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net((x - self.mean) / self.std)
+
+
+def resnet_weights(name: str, weights: str) -> dict[str, Tensor]:
+    """The weights of a ResNet without those of its classifier: from a file, or by a name of torchvision's."""
+    published = {str(entry): entry for entry in get_model_weights(name)}
+    state = download(published[weights]) if weights in published else read_weights(weights, published)
+    return {k: v for k, v in state.items() if k not in ("fc.weight", "fc.bias")}
 
 
 class EfficientNetLite0(Encoder):

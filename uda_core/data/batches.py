@@ -1,0 +1,111 @@
+"""The order in which a run sees a pair's samples; those that are files are read ahead of the step that needs them."""
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uda_core.data.task import Pair
+from uda_core.errors import UserError
+
+AHEAD = 4  # batches of files that are being read while one trains
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's data. `i_t` [B] are the target samples' places in the training set, to look up pseudo-labels by."""
+
+    x_s: Tensor
+    y_s: Tensor
+    x_t: Tensor
+    i_t: Tensor
+
+
+class Batches:
+    """Endless batches of a pair: both domains shuffled, epoch by epoch, each with its own seed.
+
+    What is random in drawing the n-th batch (crops, flips) depends on seed and n alone: not on who draws it, nor when.
+    Of several processes, each takes its own part of one common order.
+    """
+
+    def __init__(self, pair: Pair, batch_size: int, seed: int, rank: int = 0, ranks: int = 1):
+        self.pair, self.batch_size, self.seed, self.rank, self.ranks = pair, batch_size, seed, rank, ranks
+        self.source = Shuffled(len(pair.source_train), batch_size * ranks, seed)
+        self.target = Shuffled(len(pair.target_train), batch_size * ranks, seed + 1)
+        self.drawn = 0
+        self._ahead: deque[tuple[dict, Future]] = deque()  # batches under way, each with the state behind it
+        self._state = self._now()
+
+    def __next__(self) -> Batch:
+        if isinstance(self.pair.source_train.x, Tensor) and isinstance(self.pair.target_train.x, Tensor):
+            batch = self._draw(*self._choose())
+            self._state = self._now()
+            return batch
+        while len(self._ahead) < AHEAD:
+            chosen = self._choose()
+            self._ahead.append((self._now(), _reader().submit(self._draw, *chosen)))
+        self._state, batch = self._ahead.popleft()
+        return batch.result()
+
+    def _choose(self) -> tuple[int, Tensor, Tensor]:
+        own = slice(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)
+        self.drawn += 1
+        return self.drawn, next(self.source)[own], next(self.target)[own]
+
+    def _draw(self, n: int, i_s: Tensor, i_t: Tensor) -> Batch:
+        seed = np.random.SeedSequence([self.seed, n, self.rank]).generate_state(1, np.uint64)[0] >> 1
+        generator = torch.Generator().manual_seed(int(seed))
+        (x_s, y_s), x_t = self.pair.source_train.draw(i_s, generator), self.pair.target_train.draw(i_t, generator)
+        return Batch(x_s, y_s.long(), x_t, i_t)
+
+    def _now(self) -> dict:
+        return {"drawn": self.drawn, "source": self.source.state_dict(), "target": self.target.state_dict()}
+
+    def state_dict(self) -> dict:
+        """Where the last batch handed out left off, whatever has been read ahead of it."""
+        return self._state
+
+    def load_state_dict(self, state: dict) -> None:
+        self._ahead.clear()
+        self.drawn = state["drawn"]
+        self.source.load_state_dict(state["source"])
+        self.target.load_state_dict(state["target"])
+        self._state = self._now()
+
+
+class Shuffled:
+    """Endless batches of sample indices, reshuffled each epoch, the incomplete last batch dropped."""
+
+    def __init__(self, samples: int, batch_size: int, seed: int):
+        if samples < batch_size:
+            raise UserError(f"batch_size {batch_size} is larger than the {samples} training samples of a domain")
+        self.samples, self.batch_size = samples, batch_size
+        self.generator = torch.Generator().manual_seed(seed)
+        self._order, self._position = torch.randperm(samples, generator=self.generator), 0
+
+    def __next__(self) -> Tensor:
+        if self._position + self.batch_size > self.samples:
+            self._order, self._position = torch.randperm(self.samples, generator=self.generator), 0
+        self._position += self.batch_size
+        return self._order[self._position - self.batch_size : self._position]
+
+    def state_dict(self) -> dict:
+        return {"order": self._order, "position": self._position, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._order, self._position = state["order"], state["position"]
+        self.generator.set_state(state["generator"])
+
+
+def _reader() -> ThreadPoolExecutor:
+    """The threads that read ahead, one per batch, shared by all runs; each batch has others for its files."""
+    global _READER
+    if _READER is None:
+        _READER = ThreadPoolExecutor(AHEAD, thread_name_prefix="reader")
+    return _READER
+
+
+_READER: ThreadPoolExecutor | None = None

@@ -1,0 +1,120 @@
+"""Digits from files: MNIST, USPS, SVHN and MNIST-M, and the tasks made of them, as MCD and SWD have them.
+
+Images are float32 in [-1, 1] (mean and standard deviation of a half, as in MCD's code), held as tensors.
+"""
+
+import pickle
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from uda_core.data.sets import require
+from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled
+from uda_core.errors import UserError
+
+CLASSES = tuple("0123456789")
+Split = tuple[Tensor, Tensor]  # images [N, channels, H, W] and labels [N]
+
+
+def mnist_usps(data: Path) -> Task:
+    """MNIST (60,000; validation: its 10,000 test images) teaches USPS (7,291 unlabelled, 2,007 test), grey 28x28."""
+    require(["mnist", "usps"], data)
+    return _task("mnist-usps", data, mnist, usps)
+
+
+def usps_mnist(data: Path) -> Task:
+    """USPS (7,291; validation: its 2,007 test images) teaches MNIST (60,000 unlabelled, 10,000 test), grey 28x28."""
+    require(["mnist", "usps"], data)
+    return _task("usps-mnist", data, usps, mnist)
+
+
+def svhn_mnist(data: Path) -> Task:
+    """SVHN (73,257; validation: its 26,032 test images) teaches MNIST (60,000, test 10,000), colour 32x32."""
+    require(["svhn", "mnist"], data)
+    return _task("svhn-mnist", data, svhn, lambda folder, split: _coloured(*mnist(folder, split)))
+
+
+def mnist_mnistm(data: Path) -> Task:
+    """MNIST (60,000) teaches MNIST-M (59,001 unlabelled, 9,001 test): digits over photographs, colour 32x32."""
+    require(["mnist", "mnist-m"], data)
+    return _task("mnist-mnistm", data, lambda folder, split: _coloured(*mnist(folder, split)), mnist_m)
+
+
+def _task(name: str, data: Path, source: Callable[[Path, str], Split], target: Callable[[Path, str], Split]) -> Task:
+    (x_t, y_t), (x_test, y_test) = target(data, "train"), target(data, "test")
+    splits = (Labelled(*source(data, split)) for split in ("train", "test"))
+    return Task(Pair(name, CLASSES, *splits, Unlabelled(x_t), Unlabelled(x_test)), Truth(y_t, y_test))
+
+
+def mnist(data: Path, split: str) -> Split:
+    """MNIST/raw/*-ubyte, the IDX files that torchvision's class reads: 60,000 and 10,000 of 28x28."""
+    from torchvision.datasets import MNIST  # not at the top: it takes seconds to import
+
+    with _reading(data / "MNIST" / "raw"):
+        images = MNIST(data, train=split == "train")
+        return _scaled(images.data[:, None]), images.targets.long()
+
+
+def usps(data: Path, split: str) -> Split:
+    """usps/usps.bz2 and usps.t.bz2, in LIBSVM's text format: 7,291 and 2,007 of 16x16, enlarged to 28x28."""
+    from torchvision.datasets import USPS
+
+    with _reading(data / "usps" / ("usps.bz2" if split == "train" else "usps.t.bz2")):
+        images = USPS(data / "usps", train=split == "train")
+        return _scaled(torch.as_tensor(images.data)[:, None], 28), torch.as_tensor(images.targets)
+
+
+def svhn(data: Path, split: str) -> Split:
+    """svhn/train_32x32.mat and test_32x32.mat, MATLAB 5 files: 73,257 and 26,032 of 32x32; their label 10 is 0."""
+    from scipy.io import loadmat
+
+    path = data / "svhn" / f"{split}_32x32.mat"
+    with _reading(path):
+        held = loadmat(path)
+        x, y = held["X"], held["y"].reshape(-1).astype(np.int64)
+        if y.min() < 1 or y.max() > 10:
+            raise UserError(f"{path}: labels run from {y.min()} to {y.max()}, those of SVHN from 1 to 10")
+        return _scaled(torch.from_numpy(x.transpose(3, 2, 0, 1).copy())), torch.from_numpy(y % 10)
+
+
+def mnist_m(data: Path, split: str) -> Split:
+    """mnist_m/mnist_m_train/*.png with mnist_m_train_labels.txt, and _test: 59,001 and 9,001 of 32x32."""
+    from PIL import Image
+
+    folder, images, labels = data / "mnist_m", [], []
+    with _reading(folder / f"mnist_m_{split}_labels.txt") as path:
+        for line in path.read_text().split("\n"):
+            if line.strip():
+                name, label = line.split()
+                labels.append(int(label))
+                with _reading(folder / f"mnist_m_{split}" / name) as file, Image.open(file) as image:
+                    images.append(np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)))
+    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    return _scaled(x), torch.tensor(labels)
+
+
+def _scaled(x: Tensor, size: int | None = None) -> Tensor:
+    """uint8 [N, channels, H, W] as float32 in [-1, 1], resized (bilinear) where a size is given."""
+    x = x.float() / 127.5 - 1
+    return x if size is None else F.interpolate(x, (size, size), mode="bilinear", align_corners=False)
+
+
+def _coloured(x: Tensor, y: Tensor) -> Split:
+    """Grey images as colour ones of 32x32."""
+    return F.interpolate(x, (32, 32), mode="bilinear", align_corners=False).repeat(1, 3, 1, 1), y
+
+
+@contextmanager
+def _reading(path: Path):
+    """Whatever goes wrong inside, in one line that names the file."""
+    try:
+        yield path
+    except UserError:
+        raise
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); download it again") from None
