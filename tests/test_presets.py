@@ -1,0 +1,109 @@
+"""The published configurations: what they say, that every value has a source, and that each one trains."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from uda_core import options, presets
+from uda_core.commands.presets import show
+from uda_core.data.task import Labelled, Pair, Unlabelled
+from uda_core.errors import UserError
+from uda_core.methods import CLASSIFY, METHODS, Config, SegmentationConfig
+from uda_core.presets import PRESETS, preset
+
+
+def pair_of(samples: int) -> Pair:
+    x, y = torch.zeros(samples, 3, 8, 8), torch.arange(samples) % 2
+    return Pair("toy", ("a", "b"), Labelled(x, y), Labelled(x, y), Unlabelled(x), Unlabelled(x))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_value_has_a_known_name_and_a_source(name):
+    told = preset(name)
+    dense = told.method not in CLASSIFY
+    assert told.method in METHODS
+    assert told.config.keys() <= options.config_of(told.method, dense).keys()
+    assert told.settings.keys() <= options.settings_of(told.method, dense).keys()
+    values = [*told.config.values(), *told.settings.values(), *filter(None, [told.steps, told.epochs])]
+    assert all(value.source for value in values)
+    assert (told.steps is None) or (told.epochs is None)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_values_are_accepted_by_configuration_and_settings(name):
+    told = preset(name)
+    dense = told.method not in CLASSIFY
+    config, settings, _ = told.resolve(pair_of(2000))
+    made = (SegmentationConfig if dense else Config)(**config)
+    assert {n: getattr(made, n) for n in config} == config
+    chosen = (options.SEGMENT if dense else options.CLASSIFY)[told.method].of(settings)
+    assert settings.items() <= dataclasses.asdict(chosen).items()
+
+
+def test_cgdm_on_visda_is_the_published_one():
+    config, settings, steps = preset("cgdm-visda").resolve(pair_of(152_397))
+    assert (config["network"], config["features"], config["hidden"]) == ("resnet101", 256, (1000, 1000))
+    assert (config["optimizer"], config["weight_decay"], config["batch_size"]) == ("sgd", 5e-4, 32)
+    assert steps == 21 * 4762  # 152,397 source images in batches of 32
+    assert settings == {
+        "learning_rate": 3e-4, "discrepancy": 1.0, "entropy": 0.01, "alpha": 0.01 / 32, "beta": 0.01, "k": 4,
+        "refresh": 2000,
+    }  # fmt: skip
+
+
+def test_the_paper_has_no_entropy_term_and_alpha_is_not_divided():
+    settings = preset("cgdm-visda-paper").resolve(pair_of(64))[1]
+    assert (settings["entropy"], settings["alpha"]) == (0.0, 0.01)
+    assert preset("cgdm-visda-paper").settings["learning_rate"].source.startswith("unknown in the paper")
+
+
+def test_what_counts_in_epochs_becomes_steps():
+    _, settings, steps = preset("cgdm-imageclef").resolve(pair_of(600))
+    assert (settings["refresh"], steps) == (18, 201 * 18)
+    assert preset("mcd-visda").resolve(pair_of(600))[2] == 51 * 938
+    assert preset("cag-gta5").resolve(pair_of(600))[2] is None  # its phases say how long it takes
+
+
+def test_what_nobody_told_is_called_unknown():
+    told = preset("swd-visda")
+    unknown = {n for n, v in {**told.config, **told.settings}.items() if v.source.startswith("unknown")}
+    assert {"learning_rate", "optimizer", "k"} <= unknown
+    assert "unknown" in presets.describe("swd-visda")
+    assert preset("cag-gta5").settings["warm_up_steps"].source.startswith("unknown")
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "task", "says"),
+    [
+        ("cgdm-visda", "mcd", "visda2017", "this preset is for cgdm on visda2017, not for mcd on visda2017"),
+        ("cgdm-imageclef", "cgdm", "visda2017", r"for cgdm on imageclef:\.\.\., not for cgdm on visda2017"),
+        ("mcd-digits", "mcd", "svhn-mnist", "for mcd on mnist-usps or usps-mnist, not"),
+    ],
+)
+def test_a_preset_for_something_else_is_refused(name, method, task, says):
+    with pytest.raises(UserError, match=says):
+        preset(name).check(method, task)
+
+
+def test_a_preset_for_this_is_accepted():
+    preset("cgdm-domainnet").check("cgdm", "domainnet:R-S")
+    preset("cgdm-visda").check("cgdm", "visda2017")
+
+
+def test_unknown_presets_are_told():
+    with pytest.raises(UserError, match="unknown preset 'cgdm-vida'.*Did you mean 'cgdm-visda'"):
+        preset("cgdm-vida")
+
+
+def test_the_command_prints_every_value_with_its_source(capsys):
+    class Args:
+        name = ("cgdm-visda",)
+
+    assert show(Args) == 0
+    out = capsys.readouterr().out
+    told = preset("cgdm-visda")
+    for key, value in {**told.config, **told.settings}.items():
+        assert any(line.split()[0] == key and line.endswith(value.source) for line in out.splitlines() if line.strip())
+    for departure in told.departures:
+        assert departure in out
