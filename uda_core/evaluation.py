@@ -42,8 +42,8 @@ class Evaluation:
 
     metric: str
     split: str
-    score: float
-    per_class: dict[str, float | None]  # by class name; None: the split has no sample of this class
+    score: float | None  # None: the target's labels are not known
+    per_class: dict[str, float | None]  # by class name; None: the split has no sample known to be of this class
     confusion: np.ndarray  # [C, C] counts; rows: true class, columns: predicted class
     source_score: float
     source_split: str = "source_val"
@@ -59,8 +59,11 @@ class Evaluation:
         metric = self.metric.replace("_", " ").replace("miou", "mIoU")
         counted, share_of = ("pixels", "IoU") if self.metric == "miou" else ("samples", "right")
         absent = f", without {', '.join(self.absent)}, of which there is nothing" if self.absent else ""
+        source = f"source, {self.source_split}: {metric} {self.source_score:.1%}"
+        if self.score is None:
+            return f"{source}\ntarget, {self.split}: {metric} not known, for there are no labels"
         lines = [
-            f"source, {self.source_split}: {metric} {self.source_score:.1%}",
+            source,
             f"target, {self.split}: {metric} {self.score:.1%}{absent}",
             *(f"target, {self.split}: {metric} over {name} {score:.1%}" for name, score in self.subsets.items()),
             f"{'class':>13} {counted:>9} {share_of:>10}   most often taken for",
@@ -83,12 +86,14 @@ def evaluate(run, task: Task, split: str = "target_test") -> Evaluation:
     choose("split", split, ("target_train", "target_test"))
     metric = METRICS[choose("metric", task.metric, METRICS)]
     classes, source = task.pair.classes, task.pair.source_val
-    confusion = _confusion(run, getattr(task.pair, split).x, getattr(task.truth, split), len(classes), "target")
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    if task.truth:
+        confusion = _confusion(run, getattr(task.pair, split).x, getattr(task.truth, split), len(classes), "target")
     shares = (class_ious if task.metric == "miou" else class_accuracies)(confusion)
     return Evaluation(
         metric=task.metric,
         split=split,
-        score=metric(confusion),
+        score=metric(confusion) if task.truth else None,
         per_class={name: None if np.isnan(s) else float(s) for name, s in zip(classes, shares, strict=True)},
         confusion=confusion,
         source_score=metric(_confusion(run, source.x, source.y, len(classes), "source")),

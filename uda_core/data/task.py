@@ -104,12 +104,12 @@ class Task:
     """`pair` goes into `methods.cgdm(task.pair, ...)`, `truth` into `evaluation`."""
 
     pair: Pair
-    truth: Truth
+    truth: Truth | None  # None where nobody knows the target's labels: it trains, and has no score
     metric: str = "accuracy"
     subsets: dict[str, tuple[str, ...]] = field(default_factory=dict)  # protocol -> those of the classes that it scores
 
     def __post_init__(self):
-        for split in ("target_train", "target_test"):
+        for split in ("target_train", "target_test") if self.truth else ():
             x, y = getattr(self.pair, split).x, getattr(self.truth, split)
             _check_labels(f"{self.pair.name}: truth of {split}", x, y, self.pair.classes)
 
