@@ -1,4 +1,5 @@
-"""Downloads of public data sets: one module per set, from its official host, with its size and terms printed first.
+"""Gets the public data sets from their hosts: `python -m data_download NAME`.
 
-Empty so far: the lessons' data need no download.
+Each set has a module of its own that says what is fetched from where, what it is checked against and how many samples
+must be there at the end; `uda_core.data.sets` says where its files lie and what its terms are.
 """

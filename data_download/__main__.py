@@ -1,0 +1,60 @@
+"""`python -m data_download`: list the public data sets, or get one."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from data_download.disk import in_gb
+from data_download.source import load
+from uda_core.data.sets import SETS, data_folder, missing
+from uda_core.errors import UserError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0, 2 if it cannot be done (one line on stderr), 130 after Ctrl-C."""
+    args = _parser().parse_args(argv)
+    try:
+        if args.name == "list":
+            show(Path(args.to) if args.to else data_folder())
+            return 0
+        load(args.name)  # a wrong name, before a folder is made
+        if args.to:
+            Path(args.to).mkdir(parents=True, exist_ok=True)
+        _engine()(args.name, data_folder(args.to))
+        return 0
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; what has arrived is kept, the same command goes on from there", file=sys.stderr)
+        return 130
+
+
+def show(data: Path) -> None:
+    """Print every set, with its size, its terms and whether it is in the data folder."""
+    for name, found in SETS.items():
+        sizes = [file.size for file in load(name).files]
+        size = in_gb(sum(size or 0 for size in sizes)) if any(sizes) else "size not stated"
+        there = "not there" if missing([name], data) else "found"
+        print(f"{name:12}{size:>16}  {there:11}{found.terms}")
+
+
+def _engine():
+    try:
+        from data_download.get import get
+    except ModuleNotFoundError as error:
+        if error.name not in ("requests", "filelock"):
+            raise
+        raise UserError(f'{error.name} is not installed: python3 -m pip install -e ".[download]"') from error
+    return get
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m data_download", description=__doc__)
+    parser.add_argument("name", nargs="?", default="list", help="a set, or list (default) to see which there are")
+    parser.add_argument("--to", metavar="DIR", help="the data folder; by default UDA_DATA, else data")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""Space on the disk."""
+
+import shutil
+from pathlib import Path
+
+from uda_core.errors import UserError
+
+
+def in_gb(size: int) -> str:
+    """A number of bytes, as hosts give them: 1 GB is 10^9."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def free_space(folder: Path) -> int:
+    """Bytes free where the folder is, or is going to be."""
+    folder = folder.absolute()
+    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+
+
+def check_space(folder: Path, need: int) -> None:
+    """
+    Raises:
+        UserError: if fewer bytes are free where the folder is, or is going to be.
+    """
+    free = free_space(folder)
+    if need > free:
+        raise UserError(
+            f"{folder}: {in_gb(need)} are needed and {in_gb(free)} are free; make room, or give another --to"
+        )

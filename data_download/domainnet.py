@@ -1,0 +1,60 @@
+"""DomainNet: 345 classes in six styles, the cleaned version, with its lists of what trains and what tests."""
+
+from data_download.source import File, Source
+
+HOST = "http://csr.bu.edu/ftp/visda/2019/multi-source/"
+# the images' folder on the host, bytes as the page rounds them, md5 of the images, of the list for training, for tests
+DOMAINS = {
+    "clipart": (
+        "groundtruth/", 1_300_000_000,
+        "cd0d8f2d77a4e181449b78ed62bccf1e", "b4349693a7f9c05c53955725c47ed6cb", "f5ddbcfd657a3acf9d0f7da10db22565",
+    ),
+    "infograph": (
+        "", 4_000_000_000,
+        "720380b86f9e6ab4805bb38b6bd135f8", "379b50054f4ac2018dca4f89421b92d9", "779626b50869edffe8ea6941c3755c71",
+    ),
+    "painting": (
+        "groundtruth/", 3_700_000_000,
+        "1ae32cdb4f98fe7ab5eb0a351768abfd", "7db0e7ca73ad9982f6e1f7f3ef372c0a", "232b35dc53f26d414686ae579e38d9b5",
+    ),
+    "quickdraw": (
+        "", 439_000_000,
+        "bdc1b6f09f277da1a263389efe0c7a66", "b732ced3939ac8efdd8c0a889dca56cc", "c1a828fdfe216fb109f1c0083a252c6f",
+    ),
+    "real": (
+        "", 5_600_000_000,
+        "dcc47055e8935767784b7162e7c7cca6", "8ebf02c2075fadd564705f0dc7cd6291", "6098816791c3ebed543c71ffa11b9054",
+    ),
+    "sketch": (
+        "", 2_500_000_000,
+        "658d8009644040ff7ce30bb2e820850f", "1233bd18aa9a8a200bf4cecf1c34ef3e", "d8a222e4672cfd585298aa14d02ea441",
+    ),
+}  # fmt: skip
+
+
+def _list(name: str, md5: str) -> File:
+    return File(name, f"{HOST}domainnet/txt/{name}", None, f"md5:{md5}")
+
+
+SOURCE = Source(
+    folder="domainnet",
+    page="http://ai.bu.edu/M3SDA/",
+    files=tuple(
+        file
+        for domain, (place, size, images, train, test) in DOMAINS.items()
+        for file in (
+            _list(f"{domain}_train.txt", train),
+            _list(f"{domain}_test.txt", test),
+            File(f"{domain}.zip", f"{HOST}{place}{domain}.zip", size, f"md5:{images}", unpack={domain: domain}),
+        )
+    ),
+    counts={
+        "clipart_*.txt": 48_129,
+        "infograph_*.txt": 51_605,
+        "painting_*.txt": 72_266,
+        "quickdraw_*.txt": 172_500,
+        "real_*.txt": 172_947,
+        "sketch_*.txt": 69_128,
+    },
+    note="the sums are those on which several public loaders agree (DeepDG's, Avalanche's, Shift Happens')",
+)

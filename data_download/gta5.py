@@ -1,0 +1,20 @@
+"""GTA5 (Playing for Data): 24,966 frames of a game with labels for every pixel, in ten parts."""
+
+from data_download.source import File, Source
+
+HOST = "https://download.visinf.tu-darmstadt.de/data/from_games/"
+GIGABYTES = {  # of the ten parts, as the page gives them
+    "images": (5.71, 5.73, 5.72, 5.55, 5.67, 5.31, 5.66, 5.95, 5.74, 5.31),
+    "labels": (0.07,) * 10,
+}
+
+SOURCE = Source(
+    folder="gta5",
+    page=HOST,
+    files=tuple(
+        File(f"{part:02}_{kind}.zip", f"{HOST}data/{part:02}_{kind}.zip", round(size * 1e9), unpack={kind: kind})
+        for kind, sizes in GIGABYTES.items()
+        for part, size in enumerate(sizes, 1)
+    ),
+    counts={"images/*.png": 24_966, "labels/*.png": 24_966},
+)

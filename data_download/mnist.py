@@ -1,0 +1,28 @@
+"""MNIST: handwritten digits, 28x28, in the four files that torchvision reads."""
+
+from data_download.source import File, Source
+
+HOST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+
+
+def _file(name: str, size: int, md5: str) -> File:
+    return File(f"{name}.gz", f"{HOST}{name}.gz", size, f"md5:{md5}", {name: f"raw/{name}"})
+
+
+SOURCE = Source(
+    folder="MNIST",
+    page="http://yann.lecun.com/exdb/mnist/",
+    files=(
+        _file("train-images-idx3-ubyte", 9_912_422, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+        _file("train-labels-idx1-ubyte", 28_881, "d53e105ee54ea40749a09fcbcd1e9432"),
+        _file("t10k-images-idx3-ubyte", 1_648_877, "9fb629c4189551a2d022fa330f9573f3"),
+        _file("t10k-labels-idx1-ubyte", 4_542, "ec29112dd5afa0611ce80d1b7f02629c"),
+    ),
+    counts={
+        "raw/train-images-idx3-ubyte": 60_000,
+        "raw/train-labels-idx1-ubyte": 60_000,
+        "raw/t10k-images-idx3-ubyte": 10_000,
+        "raw/t10k-labels-idx1-ubyte": 10_000,
+    },
+    note="the page refuses downloads now (403): fetched from torchvision's copy, with torchvision's sums",
+)

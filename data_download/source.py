@@ -1,0 +1,58 @@
+"""What a set's module declares."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from uda_core.data.sets import SETS
+from uda_core.errors import UserError, choose
+
+
+class Unreachable(UserError):
+    """A host is gone, does not have the file, or does not send it whole."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One file to fetch, an archive if `unpack` says what to take from it.
+
+    name: its name in the set's folder, in `downloads/` there if it is an archive.
+    url: the address that serves it; None where only a person can fetch it, from the set's page or `by_hand`.
+    size: bytes, as its page states them, rounded there; None where no page does.
+    sum: "md5:..." or "sha1:..." as published; None where none is: it is recorded then when the file first arrives.
+    unpack: what to take from the archive -> where it goes in the set's folder; one folder around it may be left out.
+    """
+
+    name: str
+    url: str | None
+    size: int | None
+    sum: str | None = None
+    unpack: dict[str, str] = field(default_factory=dict)
+    by_hand: str = ""
+
+    def path(self, folder: Path) -> Path:
+        return folder / "downloads" / self.name if self.unpack else folder / self.name
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set: its folder in the data folder, its page, its files, and what must be there at the end.
+
+    counts: a pattern -> how many files match it, or a file -> how many samples it holds (see `data_download.counts`).
+    note: where the addresses and sums come from, if not from the page.
+    fetch: what fetches a file (and into which path), where the host has a tool of its own.
+    """
+
+    folder: str
+    page: str
+    files: tuple[File, ...]
+    counts: dict[str, int]
+    note: str = ""
+    fetch: Callable[[File, Path], None] | None = None
+
+
+def load(name: str) -> Source:
+    """The declaration of the set, by its name in SETS."""
+    module = choose("data set", name, SETS).replace("-", "_")
+    return importlib.import_module(f"data_download.{module}").SOURCE

