@@ -13,7 +13,7 @@ import torch
 
 from uda_core import __main__ as cli
 from uda_core import __version__, options
-from uda_core.commands import bench, evaluate, train
+from uda_core.commands import arguments, bench, train
 from uda_core.data import TASKS, load
 from uda_core.data.digits import fonts_handwriting
 from uda_core.data.task import Truth
@@ -90,6 +90,7 @@ def test_folder_is_named_after_the_run(run, tmp_path, monkeypatch):
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoint.pt",
         "metrics.jsonl",
+        "progress.json",
         "settings.json",
         "summary.json",
     ]
@@ -109,7 +110,7 @@ def test_finished_run_is_not_overwritten(run, trained):
     before = {path.name: path.read_bytes() for path in trained.iterdir()}
     status, _, err = run("train", "mcd", "moons", "--steps", 1, "--out", trained)
     assert (status, err.count("\n")) == (2, 1)
-    assert "holds a run already; give another --out, or delete the folder" in err
+    assert f"holds a run already; go on with --resume {trained}, give another --out, or delete the folder" in err
     assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
 
 
@@ -118,7 +119,7 @@ def test_poisoned_truth_changes_nothing_that_trains(method, run, tmp_path, monke
     task = fonts_handwriting(samples=300)
     noise = torch.randint(10, (len(task.pair.target_train),), generator=torch.Generator().manual_seed(1))
     for name, truth in (("clean", task.truth), ("poisoned", Truth(noise, noise))):
-        monkeypatch.setattr(train, "load", lambda *_, truth=truth: dataclasses.replace(task, truth=truth))
+        monkeypatch.setattr(arguments, "load", lambda *_, truth=truth: dataclasses.replace(task, truth=truth))
         refresh = ["--set", "refresh=2"] if method == "cgdm" else []
         status, *_ = run("train", method, "fonts-handwriting", "--steps", 5, "--out", tmp_path / name, *refresh)
         assert status == 0
@@ -191,8 +192,7 @@ PHASES = ["--set", "source_steps=2", "stage_steps=2", "stages=2", "batch_size=4"
 @pytest.fixture
 def segmented(run, tiny_streets, tmp_path, monkeypatch):
     """A folder with a finished CAG run of two source steps and two stages of two steps, and what was printed."""
-    for command in (train, evaluate):
-        monkeypatch.setattr(command, "load", lambda *_: tiny_streets)
+    monkeypatch.setattr(arguments, "load", lambda *_: tiny_streets)
     status, out, _ = run("train", "cag", "streets", "--out", tmp_path / "run", *PHASES)
     assert status == 0
     return tmp_path / "run", out
@@ -224,7 +224,7 @@ def test_every_stage_is_saved_scored_and_told(segmented):
 
 def test_milestones_are_scored_on_the_device_that_trained(run, tiny_streets, tmp_path, monkeypatch):
     devices = []
-    monkeypatch.setattr(train, "load", lambda *_: tiny_streets)
+    monkeypatch.setattr(arguments, "load", lambda *_: tiny_streets)
     monkeypatch.setattr(train, "evaluate", lambda run, task: devices.append(run.config.device) or score(run, task))
     assert run("train", "cag", "streets", "--out", tmp_path / "run", *PHASES, "device=cpu:0")[0] == 0
     assert devices == ["cpu:0"] * 4  # the end, the source phase, two stages
@@ -267,7 +267,8 @@ def test_tasks_are_listed_with_their_data(run):
     assert status == 0
     for name, entry in TASKS.items():
         assert f"{name:24}{entry.about}" in out
-    assert out.count("data: built in, nothing to download") == sum(not entry.sets for entry in TASKS.values())
+    built_in = [entry for entry in TASKS.values() if not entry.sets and not entry.own]
+    assert out.count("data: built in, nothing to download") == len(built_in)
     assert "defaults: 300 steps, dropout=0.0" in out
 
 
@@ -389,6 +390,11 @@ MISTAKES = [
     ),
     ("train cgdm moons --steps 0", "--steps must be at least 1, got 0"),
     ("train cgdm", "the following arguments are required: TASK; see python -m uda_core train --help"),
+    ("train", "the following arguments are required: METHOD, TASK; see python -m uda_core train --help"),
+    ("train --resume nowhere", "nowhere: no settings.json; give a folder that `train` wrote"),
+    ("train mcd moons --resume a --out b", "argument --out: not allowed with argument --resume; see"),
+    ("train mcd moons --checkpoint-minutes -1", "--checkpoint-minutes must be at least 0, got -1.0"),
+    ("train mcd moons --checkpoint-minutes nan", "--checkpoint-minutes must be at least 0, got nan"),
     ("", "the following arguments are required: COMMAND; see python -m uda_core --help"),
     ("evaluate nowhere", "nowhere: no settings.json; give a folder that `train` wrote"),
     (

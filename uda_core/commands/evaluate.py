@@ -6,7 +6,7 @@ from pathlib import Path
 
 from uda_core import checkpoints
 from uda_core.commands import arguments
-from uda_core.data import TASKS, load
+from uda_core.data.catalog import entry_of
 from uda_core.errors import UserError, choose
 from uda_core.evaluation import evaluate
 from uda_core.methods import METHODS, Config, SegmentationConfig, with_target_statistics
@@ -27,10 +27,10 @@ def evaluate_run(args: argparse.Namespace) -> int:
         raise UserError(f"{args.run}: no settings.json; give a folder that `train` wrote, such as runs/mcd-moons-seed0")
     try:
         saved = json.loads(path.read_text())
-        method, name = choose("method", saved["method"], METHODS), choose("task", saved["task"], TASKS)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        method, _ = choose("method", saved["method"], METHODS), entry_of(saved["task"])
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path}: damaged; train again, or put back the file that `train` wrote") from None
-    task = load(name, args.data)
+    task = arguments.task_on_record(saved, args.data)
     config = SegmentationConfig if task.pair.dense else Config
     run = METHODS[method](task.pair, config(device=args.device, batch_size=2))  # of the rest the checkpoint tells
     checkpoints.load(args.run / "checkpoint.pt", run)
