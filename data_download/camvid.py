@@ -1,4 +1,7 @@
-"""CamVid in the split of SegNet, 480x360, 11 classes."""
+"""CamVid in the split of SegNet, 480x360, 11 classes.
+
+No sum is published: recorded on the first run.
+"""
 
 from data_download.source import File, Source
 

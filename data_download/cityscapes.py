@@ -20,7 +20,7 @@ def cs_download(file: File, path: Path) -> None:
     go_on = ["--resume"] if part.exists() else []
     done = subprocess.run([tool, "--destination_path", part.parent, *go_on, file.name])
     if done.returncode or not part.exists():
-        raise Unreachable(f"csDownload did not fetch {file.name} (status {done.returncode}); its reason stands above")
+        raise Unreachable(f"csDownload failed with status {done.returncode}; if it repeats, delete {part}")
     part.replace(path)
 
 

@@ -42,7 +42,7 @@ def get(name: str, data: Path, patience: Patience | None = None) -> None:
             announce(name, source, data, record)
             _get(source, folder, record, patience or Patience())
             if lacking := shortfall(name, source, data):
-                raise UserError(f"{name}: {lacking}; delete {folder} and get it again, or complete it by hand")
+                raise UserError(f"{name}: {lacking}; run it again to unpack anew, or delete {folder} and get it again")
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -80,9 +80,7 @@ def announce(name: str, source: Source, data: Path, record: "Record") -> None:
         "page": source.page,
         "host": ", ".join(hosts) or "none without a login or a click in a browser",
         "terms": SETS[name].terms,
-        "size": " and ".join(
-            [in_gb(size)] * (size > 0 or not unknown) + [f"{file} of unknown size" for file in unknown]
-        ),
+        "size": " and ".join([in_gb(size), *(f"{file} of unknown size" for file in unknown)]) + " to fetch",
         "disk": f"{in_gb(free_space(folder))} free in {data}; {in_gb(need)} needed"
         + (" and what is of unknown size" if unknown else ""),
         "sums": f"published for {len(source.files) - len(unsummed)} of {len(source.files)} files",

@@ -1,4 +1,7 @@
-"""GTA5 (Playing for Data): 24,966 frames of a game with labels for every pixel, in ten parts."""
+"""GTA5 (Playing for Data): 24,966 frames of a game with labels for every pixel, in ten parts.
+
+No sums are published: recorded on the first run.
+"""
 
 from data_download.source import File, Source
 

@@ -1,4 +1,7 @@
-"""ImageCLEF-DA: 12 classes that ImageNet (i), Pascal (p) and Caltech-256 (c) share, 600 images of each."""
+"""ImageCLEF-DA: 12 classes that ImageNet (i), Pascal (p) and Caltech-256 (c) share, 600 images of each.
+
+No sum is published: recorded on the first run.
+"""
 
 from data_download.source import File, Source
 

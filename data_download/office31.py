@@ -1,4 +1,7 @@
-"""Office-31: 31 classes of office things from a shop (amazon) and two cameras (dslr, webcam)."""
+"""Office-31: 31 classes of office things from a shop (amazon) and two cameras (dslr, webcam).
+
+No sum is published: recorded on the first run.
+"""
 
 from data_download.source import File, Source
 

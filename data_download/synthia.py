@@ -1,4 +1,7 @@
-"""SYNTHIA-RAND-CITYSCAPES: 9,400 rendered street scenes with labels for every pixel."""
+"""SYNTHIA-RAND-CITYSCAPES: 9,400 rendered street scenes with labels for every pixel.
+
+No sum is published: recorded on the first run.
+"""
 
 from data_download.source import File, Source
 

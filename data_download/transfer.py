@@ -1,8 +1,8 @@
 """One file over HTTP, in as many tries as it takes: each goes on where the last one broke off.
 
-On requests, because no well-kept download package does this. Read in September 2026's releases: pooch 1.9 and parfive
-2.3 have no way to go on with a part of a file, pypdl 1.5 does not ask the host whether the file is still the same, and
-huggingface_hub's `http_get` has the hub's errors and time limits.
+On requests, because no well-kept download package does this: pooch 1.9 and parfive 2.3 cannot go on with a part of a
+file, pypdl 1.5 began again after a cut line, kept nothing and told no reason when it gave up, and huggingface_hub's
+`http_get` speaks of the hub in its errors and takes its time limits from there.
 """
 
 import time
@@ -22,8 +22,8 @@ PASSING = (429, 500, 502, 503, 504)  # answers that may be another one in a mome
 class Patience:
     """Seconds without a byte before a try is given up, tries in a row without progress, seconds before the second."""
 
-    timeout: float = 60.0
-    tries: int = 6
+    timeout: float = 30.0
+    tries: int = 5
     pause: float = 2.0
 
 
@@ -73,7 +73,8 @@ def _try(url: str, part: Path, version: Path, timeout: float) -> None:
             part.unlink()
             raise requests.ConnectionError("the host sent another part than asked for")
         answer.raise_for_status()
-        if answer.status_code != 206:
+        if answer.status_code != 206:  # all of it
+            part.unlink(missing_ok=True)
             have = 0
         marks = [answer.headers.get(name, "") for name in ("ETag", "Last-Modified")]
         version.write_text(next((mark for mark in marks if mark and not mark.startswith("W/")), ""))
@@ -96,11 +97,13 @@ def _goes_on(answer: requests.Response, have: int) -> bool:
 
 def _reason(error: requests.RequestException, patience: Patience) -> str:
     text = str(error)
+    if isinstance(error, requests.exceptions.SSLError):
+        return "the host's certificate is not accepted"
     if isinstance(error, requests.Timeout) or "timed out" in text:
         return f"nothing came for {patience.timeout:g} seconds"
-    if "IncompleteRead" in text or isinstance(error, requests.exceptions.ChunkedEncodingError):
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the line broke"
-    return text if "sent another part" in text else "the host cannot be reached"
+    return text if "another part" in text else "the host cannot be reached"
 
 
 def _size(path: Path) -> int:

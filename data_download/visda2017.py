@@ -1,4 +1,7 @@
-"""VisDA-2017, classification: 12 classes, rendered (train) and photographed (validation)."""
+"""VisDA-2017, classification: 12 classes, rendered (train) and photographed (validation).
+
+No sums are published: recorded on the first run.
+"""
 
 from data_download.source import File, Source
 
