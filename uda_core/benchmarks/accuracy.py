@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from uda_core import methods, validators
-from uda_core.benchmarks import segmentation
+from uda_core.benchmarks import frozen_features, segmentation
 from uda_core.data.catalog import load
 from uda_core.data.digits import fonts_handwriting
 from uda_core.data.task import Task
@@ -141,6 +141,7 @@ TABLES = {
     "streets-rehearsal": (lambda _: load("streets-rehearsal"), segmentation.REHEARSAL_ROWS, segmentation.NOTE),
     "streets": (lambda _: load("streets"), segmentation.ROWS, segmentation.NOTE),
     "camvid-day-dusk": (lambda data: load("camvid-day-dusk", data), segmentation.CAMVID_ROWS, segmentation.NOTE),
+    "office31-features": (frozen_features.office31, frozen_features.ROWS, frozen_features.NOTE),
 }
 
 
