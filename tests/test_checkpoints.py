@@ -2,6 +2,9 @@
 
 import copy
 import dataclasses
+import errno
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -48,20 +51,46 @@ def test_bytes_tell_runs_apart_and_hold_no_file_name(moons, tmp_path):
     assert a != other
 
 
-def test_failed_save_keeps_the_last_good_file(moons, tmp_path, monkeypatch):
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_failed_save_keeps_the_last_good_file(call, moons, tmp_path, monkeypatch):
     run, _ = trained("mcd", moons.pair, 1)
     path = tmp_path / "checkpoint.pt"
     checkpoints.save(run, path)
     good = path.read_bytes()
 
-    def disk_full(self, data):
-        raise OSError("No space left on device")
+    def disk_full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(type(path), "write_bytes", disk_full)
+    monkeypatch.setattr(os, call, disk_full)
+    monkeypatch.setattr(Path, call, disk_full, raising=False)
     run.step()
     with pytest.raises(OSError, match="No space"):
         checkpoints.save(run, path)
-    assert path.read_bytes() == good
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("checkpoint.pt", good)]
+
+
+def test_the_checkpoint_before_is_kept(moons, tmp_path):
+    run, _ = trained("mcd", moons.pair, 1)
+    path, before = tmp_path / "checkpoint.pt", tmp_path / "before.pt"
+    checkpoints.save(run, path, before)
+    assert not before.exists()
+    first = path.read_bytes()
+    run.step()
+    checkpoints.save(run, path, before)
+    assert before.read_bytes() == first
+    assert path.read_bytes() != first
+
+
+@pytest.mark.parametrize("part", ["extractor", "heads_opt"])
+def test_what_is_not_finite_is_not_saved(part, moons, tmp_path):
+    run, _ = trained("mcd", moons.pair, 2)
+    if part == "extractor":
+        run.extractor.layers[0].bias.data[0] = torch.inf
+    else:
+        run.heads_opt.state_dict()["state"][0]["exp_avg"][0] = torch.nan
+    with pytest.raises(FloatingPointError, match=f"step 2: {part} is no longer finite; lower learning_rate"):
+        checkpoints.save(run, tmp_path / "checkpoint.pt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def refused(path, run, words):
@@ -105,6 +134,21 @@ def test_checkpoint_with_one_wrong_byte_is_refused(moons, tmp_path):
     damaged[damaged.index(weights) + 100] ^= 1
     path.write_bytes(damaged)
     refused(path, run, "damaged, cut short")
+
+
+def test_a_wrong_byte_anywhere_is_noticed_or_does_not_matter(moons, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    run, _ = trained("mcd", moons.pair, 1)
+    checkpoints.save(run, path)
+    whole, other, noticed = path.read_bytes(), mcd(moons.pair, SMALL), 0
+    for place in torch.randint(len(whole), (60,), generator=torch.Generator().manual_seed(0)).tolist():
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        try:
+            checkpoints.load(path, other)
+            assert_same(other.state_dict(), run.state_dict())
+        except checkpoints.DamagedCheckpoint:
+            noticed += 1
+    assert noticed > 30  # the others fell on padding between the tensors
 
 
 def test_checkpoint_of_other_networks_is_refused(moons, tmp_path):

@@ -1,26 +1,58 @@
 """Save a run, take it up again bit for bit, refuse what does not belong to it."""
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from uda_core.errors import UserError
 from uda_core.methods import Run
 
 
-def save(run: Run, path: str | Path) -> None:
-    """Write the run's state to `path`, whole or not at all.
+class DamagedCheckpoint(UserError):
+    """A file that is cut short or has wrong bytes, or that never was a checkpoint."""
+
+
+def save(run: Run, path: str | Path, before: Path | None = None) -> None:
+    """Write the run's state to `path`, whole or not at all; what `path` held goes to `before`, if that is given.
 
     Equal states give equal bytes, whatever the file is called.
+
+    Raises:
+        FloatingPointError: if weights or optimisers are no longer finite; nothing is written then.
     """
-    path = Path(path)
+    state = run.state_dict()
+    for name in run.NETWORKS + run.OPTIMIZERS:
+        if not _finite(state[name]):
+            raise FloatingPointError(f"step {run.steps}: {name} is no longer finite; lower learning_rate")
     buffer = io.BytesIO()  # handed a path, torch.save would write the file's name into the archive
-    torch.save(run.state_dict(), buffer)
+    torch.save(state, buffer)
+    write_whole(Path(path), buffer.getbuffer(), before)
+
+
+def write_whole(path: Path, data: bytes | memoryview, before: Path | None = None) -> None:
+    """Write `path` whole or not at all, even if the disk is full or the power fails; what it held goes to `before`."""
     unfinished = path.with_name(path.name + ".part")
-    unfinished.write_bytes(buffer.getbuffer())
-    unfinished.replace(path)
+    try:
+        with unfinished.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if before is not None and path.exists():
+            path.replace(before)
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    if hasattr(os, "O_DIRECTORY"):  # the new names reach the disk as well; Windows has no such call
+        folder = os.open(path.parent, os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def load(path: str | Path, run: Run) -> None:
@@ -29,8 +61,8 @@ def load(path: str | Path, run: Run) -> None:
     The run stays on its own device: what a GPU trained can be looked at, and carried on, on a laptop.
 
     Raises:
-        UserError: if the file is missing, damaged, no checkpoint, or of another method, task or version; the run then
-            stays as it was.
+        UserError: if the file is missing, damaged (`DamagedCheckpoint`), or of another method, task or version; the
+            run then stays as it was.
     """
     state = _read(Path(path))
     if not isinstance(state, dict) or (missing := run.state_dict().keys() - state.keys()):
@@ -63,7 +95,15 @@ def _read(path: Path) -> object:
                 raise zipfile.BadZipFile("checksum")
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # half a dozen kinds, for a file that is damaged or not torch's own
-        raise UserError(f"{path}: damaged, cut short, or no checkpoint; train again or give another file") from error
+        what = "damaged, cut short, or no checkpoint"
+        raise DamagedCheckpoint(f"{path}: {what}; train again or give another file") from error
+
+
+def _finite(state: object) -> bool:
+    """Whether every number in nested dicts and lists of tensors is finite."""
+    if isinstance(state, dict | list):
+        return all(map(_finite, state.values() if isinstance(state, dict) else state))
+    return not isinstance(state, Tensor) or bool(state.isfinite().all())
 
 
 def _identity(state: dict) -> dict:
