@@ -2,11 +2,9 @@
 
 import argparse
 import dataclasses
-import json
 import platform
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +14,13 @@ from tqdm import tqdm
 
 from uda_core import __version__, checkpoints, options
 from uda_core.commands import arguments
-from uda_core.data import TASKS, load
-from uda_core.data.catalog import Entry
+from uda_core.commands.resume import resumed
+from uda_core.data.catalog import Entry, entry_of
 from uda_core.data.task import Task
 from uda_core.errors import UserError, choose
 from uda_core.evaluation import Evaluation, evaluate, label_qualities
 from uda_core.methods import CLASSIFY, METHODS, SEGMENT, Config, Run, RunConfig, SegmentationConfig
+from uda_core.run_folder import RunFolder
 from uda_core.training import fit
 
 
@@ -30,53 +29,77 @@ def add(commands) -> None:
     p = arguments.add(commands, "train", train, about, example)
     p.description += (
         "\nWrites settings.json, metrics.jsonl (one line per step), checkpoint.pt and summary.json (the scores).\n"
-        "The target's labels are opened only after the last step. Ctrl-C ends after the step under way and saves."
+        "The target's labels are opened only after the last step. Ctrl-C ends after the step under way and saves;\n"
+        "--resume goes on after that, or after a kill, as if nothing had happened (on a CPU to the last bit)."
     )
     p.epilog += f"\n\nwhat --set takes, by method (default, range):\n{options.describe()}"
-    p.add_argument("method", metavar="METHOD", help=", ".join(METHODS))
-    p.add_argument("task", metavar="TASK", help="one of those that `tasks` lists, such as moons or streets")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="network start, data order, dropout (default: 0)")
+    p.add_argument("method", nargs="?", metavar="METHOD", help=", ".join(METHODS))
+    arguments.add_task(p, required=False)
+    p.add_argument("--seed", type=int, metavar="N", help="network start, data order, dropout (default: 0)")
     p.add_argument("--steps", type=int, metavar="N", help="training steps (default: the phases of cag, or the task's)")
     p.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, listed below")
     about = "that a large network starts from: none, a file, or a name such as ResNet101_Weights.IMAGENET1K_V2"
     p.add_argument("--weights", metavar="W", help=about)
-    p.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: runs/METHOD-TASK-seedN)")
-    arguments.add_data(p)
+    folder = p.add_mutually_exclusive_group()
+    folder.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: runs/METHOD-TASK-seedN)")
+    about = "go on with the run in this folder; --set may change what is no fixed part of it, --steps may grow"
+    folder.add_argument("--resume", type=Path, metavar="RUN_DIR", help=about)
+    about = "between two checkpoints; 0: one after every step (default: 10)"
+    p.add_argument("--checkpoint-minutes", type=float, default=10, metavar="M", help=about)
 
 
 def train(args: argparse.Namespace) -> int:
-    choose("method", args.method, METHODS)
-    entry = TASKS[choose("task", args.task, TASKS)]
-    choose(f"method for {args.task}", args.method, SEGMENT if entry.dense else CLASSIFY)
     if args.steps is not None and args.steps < 1:
         raise UserError(f"--steps must be at least 1, got {args.steps}")
-    config, settings = _values(args, entry)
-    out = args.out or Path("runs", f"{args.method}-{args.task}-seed{config.seed}")
-    if (out / "checkpoint.pt").exists():
-        raise UserError(f"{out} holds a run already; give another --out, or delete the folder to train again")
+    if not args.checkpoint_minutes >= 0:
+        raise UserError(f"--checkpoint-minutes must be at least 0, got {args.checkpoint_minutes}")
+    folder, what, config, settings = resumed(args) if args.resume else _new(args)
+    steps = args.steps or folder.read("settings.json").get("steps")
+    if steps and folder.read("summary.json").get("steps") == steps:
+        print(f"{folder.path}: finished, {steps} steps, scores in summary.json; a larger --steps trains on")
+        return 0
 
-    task = load(args.task, args.data)
-    run = METHODS[args.method](task.pair, config)
+    task = arguments.task_on_record(what, args.data)
+    run = METHODS[what["method"]](task.pair, config)
+    if folder.has_checkpoint():
+        folder.load(run)
     for name, value in settings.items():
         setattr(run.settings, name, value)
-    steps = args.steps or run.planned_steps or entry.steps
-    out.mkdir(parents=True, exist_ok=True)
-    _write_json(out / "settings.json", _settings(args.task, steps, run))
-    seconds, milestones = _train(run, steps, out)
-    checkpoints.save(run, out / "checkpoint.pt")
+    steps = steps or run.planned_steps or entry_of(what["task"]).steps
+    folder.write_settings(what, run, steps)
+    caught = _train(run, steps, folder, args.checkpoint_minutes)
     if run.steps < steps:
-        print(f"interrupted: step {run.steps} of {steps} is saved in {out / 'checkpoint.pt'}", file=sys.stderr)
-        return 130
+        print(f"interrupted: step {run.steps} of {steps} is saved in {folder.checkpoint}", file=sys.stderr)
+        print(f"go on with: {folder.resume_command()}", file=sys.stderr)
+        return 128 + caught
     evaluation = evaluate(run, task)  # the first look at the target's labels
-    reached = {name: _score_milestone(out / f"{name}.pt", run, task) for name in milestones}
-    _write_json(out / "summary.json", _summary(args.task, run, seconds, evaluation, reached))
+    reached = {name: _score_milestone(folder.path / f"{name}.pt", run, task) for name in folder.milestones}
+    folder.write("summary.json", _summary(what["task"], run, folder.seconds, evaluation, reached))
     for name, scores in reached.items():
         print(f"target, {evaluation.split}, after {name}: {scores['target']['score']:.1%}")
         for why in ("classes_without_anchor", "classes_shut_out"):
             if scores.get(why):
                 print(f"  {why.replace('_', ' ')}: {', '.join(scores[why])}")
-    print(evaluation, f"written to {out}", sep="\n")
+    print(evaluation, f"written to {folder.path}", sep="\n")
     return 0
+
+
+def _new(args: argparse.Namespace) -> tuple[RunFolder, dict, RunConfig, dict]:
+    """A folder that holds no run yet; method and task, configuration and settings, as the options have them."""
+    missing = [name.upper() for name in ("method", "task") if getattr(args, name) is None]
+    if missing:
+        what = ", ".join(missing)
+        raise UserError(f"the following arguments are required: {what}; see python -m uda_core train --help")
+    choose("method", args.method, METHODS)
+    entry = entry_of(args.task)
+    choose(f"method for {args.task}", args.method, SEGMENT if entry.dense else CLASSIFY)
+    config, settings = _values(args, entry)
+    name = f"{args.method}-{args.task.replace(':', '-')}-seed{config.seed}"
+    folder = RunFolder(args.out or Path("runs", name))
+    if folder.holds_run():
+        what = f"{folder.path} holds a run already"
+        raise UserError(f"{what}; go on with --resume {folder.path}, give another --out, or delete the folder")
+    return folder, {"method": args.method, **arguments.record_of(args)}, config, settings
 
 
 def _values(args: argparse.Namespace, entry: Entry) -> tuple[RunConfig, dict]:
@@ -85,33 +108,30 @@ def _values(args: argparse.Namespace, entry: Entry) -> tuple[RunConfig, dict]:
     if args.weights is not None:
         config["weights"] = args.weights
     known = options.config_of(args.method, entry.dense)
-    config = {k: v for k, v in entry.config.items() if k in known} | {"seed": args.seed} | config
+    config = {k: v for k, v in entry.config.items() if k in known} | {"seed": args.seed or 0} | config
     known = options.settings_of(args.method, entry.dense)
     settings = {k: v for k, v in entry.settings.items() if k in known} | settings
     return (SegmentationConfig if entry.dense else Config)(**config), settings
 
 
-def _train(run: Run, steps: int, out: Path) -> tuple[float, list[str]]:
-    """Train: a line of JSON per step, a checkpoint at each of the run's milestones; the seconds, and their names.
+def _train(run: Run, steps: int, folder: RunFolder, minutes: float) -> int | None:
+    """Train up to step `steps`, or until a signal comes; returns that signal.
 
-    Ctrl-C ends it after the step that is under way.
+    A line of JSON per step, a checkpoint every so many minutes, at each of the run's milestones, and at the end.
     """
-    started, milestones = time.perf_counter(), []
     with (
-        (out / "metrics.jsonl").open("w") as file,
-        _interruption() as interrupted,
-        tqdm(total=steps, unit="step") as bar,
+        folder.recording(run),
+        _interruption() as caught,
+        tqdm(initial=run.steps, total=steps, unit="step") as bar,
     ):
-        for record in fit(run, steps):
-            file.write(json.dumps(dataclasses.asdict(record)) + "\n")
+        for record in fit(run, steps - run.steps):
+            folder.record(record, run, minutes)
             bar.set_postfix({name: f"{value:.3f}" for name, value in record.losses.items()}, refresh=False)
             bar.update()
-            if run.milestone:
-                milestones.append(run.milestone)
-                checkpoints.save(run, out / f"{run.milestone}.pt")
-            if interrupted:
+            if caught:
                 break
-    return time.perf_counter() - started, milestones
+        folder.save(run)
+    return caught[0] if caught else None
 
 
 def _score_milestone(path: Path, finished: Run, task: Task) -> dict:
@@ -125,27 +145,26 @@ def _score_milestone(path: Path, finished: Run, task: Task) -> dict:
 
 
 @contextmanager
-def _interruption() -> Iterator[list]:
-    """A list that the first Ctrl-C puts something into; the second one raises KeyboardInterrupt as usual.
+def _interruption() -> Iterator[list[int]]:
+    """A list that the first Ctrl-C, or the SIGTERM of a cluster, is put into; the second one acts as usual.
 
     A step that is cut in two could not be taken up again bit for bit.
     """
-    caught = []
+    caught, before = [], {}
 
-    def catch(*signal_and_frame):
-        caught.append(signal_and_frame)
-        signal.signal(signal.SIGINT, before)
+    def catch(number, _):
+        caught.append(number)
+        release()
 
-    before = signal.signal(signal.SIGINT, catch)
+    def release():
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before |= {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield caught
     finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _settings(task: str, steps: int, run: Run) -> dict:
-    config, settings = dataclasses.asdict(run.config), dataclasses.asdict(run.settings)
-    return {"method": run.method, "task": task, "steps": steps, "config": config, "settings": settings}
+        release()
 
 
 def _summary(task: str, run: Run, seconds: float, evaluation: Evaluation, milestones: dict) -> dict:
@@ -170,7 +189,3 @@ def _scores(evaluation: Evaluation) -> dict:
         "source": {"score": evaluation.source_score, "split": evaluation.source_split},
         "target": {"score": evaluation.score, "per_class": evaluation.per_class} | subsets,
     }
-
-
-def _write_json(path: Path, value: dict) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")

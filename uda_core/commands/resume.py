@@ -1,0 +1,36 @@
+"""`train --resume`: which run a folder holds, and what of it may change."""
+
+import argparse
+import dataclasses
+
+from uda_core import options
+from uda_core.commands import arguments
+from uda_core.data.catalog import entry_of
+from uda_core.errors import UserError
+from uda_core.methods import Config, RunConfig, SegmentationConfig
+from uda_core.run_folder import RunFolder
+
+
+def resumed(args: argparse.Namespace) -> tuple[RunFolder, dict, RunConfig, dict]:
+    """The folder; its method and task, configuration and settings as settings.json has them.
+
+    Options may change the settings and the device and raise the number of steps; what else they say must agree.
+    """
+    folder = RunFolder(args.resume)
+    saved = folder.settings()
+    method, entry = saved["method"], entry_of(saved["task"])
+    config, settings = options.parse(args.set, method, entry.dense)
+    given = {"method": args.method, **arguments.record_of(args), "seed": args.seed, "weights": args.weights, **config}
+    own = {name: tuple(v) if isinstance(v, list) else v for name, v in (saved | saved["config"]).items()}
+    for name, value in given.items():
+        if value is not None and name != "device" and value != own.get(name):
+            differs = f"{name} is {own.get(name)!r} there, not {value!r}"
+            raise UserError(f"{folder.path}: {differs}; a run keeps it, so give --out for another run")
+    if args.steps is not None and args.steps < saved["steps"]:
+        raise UserError(f"{folder.path}: --steps may grow from {saved['steps']}, not shrink to {args.steps}")
+    kind = SegmentationConfig if entry.dense else Config
+    config = kind(**{name: own[name] for name in saved["config"]} | config)
+    if folder.has_checkpoint():
+        config = dataclasses.replace(config, weights="none")  # the checkpoint holds what became of them
+    what = {name: saved[name] for name in ("method", "task", "source", "target") if name in saved}
+    return folder, what, config, saved["settings"] | settings
