@@ -25,8 +25,8 @@ CGDM = {"discrepancy": 1.0, "entropy": ENTROPY, "alpha": 0.1, "beta": 0.1, "k": 
 NOTE = (
     "Accuracy in percent on all images of the target, unlabelled while training (transductive), mean ± standard "
     "deviation over the seeds; the last step, none chosen by target labels. A amazon, D dslr, W webcam; ImageNet "
-    "features of EfficientNet-Lite0, which stay as they are; one linear layer of 256, heads 500 and 500 wide, 600 steps "
-    "of SGD at 0.01 on 32 + 32 samples. Nine tenths of the source train."
+    "features of EfficientNet-Lite0, which stay as they are; one linear layer of 256, heads 500 and 500 wide, 600 "
+    "steps of SGD at 0.01 on 32 + 32 samples. Nine tenths of the source train."
 )
 
 

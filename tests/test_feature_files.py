@@ -1,0 +1,166 @@
+"""Frozen features from .npz files: what is read, what is refused, and that a target needs no labels to train."""
+
+import numpy as np
+import pytest
+import torch
+
+from uda_core import methods
+from uda_core.data import feature_files
+from uda_core.errors import UserError
+from uda_core.evaluation import evaluate
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(25, 6)).astype(np.float16), np.arange(25) % 3
+CLASSES = np.array(["bike", "mug", "pen"])
+
+
+def write(path, **arrays):
+    np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A function that writes source and target: sound ones, but for the changes given to the one or the other."""
+
+    def make(source=None, target=None):
+        sound = {"features": X, "labels": Y, "classes": CLASSES}
+        return tuple(
+            write(tmp_path / f"{name}.npz", **sound | (changes or {}))
+            for name, changes in (("s", source), ("t", target))
+        )
+
+    return make
+
+
+def refusal(*files):
+    with pytest.raises(UserError) as caught:
+        feature_files.load(*files)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(files[0].parent) in message
+    return message
+
+
+def test_every_sample_is_where_it_belongs(files):
+    task = feature_files.load(*files())
+    pair = task.pair
+    assert (task.name, pair.classes, task.metric) == ("features:s-t", ("bike", "mug", "pen"), "accuracy")
+    x, y, held = torch.from_numpy(X).float(), torch.from_numpy(Y), [0, 10, 20]
+    others = [i for i in range(25) if i not in held]
+    for split, chosen in ((pair.source_val, held), (pair.source_train, others)):
+        assert split.x.equal(x[chosen])
+        assert split.y.equal(y[chosen])
+    assert pair.target_train.x.equal(x)
+    assert pair.target_test.x.equal(x)
+    assert task.truth.target_train.equal(y)
+    assert task.truth.target_test.equal(y)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("whole", [np.uint8, np.int32])
+def test_kinds_of_numbers(kind, whole, files):
+    task = feature_files.load(*files({"features": X.astype(kind), "labels": Y.astype(whole)}))
+    assert task.pair.source_train.x.dtype == torch.float32
+    assert task.pair.source_train.y.dtype == torch.int64
+    assert task.pair.source_val.x.equal(torch.from_numpy(X[[0, 10, 20]]).float())
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "classes"),
+    [
+        ({}, {"classes": None}, ("bike", "mug", "pen")),
+        ({"classes": None}, {}, ("bike", "mug", "pen")),
+        ({"classes": None}, {"classes": None}, ("0", "1", "2")),
+        ({"classes": None}, {"classes": None, "labels": np.zeros(25, int)}, ("0", "1", "2")),
+    ],
+)
+def test_names_of_classes(source, target, classes, files):
+    assert feature_files.load(*files(source, target)).pair.classes == classes
+
+
+def test_a_target_without_labels_trains_and_predicts_and_has_no_score(files):
+    with_labels = feature_files.load(*files())
+    without = feature_files.load(*files(target={"labels": None, "classes": None}))
+    assert without.truth is None
+    runs = [
+        methods.mcd(task.pair, methods.Config(network="linear", features=4, hidden=(5,), batch_size=8))
+        for task in (with_labels, without)
+    ]
+    records = [[run.step().losses for _ in range(3)] for run in runs]
+    assert records[0] == records[1]
+    known, unknown = (evaluate(run, task) for run, task in zip(runs, (with_labels, without), strict=True))
+    assert 0 <= known.score <= 1
+    assert unknown.score is None
+    assert unknown.source_score == known.source_score
+    assert unknown.per_class == dict.fromkeys(CLASSES.tolist())
+    assert str(unknown).splitlines()[1] == "target, target_test: accuracy not known, for there are no labels"
+
+
+def bad(array, i, value):
+    array = array.copy()
+    array[i] = value
+    return array
+
+
+PICKLED = np.array(["bike", "mug", "pen"], dtype=object)
+MISTAKES = [
+    ({"features": None}, "s.npz: no array 'features', only labels, classes"),
+    ({"labels": None}, "s.npz: no array 'labels'; the source needs one label a sample"),
+    ({"features": X[:24]}, "s.npz: 24 features but 25 labels"),
+    ({"features": X[:, 0]}, "s.npz: features must be floating point [N, D], got float16 of shape [25]"),
+    ({"features": Y[:, None]}, "s.npz: features must be floating point [N, D], got int64 of shape [25, 1]"),
+    (
+        {"features": X[:0], "labels": Y[:0]},
+        "s.npz: features must be floating point [N, D], got float16 of shape [0, 6]",
+    ),
+    ({"features": X[:, :0]}, "s.npz: features must be floating point [N, D], got float16 of shape [25, 0]"),
+    ({"features": X[:, :5]}, "t.npz: features of width 5 and 6; make both with one backbone"),
+    ({"features": bad(X, (7, 2), np.nan)}, "s.npz: features hold NaN or infinity, first in sample 7"),
+    ({"features": bad(X, (9, 0), np.inf)}, "s.npz: features hold NaN or infinity, first in sample 9"),
+    ({"labels": Y + 1}, "s.npz: labels run from 1 to 3, but there are 3 classes"),
+    ({"labels": bad(Y, 4, -1)}, "s.npz: label -1 of sample 4; labels are whole numbers from 0"),
+    ({"labels": Y.astype(float)}, "s.npz: labels must be whole numbers [N], got float64 of shape [25]"),
+    ({"labels": Y[:, None]}, "s.npz: labels must be whole numbers [N], got int64 of shape [25, 1]"),
+    ({"labels": np.zeros(25, int)}, "features:s-t: source_train has samples of one class only"),
+    ({"classes": PICKLED}, "s.npz: cannot be read (an array of Python objects; text is saved as"),
+    ({"labels": Y.astype(object)}, "s.npz: cannot be read (an array of Python objects"),
+    ({"classes": np.arange(3)}, "s.npz: classes must be text [C], got int64 of shape [3]"),
+    ({"classes": np.array(["bike", "bike", "pen"])}, "s.npz: two classes have the same name"),
+    ({"classes": np.array(["bike", "cup", "pen"])}, "classes differ; only in the source: cup; only in the target: mug"),
+    ({"classes": np.array(["bike", "pen", "mug"])}, "classes differ; the same names, but in another order"),
+]
+
+
+@pytest.mark.parametrize(("changes", "says"), MISTAKES, ids=[says.split(": ")[-1] for _, says in MISTAKES])
+def test_a_bad_source_gets_one_clear_line(changes, says, files):
+    with pytest.raises(UserError) as caught:
+        feature_files.load(*files(changes))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_label_of_the_target_beyond_the_classes_is_refused(files):
+    bare = {"classes": None}
+    assert "t.npz: labels run from 0 to 3" in refusal(*files(bare, bare | {"labels": np.arange(25) % 4}))
+
+
+def test_files_that_are_no_npz(files, tmp_path):
+    source, target = files()
+    whole = target.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(flipped) // 8] ^= 255
+    np.save(tmp_path / "array.npy", X)
+    for content, says in (
+        (b"", "not an .npz file, or cut short"),
+        (b"features", "not an .npz file, or cut short"),
+        ((tmp_path / "array.npy").read_bytes(), "not an .npz file, or cut short"),
+        (whole[:-40], "not an .npz file, or cut short"),
+        (bytes(flipped), "cannot be read (Bad CRC-32"),
+    ):
+        target.write_bytes(content)
+        assert f"{target}: {says}" in refusal(source, target)
+    target.unlink()
+    assert f"{target}: no such file" in refusal(source, target)
+    target.mkdir()
+    assert f"{target}: no such file" in refusal(source, target)
