@@ -1,14 +1,19 @@
 """Checkers know the right answer in any spelling and name each mistake; guesses are kept; help ends in the solution.
 
-The exercises of lessons 01 and 02.
+The exercises of lessons 01 and 02 stand here; the answers for the others in `answers_*.py`.
 """
 
 import json
 
+import answers_anchor_alignment
+import answers_category_anchors
+import answers_gradient_discrepancy
+import answers_pseudo_labels
 import pytest
 import torch
 from torch.nn import functional as F
 
+from uda_core.data.task import IGNORE
 from uda_core.errors import UserError
 from uda_core.exercises import check, dialogue, guesses, hint, predict, replay, reveal
 from uda_core.exercises.catalog import EXERCISES
@@ -96,7 +101,18 @@ SPELLINGS = {
 MISTAKES = [(e, m) for e in EXERCISES.values() for m in e.mistakes]
 
 
-@pytest.mark.parametrize(("name", "answer"), [(n, a) for n, answers in SPELLINGS.items() for a in answers])
+LESSONS = (answers_pseudo_labels, answers_gradient_discrepancy, answers_category_anchors, answers_anchor_alignment)
+RIGHT = [
+    (name, answer)
+    for spellings in (SPELLINGS, *(lesson.RIGHT for lesson in LESSONS))
+    for name, answers in spellings.items()
+    for answer in answers
+]
+WRONG = [wrong for lesson in LESSONS for wrong in lesson.WRONG]
+
+
+@pytest.mark.parametrize(("name", "answer"), RIGHT)
+@pytest.mark.filterwarnings("ignore:Using backward.. with create_graph=True")
 def test_right_answers_pass_in_every_spelling(name, answer, capsys):
     assert check(name, answer)
     assert capsys.readouterr().out.startswith("Correct: ")
@@ -107,6 +123,30 @@ def test_each_mistake_is_named(exercise, mistake):
     verdict = judge(exercise, mistake.wrong)
     assert not verdict
     assert verdict.reason == mistake.hint
+
+
+@pytest.mark.parametrize(("name", "answer", "reason"), WRONG)
+def test_wrong_answers_get_a_reason(name, answer, reason):
+    verdict = judge(EXERCISES[name], answer)
+    assert not verdict
+    assert reason in verdict.reason
+
+
+def test_the_noise_case_tells_floors_apart():
+    """The row of rounding noise must be short enough for our floor and long enough for today's torch to scale it up."""
+    a, b = EXERCISES["row_cosine"].cases()[2]
+    assert abs(F.cosine_similarity(a, b, dim=1)[2]) > 0.1
+    assert a[2].norm() * b[2].norm() < 1e-8
+
+
+def test_the_two_kinds_of_labels_differ_where_steps_are_compared():
+    """Each kind labels some pixels that the other does not, or mistakes could not be told apart."""
+    run, s, batch = EXERCISES["cag_step"].cases()[0]
+    y_hat = run.label(batch.x_t, s)
+    active, confident = y_hat.by_anchor != IGNORE, y_hat.by_confidence != IGNORE
+    for some in (active & ~confident, confident & ~active, active & confident, ~active & ~confident):
+        assert some.float().mean() > 0.02
+    assert run.anchors.present.sum() >= 3
 
 
 @pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)

@@ -1,11 +1,8 @@
-"""Lesson 03's checkers: right answers in any spelling, and wrong ones that no mistake on the list equals."""
+"""Lesson 03's exercises: right answers in any spelling, and wrong ones that no mistake on the list equals."""
 
-import pytest
 import torch
 from torch.nn import functional as F
 
-from uda_core.exercises.catalog import EXERCISES
-from uda_core.exercises.exercise import judge
 from uda_core.pseudo_labels import centroids, nearest_centroid
 
 RIGHT = {
@@ -38,15 +35,3 @@ WRONG = [
     ("nearest_centroid", lambda f, c: 1 - f @ c.T / c.norm(dim=1), "return the index of the smallest"),
     ("nearest_centroid", lambda f, c: (1 - f @ c.T / c.norm(dim=1)).argmin(1), "falls into that class"),
 ]
-
-
-@pytest.mark.parametrize(("name", "answer"), [(name, answer) for name, answers in RIGHT.items() for answer in answers])
-def test_right_answers_pass_in_every_spelling(name, answer):
-    assert judge(EXERCISES[name], answer)
-
-
-@pytest.mark.parametrize(("name", "answer", "reason"), WRONG)
-def test_wrong_answers_get_a_reason(name, answer, reason):
-    verdict = judge(EXERCISES[name], answer)
-    assert not verdict
-    assert reason in verdict.reason
