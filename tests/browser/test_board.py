@@ -276,6 +276,15 @@ def test_a_second_board_pauses_the_first(board):
     board.python("other.pause()")
 
 
+def test_the_curves_of_a_run_that_has_trained_before_begin_at_the_left(board):
+    board.python("for _ in range(40): kept = run.step()")
+    board.click("Step")
+    board.rest(41)
+    curve = board.page.locator(".uda .loss canvas").first
+    above_its_axis = "c => c.getContext('2d').getImageData(0, 0, 0.2 * c.width, 0.9 * c.height).data.some(Boolean)"
+    wait_until(lambda: curve.evaluate(above_its_axis), "no curve")
+
+
 def test_the_saved_notebook_keeps_a_last_picture(board):
     board.click("Step")
     board.rest(1)

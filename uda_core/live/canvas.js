@@ -177,8 +177,10 @@ function makeMap(facts, look, stage) {
         context.lineWidth = 3.5 * scale;
         context.strokeStyle = theme.paper;
         context.fillStyle = theme.ink;
-        context.strokeText(facts.classes[c], x + 9 * scale, y - 5 * scale);
-        context.fillText(facts.classes[c], x + 9 * scale, y - 5 * scale);
+        const width = context.measureText(facts.classes[c]).width, right = x + 9 * scale;
+        const left = right + width > over.width ? x - 9 * scale - width : right; // of its star, at the map's edge
+        context.strokeText(facts.classes[c], left, y - 5 * scale);
+        context.fillText(facts.classes[c], left, y - 5 * scale);
       }
     if (map.chosen >= 0) {
       context.beginPath();
@@ -312,14 +314,14 @@ function addTip(map, stage, facts, images, announce) {
 
 // -- curves, numbers, heat map --------------------------------------------------------------------------------------------
 
-function drawCurve(canvas, points, moved, stages, at, last, colour, theme) {
+function drawCurve(canvas, points, moved, stages, at, [first, span], colour, theme) {
   const scale = window.devicePixelRatio || 1;
   canvas.width = Math.max(1, canvas.clientWidth * scale);
   canvas.height = Math.max(1, canvas.clientHeight * scale);
   const context = canvas.getContext("2d"), pad = 3 * scale;
   const values = points.map((p) => p[1]).sort((a, b) => a - b);
   const low = values[0], high = values[Math.floor(0.99 * (values.length - 1))]; // one early spike must not flatten the rest
-  const x = (step) => (step / last) * (canvas.width - pad);
+  const x = (step) => ((step - first) / span) * (canvas.width - pad);
   const y = (v) => canvas.height - pad - ((Math.min(v, high) - low) / (high - low || 1)) * (canvas.height - 2 * pad);
   context.strokeStyle = theme.rule;
   context.lineWidth = scale;
@@ -367,12 +369,13 @@ function makeCurves(section, words) {
         rows.set(name, row);
       }
     const stages = records.filter((r, i) => (r[2].stage ?? 0) !== (records[i - 1]?.[2].stage ?? 0)).map((r) => r[0]);
-    let i = 0, span = Math.max(goal, 1); // of the axis: halved as long as the curve fits, so that a beginning is seen too
+    const first = records.length ? records[0][0] - 1 : 0; // a run may have trained before it came to the board
+    let i = 0, span = Math.max(goal - first, 1); // of the axis: halved as long as the curve fits, so that a beginning is seen
     while (span > 20 && span / 2 >= records.length) span /= 2;
     for (const [name, { canvas, output }] of rows) {
       const points = records.filter((r) => name in r[1]).map((r) => [r[0], r[1][name]]);
       const now = points.findLast((p) => p[0] <= at) ?? points[0];
-      drawCurve(canvas, points, moved, stages, now, span, look.classes[i++ % look.classes.length], theme);
+      drawCurve(canvas, points, moved, stages, now, [first, span], look.classes[i++ % look.classes.length], theme);
       output.value = now ? (Math.abs(now[1]) < 0.01 && now[1] ? now[1].toExponential(0) : now[1].toFixed(3)) : "";
     }
     note.textContent = stages.length ? `${words.stage} ` : "";
