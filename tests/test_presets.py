@@ -92,7 +92,7 @@ def test_a_preset_for_this_is_accepted():
 
 
 def test_unknown_presets_are_told():
-    with pytest.raises(UserError, match="unknown preset 'cgdm-vida'.*Did you mean 'cgdm-visda'"):
+    with pytest.raises(UserError, match=r"unknown preset 'cgdm-vida'.*Did you mean 'cgdm-visda'"):
         preset("cgdm-vida")
 
 
