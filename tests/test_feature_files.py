@@ -46,7 +46,7 @@ def test_every_sample_is_where_it_belongs(files):
     task = feature_files.load(*files())
     pair = task.pair
     assert (task.name, pair.classes, task.metric) == ("features:s-t", ("bike", "mug", "pen"), "accuracy")
-    x, y, held = torch.from_numpy(X).float(), torch.from_numpy(Y), [0, 10, 20]
+    x, y, held = torch.from_numpy(X).float(), torch.from_numpy(Y), [3, 4, 5]
     others = [i for i in range(25) if i not in held]
     for split, chosen in ((pair.source_val, held), (pair.source_train, others)):
         assert split.x.equal(x[chosen])
@@ -57,13 +57,18 @@ def test_every_sample_is_where_it_belongs(files):
     assert task.truth.target_test.equal(y)
 
 
+def test_one_sample_in_ten_of_each_class_validates():
+    y = torch.tensor([0] * 12 + [1] + [2, 0, 2])
+    assert feature_files.tenth(y).nonzero().flatten().tolist() == [1, 11, 15]
+
+
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("whole", [np.uint8, np.int32])
 def test_kinds_of_numbers(kind, whole, files):
     task = feature_files.load(*files({"features": X.astype(kind), "labels": Y.astype(whole)}))
     assert task.pair.source_train.x.dtype == torch.float32
     assert task.pair.source_train.y.dtype == torch.int64
-    assert task.pair.source_val.x.equal(torch.from_numpy(X[[0, 10, 20]]).float())
+    assert task.pair.source_val.x.equal(torch.from_numpy(X[[3, 4, 5]]).float())
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled
 from uda_core.errors import UserError
 
 HELD_OUT = 10  # one source sample in so many validates
+KNOWN = ("features", "labels", "classes")
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class FeatureFile:
 def load(source: Path, target: Path) -> Task:
     """The source teaches the target, all of which is there while training, without labels (transductive).
 
-    Samples 0, 10, 20 ... of the source validate, the others train. The classes are those that either file names (both
-    must name the same, in the same order), else numbers up to the source's largest label.
+    The second, twelfth, 22nd ... sample of each class of the source validates, the others train. The classes are those
+    that either file names (both must name the same, in the same order), else numbers up to the source's largest label.
     """
     s, t = read(source), read(target)
     if s.labels is None:
@@ -47,12 +48,21 @@ def load(source: Path, target: Path) -> Task:
         if y is not None and int(y.max()) >= len(classes):
             raise UserError(f"{path}: labels run from {y.min()} to {y.max()}, but there are {len(classes)} classes")
 
-    held_out = torch.arange(len(s.labels)) % HELD_OUT == 0
+    held_out = tenth(s.labels)
     train, val = (Labelled(s.features[chosen], s.labels[chosen]) for chosen in (~held_out, held_out))
     x_t = Unlabelled(t.features)
     name = f"features:{Path(source).stem}-{Path(target).stem}"
     truth = None if t.labels is None else Truth(t.labels, t.labels)
     return Task(Pair(name, classes, train, val, x_t, x_t), truth)
+
+
+def tenth(y: Tensor) -> Tensor:
+    """[N] whether a sample is the second, twelfth, 22nd ... of its class: a class with one sample keeps it."""
+    place = torch.empty_like(y)
+    for label in y.unique():
+        mine = y == label
+        place[mine] = torch.arange(int(mine.sum()))
+    return place % HELD_OUT == 1
 
 
 def read(path: Path) -> FeatureFile:
@@ -95,7 +105,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as held:
             if "features" not in held:
                 raise UserError(f"{path}: no array 'features', only {', '.join(held.files) or 'nothing'}")
-            return {name: held[name] for name in ("features", "labels", "classes") if name in held}
+            return {name: held[name] for name in KNOWN if name in held}
     except UserError:
         raise
     except (OSError, EOFError, ValueError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
