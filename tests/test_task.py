@@ -108,5 +108,5 @@ def test_a_batch_larger_than_the_data_is_refused():
 def test_inputs_without_an_extractor_are_refused():
     flat = Labelled(torch.zeros(6), SOURCE.y)
     pair = Pair("toy", PAIR.classes, flat, flat, Unlabelled(flat.x), Unlabelled(flat.x))
-    with pytest.raises(UserError, match="network small does not take samples of shape"):
+    with pytest.raises(UserError, match="network small takes samples of shape"):
         methods.mcd(pair, methods.Config(batch_size=4))

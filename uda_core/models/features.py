@@ -74,17 +74,12 @@ class MCDColourDigits(nn.Sequential):
         )  # fmt: skip
 
 
-RESNETS = {"resnet18": 512, "resnet50": 2048, "resnet101": 2048}  # and how wide they are
-NETWORKS = ("small", "linear", "mcd_digits", "mcd_colour_digits", *RESNETS)
-OWN_SHAPES = {"mcd_digits": (1, 28, 28), "mcd_colour_digits": (3, 32, 32)}
-
-
 def make_features(network: str, shape: tuple[int, ...], features: int, weights: str = "none") -> tuple[nn.Module, int]:
     """The feature extractor of this name for samples of this shape (without the batch), and the width D of its output.
 
     Args:
         network: "small" is `SmallCNN` for images, `MLP` for vectors; "linear" one layer, for frozen features; MCD's
-            networks for digits; a ResNet up to its average pool.
+            networks for digits; a ResNet up to its average pool; or what you have put into `NETWORKS` yourself.
         features: D; 0 is the network's own width, as MCD's networks always have it. A ResNet gets there by one
             linear layer, CGDM's bottleneck.
         weights: of a ResNet; see `encoders`.
@@ -92,24 +87,7 @@ def make_features(network: str, shape: tuple[int, ...], features: int, weights: 
     Raises:
         UserError: for a network that is not known, or does not suit the samples.
     """
-    if network in RESNETS:
-        from uda_core.models.encoders import Backbone  # not at the top: torchvision takes seconds to import
-
-        backbone, width = Backbone(network, weights), RESNETS[network]
-        return (nn.Sequential(backbone, bottleneck(width, features)), features) if features else (backbone, width)
-    choose(f"weights of the network {network}", weights, ["none"])
-    if choose("network", network, NETWORKS) in OWN_SHAPES:
-        if shape != OWN_SHAPES[network]:
-            raise UserError(f"network {network} takes samples of shape {OWN_SHAPES[network]}, these have {shape}")
-        return (MCDDigits(), 768) if network == "mcd_digits" else (MCDColourDigits(), 3072)
-    features = features or 64
-    if network == "linear" and len(shape) == 1:
-        return bottleneck(*shape, features), features
-    if network == "small" and len(shape) == 3:
-        return SmallCNN(*shape, features), features
-    if network == "small" and len(shape) == 1:
-        return MLP(shape[0], features), features
-    raise UserError(f"network {network} does not take samples of shape {shape}")
+    return NETWORKS[choose("network", network, NETWORKS)](shape, features, weights)
 
 
 def bottleneck(inputs: int, features: int) -> nn.Linear:
@@ -121,3 +99,52 @@ def bottleneck(inputs: int, features: int) -> nn.Linear:
     nn.init.normal_(layer.weight, std=0.005)
     nn.init.constant_(layer.bias, 0.1)
     return layer
+
+
+def _small(shape: tuple[int, ...], features: int, weights: str) -> tuple[nn.Module, int]:
+    choose("weights of the small network", weights, ["none"])
+    if len(shape) not in (1, 3):
+        raise UserError(f"network small takes samples of shape [n] or [channels, height, width], these have {shape}")
+    features = features or 64
+    return (MLP(*shape, features) if len(shape) == 1 else SmallCNN(*shape, features)), features
+
+
+def _linear(shape: tuple[int, ...], features: int, weights: str) -> tuple[nn.Module, int]:
+    choose("weights of the linear network", weights, ["none"])
+    if len(shape) != 1:
+        raise UserError(f"network linear takes samples of shape [n], these have {shape}")
+    return bottleneck(*shape, features or 64), features or 64
+
+
+def _mcd(name: str, network: type[nn.Module], takes: tuple[int, ...], width: int):
+    def make(shape: tuple[int, ...], features: int, weights: str) -> tuple[nn.Module, int]:
+        choose(f"weights of the network {name}", weights, ["none"])
+        if shape != takes:
+            raise UserError(f"network {name} takes samples of shape {takes}, these have {shape}")
+        return network(), width
+
+    return make
+
+
+def _resnet(name: str, width: int):
+    def make(shape: tuple[int, ...], features: int, weights: str) -> tuple[nn.Module, int]:
+        from uda_core.models.encoders import Backbone  # not at the top: torchvision takes seconds to import
+
+        if len(shape) != 3 or shape[0] != 3:
+            raise UserError(f"network {name} takes colour images [3, height, width], these samples have shape {shape}")
+        backbone = Backbone(name, weights)
+        return (nn.Sequential(backbone, bottleneck(width, features)), features) if features else (backbone, width)
+
+    return make
+
+
+# name -> function of a sample's shape, the wanted width D (0: its own) and the weights, that gives network and width
+NETWORKS = {
+    "small": _small,
+    "linear": _linear,
+    "mcd_digits": _mcd("mcd_digits", MCDDigits, (1, 28, 28), 768),
+    "mcd_colour_digits": _mcd("mcd_colour_digits", MCDColourDigits, (3, 32, 32), 3072),
+    "resnet18": _resnet("resnet18", 512),
+    "resnet50": _resnet("resnet50", 2048),
+    "resnet101": _resnet("resnet101", 2048),
+}
