@@ -81,7 +81,7 @@ def _try(url: str, part: Path, version: Path, timeout: float) -> None:
         rest = int(answer.headers["Content-Length"]) if "Content-Length" in answer.headers else None
         check_space(part.parent, rest or 0)
         with (
-            part.open("ab" if have else "wb") as file,
+            part.open("ab") as file,
             tqdm(
                 desc=part.stem, initial=have, total=rest and have + rest, unit="B", unit_scale=True, unit_divisor=1000
             ) as bar,

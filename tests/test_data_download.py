@@ -38,6 +38,13 @@ QUICK = Patience(timeout=0.3, tries=3, pause=0.01)
 BODY = np.random.default_rng(0).bytes(12 << 16)  # twelve chunks
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -113,11 +120,11 @@ def host():
 # -- one file ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_cut_line_goes_on_where_it_broke(host, tmp_path):
-    host.files["a.bin"], host.faults = BODY, ["cut", "cut"]
+def test_a_cut_line_goes_on_where_it_broke_as_often_as_something_arrives(host, tmp_path):
+    host.files["a.bin"], host.faults = BODY, ["cut"] * 4
     transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
     assert (tmp_path / "a.bin").read_bytes() == BODY
-    assert [asked for _, asked in host.asked] == [None, f"bytes={6 << 16}-", f"bytes={9 << 16}-"]
+    assert [asked for _, asked in host.asked] == [None, *(f"bytes={n << 16}-" for n in (6, 9, 10, 11))]
     assert names(tmp_path) == ["a.bin"]
 
 
@@ -325,16 +332,12 @@ def test_a_full_disk_keeps_what_has_arrived(host, usps, tmp_path, monkeypatch):
 def test_two_downloads_at_once_the_second_waits(host, usps, tmp_path, capsys):
     host.faults = ["hang"]
     patient = dataclasses.replace(QUICK, timeout=20)
-    first = threading.Thread(target=get, args=("usps", tmp_path, patient))
+    first = threading.Thread(target=get, args=("usps", tmp_path, patient), daemon=True)
     first.start()
-    while not host.asked:
-        time.sleep(0.01)
-    second = threading.Thread(target=get, args=("usps", tmp_path, patient))
+    wait_for(lambda: bool(host.asked))
+    second = threading.Thread(target=get, args=("usps", tmp_path, patient), daemon=True)
     second.start()
-    out = ""
-    while "another download into" not in out:
-        time.sleep(0.01)
-        out += capsys.readouterr().out
+    wait_for(lambda: "another download into" in capsys.readouterr().out)
     host.released.set()
     first.join(20)
     second.join(20)
@@ -724,9 +727,7 @@ from data_download.transfer import Patience, transfer
 transfer("{host.address}/a.bin", Path({str(path)!r}), Patience())"""
     process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1], stderr=subprocess.DEVNULL)
     part = tmp_path / "a.bin.part"
-    deadline = time.monotonic() + 60
-    while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for(lambda: part.exists() and part.stat().st_size > 0)
     process.kill()
     process.wait()
     have = part.stat().st_size
