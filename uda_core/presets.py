@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from uda_core.data.catalog import DEEPLAB, DEEPLAB_SETTINGS
@@ -34,7 +34,6 @@ class Preset:
     steps: Value | None = None
     epochs: Value | None = None  # in place of steps
     departures: tuple[str, ...] = ()  # where this kit does otherwise than the published code
-    published: Mapping[str, float] = field(default_factory=dict)  # task -> score in percent
 
     def check(self, method: str, task: str) -> None:
         """
@@ -189,6 +188,7 @@ def _cag() -> dict:
         "settings": {name: Value(v, sources[name]) for name, v in DEEPLAB_SETTINGS.items()},
         "departures": (
             "The last step is scored; the authors keep the checkpoint that is best on labelled target images.",
+            "Pretrained weights get images normalised as they were trained; the authors' get them in [0, 1].",
         ),
     }
 
