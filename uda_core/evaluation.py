@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uda_core.data.task import IGNORE, Labelled, Pair, Samples, Task, chunks
+from uda_core.data.batches import read
+from uda_core.data.task import IGNORE, Pair, Samples, Task, chunks
 from uda_core.errors import choose
 from uda_core.maps import at_stride
 
@@ -97,6 +98,7 @@ def evaluate(run, task: Task, split: str = "target_test") -> Evaluation:
         per_class={name: None if np.isnan(s) else float(s) for name, s in zip(classes, shares, strict=True)},
         confusion=confusion,
         source_score=metric(_confusion(run, source.x, source.y, len(classes), "source")),
+        source_split=task.source_split,
         subsets={name: mean_iou(confusion, [classes.index(c) for c in some]) for name, some in task.subsets.items()},
     )
 
@@ -189,15 +191,17 @@ def confusion_counts(y: Tensor, prediction: Tensor, classes: int) -> np.ndarray:
 
 def supervised(task: Task) -> Pair:
     """The ceiling: a pair whose source is the *labelled* target. To compare with, and for nothing else."""
-    target = Labelled(task.pair.target_train.x, task.truth.target_train)
-    test = Labelled(task.pair.target_test.x, task.truth.target_test)
+    target = replace(task.pair.source_train, x=task.pair.target_train.x, y=task.truth.target_train)
+    test = replace(task.pair.source_val, x=task.pair.target_test.x, y=task.truth.target_test)
     return replace(task.pair, name=f"{task.name}-supervised", source_train=target, source_val=test)
 
 
 def _confusion(run, x: Samples, y: Samples, classes: int, domain: str) -> np.ndarray:
     dense = not isinstance(y, Tensor) or y.ndim == 3
-    parts = ((predicted(run, x[i], domain), y[i]) for i in chunks(x, 16 if dense else 1024))
-    return sum(confusion_counts(true, prediction, classes) for prediction, true in parts)
+    most = 16 if dense else 1024
+    predictions = (predicted(run, part, domain) for part in read(x, chunks(x, most)))
+    parts = zip(chunks(x, most), predictions, strict=True)
+    return sum(confusion_counts(y[i], prediction, classes) for i, prediction in parts)
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

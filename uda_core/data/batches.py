@@ -1,6 +1,7 @@
 """The order in which a run sees a pair's samples; those that are files are read ahead of the step that needs them."""
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uda_core.data.task import Pair
+from uda_core.data.task import Pair, Samples
 from uda_core.errors import UserError
 
 AHEAD = 4  # batches of files that are being read while one trains
@@ -56,13 +57,18 @@ class Batches:
         return self.drawn, next(self.source)[own], next(self.target)[own]
 
     def _draw(self, n: int, i_s: Tensor, i_t: Tensor) -> Batch:
-        seed = np.random.SeedSequence([self.seed, n, self.rank]).generate_state(1, np.uint64)[0] >> 1
-        generator = torch.Generator().manual_seed(int(seed))
+        generator = torch.Generator().manual_seed(seed_of(self.seed, n, self.rank))
         (x_s, y_s), x_t = self.pair.source_train.draw(i_s, generator), self.pair.target_train.draw(i_t, generator)
         return Batch(x_s, y_s.long(), x_t, i_t)
 
     def _now(self) -> dict:
         return {"drawn": self.drawn, "source": self.source.state_dict(), "target": self.target.state_dict()}
+
+    def __deepcopy__(self, memo: dict) -> "Batches":
+        """A copy that goes on from here by itself; the data, which nobody changes, are not copied."""
+        twin = Batches(self.pair, self.batch_size, self.seed, self.rank, self.ranks)
+        twin.load_state_dict(self.state_dict())
+        return twin
 
     def state_dict(self) -> dict:
         """Where the last batch handed out left off, whatever has been read ahead of it."""
@@ -98,6 +104,25 @@ class Shuffled:
     def load_state_dict(self, state: dict) -> None:
         self._order, self._position = state["order"], state["position"]
         self.generator.set_state(state["generator"])
+
+
+def seed_of(*numbers: int) -> int:
+    """One seed for torch, from several whole numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def read(x: Samples, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+    """x[i] for each i of the chunks, in order; files are read ahead while the caller works with what came before."""
+    if isinstance(x, Tensor):
+        yield from (x[i] for i in chunks)
+        return
+    ahead: deque[Future] = deque()
+    for i in chunks:
+        ahead.append(_reader().submit(x.__getitem__, i))
+        if len(ahead) > AHEAD:
+            yield ahead.popleft().result()
+    while ahead:
+        yield ahead.popleft().result()
 
 
 def _reader() -> ThreadPoolExecutor:

@@ -1,15 +1,12 @@
-"""Images and label files that are read when they are indexed, and the random cuts that a training step gets of them.
+"""Scenes and their label files, read when they are indexed, and the random cuts that a training step gets of them.
 
 x is float32 [n, 3, H, W], RGB from 0 to 1, without any mean or standard deviation taken out; y is uint8 [n, H, W],
 train ids with `IGNORE` where a pixel counts nowhere.  A damaged file is one `UserError` that names it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +14,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from uda_core.data.image_files import Cut, Files, ImageFiles, reading
 from uda_core.data.road_classes import UNKNOWN
 from uda_core.data.task import IGNORE, Labelled, Unlabelled
 from uda_core.errors import UserError
-
-THREADS = 4  # that decode the files of one batch
-Cut = Callable[[Image.Image, Image.Resampling, int], Image.Image]  # (file, how to resize it, what to fill up with)
 
 
 @dataclass(frozen=True)
@@ -57,63 +52,7 @@ class Crop:
         return ImageOps.mirror(cut) if u[3] < self.flip else cut
 
 
-class _Files:
-    """Files that are read when they are indexed, several at a time."""
-
-    resample: Image.Resampling
-    fill: int
-
-    def __init__(self, paths: Sequence[Path], size: tuple[int, int] | None):
-        self.paths, self.size = tuple(paths), size
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, i: Tensor) -> Tensor:
-        """The whole samples i, resized to `size` where that is given; else they must be of one size."""
-        return self.cut(i, repeat(self._whole))
-
-    def cut(self, i: Tensor, cuts: Iterable[Cut]) -> Tensor:
-        """One cut of each of the samples i."""
-        places = torch.arange(len(self))[i].tolist()
-        with ThreadPoolExecutor(THREADS) as pool:
-            images = list(pool.map(self._one, places, cuts))
-        path_of = {image.size: self.paths[place] for place, image in zip(places, images, strict=True)}
-        if len(path_of) > 1:
-            sizes = " and ".join(f"{path} is {w}x{h}" for (w, h), path in list(path_of.items())[:2])
-            raise UserError(f"{sizes}: samples of different sizes make no batch; ask for them one by one, or give size")
-        return self._tensor(np.stack([np.asarray(image) for image in images]))
-
-    def _one(self, place: int, cut: Cut) -> Image.Image:
-        return cut(self._open(place), self.resample, self.fill)
-
-    def _whole(self, image: Image.Image, resample: Image.Resampling, fill: int) -> Image.Image:
-        return image if self.size is None else image.resize(self.size[::-1], resample)
-
-    def _open(self, place: int) -> Image.Image:
-        raise NotImplementedError
-
-    def _tensor(self, batch: np.ndarray) -> Tensor:
-        raise NotImplementedError
-
-
-class ImageFiles(_Files):
-    """Photographs or rendered scenes: x[i] is float32 [n, 3, H, W] in [0, 1]; resized by averaging (antialias)."""
-
-    resample, fill = Image.Resampling.BILINEAR, 0
-
-    def __init__(self, paths: Sequence[Path], size: tuple[int, int] | None = None):
-        super().__init__(paths, size)
-
-    def _open(self, place: int) -> Image.Image:
-        with _reading(self.paths[place]) as path, Image.open(path) as image:
-            return image.convert("RGB")
-
-    def _tensor(self, batch: np.ndarray) -> Tensor:
-        return torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous().float().div_(255)
-
-
-class LabelFiles(_Files):
+class LabelFiles(Files):
     """The labels of image files: y[i] is uint8 [n, H, W]; resized by nearest neighbours.
 
     Args:
@@ -136,9 +75,9 @@ class LabelFiles(_Files):
         self.images, self.decode, self.ids = tuple(image for image, _ in pairs), decode, ids
 
     def _open(self, place: int) -> Image.Image:
-        with _reading(self.paths[place]) as path:
+        with reading(self.paths[place]) as path:
             raw = self.decode(path)
-        with _reading(self.images[place]) as image_path, Image.open(image_path) as image:
+        with reading(self.images[place]) as image_path, Image.open(image_path) as image:
             size = image.size
         if raw.shape != size[::-1]:
             is_, should = "{1}x{0}".format(*raw.shape), "{}x{}".format(*size)
@@ -175,19 +114,6 @@ def ids_16bit(path: Path) -> np.ndarray:
     if image.dtype != torch.uint16:
         raise UserError(f"{path}: not a 16-bit PNG; the label ids of SYNTHIA are in GT/LABELS (GT/COLOR is to look at)")
     return image[0].numpy()
-
-
-@contextmanager
-def _reading(path: Path):
-    """Whatever goes wrong inside, in one line that names the file."""
-    try:
-        yield path
-    except UserError:
-        raise
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; it was there when the task was made") from None
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on damaged files
-        raise UserError(f"{path}: cannot be read ({error}); unpack or download it again") from None
 
 
 @dataclass(frozen=True)

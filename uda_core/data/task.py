@@ -5,6 +5,7 @@ indices, a tensor of n samples.  Labels are one a sample, int64 [N], or one a pi
 pixel has none.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,10 +16,11 @@ from torch import Tensor
 from uda_core.errors import UserError
 
 IGNORE = 255  # label of a pixel that counts nowhere
+CHUNK = 2**23  # numbers that a network is given at a time when it is only looked at: 55 images of 224x224
 
 
 class Samples(Protocol):
-    """A tensor [N, ...], or files that are read when indexed."""
+    """A tensor [N, ...], or files that are read when indexed; files say in `size` (H, W) if they are all of one."""
 
     def __len__(self) -> int: ...
 
@@ -107,6 +109,7 @@ class Task:
     truth: Truth | None  # None where nobody knows the target's labels: it trains, and has no score
     metric: str = "accuracy"
     subsets: dict[str, tuple[str, ...]] = field(default_factory=dict)  # protocol -> those of the classes that it scores
+    source_split: str = "source_val"  # how tables call it: it may be part of what trained
 
     def __post_init__(self):
         for split in ("target_train", "target_test") if self.truth else ():
@@ -118,9 +121,12 @@ class Task:
         return self.pair.name
 
 
-def chunks(x: Samples, size: int) -> Iterator[Tensor]:
-    """Indices of `size` samples at a time; of files, whose sizes may differ, one by one."""
-    return iter(torch.arange(len(x)).split(size if isinstance(x, Tensor) else 1))
+def chunks(x: Samples, most: int = 1024, of: Tensor | None = None) -> Iterator[Tensor]:
+    """Indices (all, or `of`) of `most` samples at a time, fewer of large ones; of files of many sizes, one by one."""
+    size = None if isinstance(x, Tensor) else getattr(x, "size", None)
+    sample = x.shape[1:] if isinstance(x, Tensor) else (3, *size) if size else (CHUNK,)
+    places = torch.arange(len(x)) if of is None else of
+    return iter(places.split(min(most, max(1, CHUNK // math.prod(sample)))))
 
 
 def seen(y: Tensor) -> Tensor:

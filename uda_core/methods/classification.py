@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from uda_core import distributed
+from uda_core.data.batches import read
+from uda_core.data.task import Samples, chunks
 from uda_core.errors import UserError, choose
 from uda_core.methods.run import Run, RunConfig, evaluating
 from uda_core.models import Head, make_features
@@ -59,7 +62,7 @@ class ClassificationRun(Run):
         if self.pair.dense:
             raise UserError(f"{self.method} classifies whole images, but {self.pair.name} has a label for each pixel")
         config, self.pseudo_labels = self.config, None
-        shape, classes = tuple(self.pair.source_train.x[:1].shape[1:]), len(self.pair.classes)
+        shape, classes = tuple(self.pair.source_train.x[torch.tensor([0])].shape[1:]), len(self.pair.classes)
         extractor, width = make_features(config.network, shape, config.features, config.weights)
         self.extractor = extractor.to(config.device)
         heads = (Head(width, classes, config.hidden, config.dropout) for _ in range(2))
@@ -84,24 +87,29 @@ class ClassificationRun(Run):
         return [list(domain) for domain in zip(*per_head, strict=True)]
 
     def refresh_pseudo_labels(self) -> None:
-        """Cluster the target's training features, in order and in evaluation mode; keep labels by sample index."""
-        f, z = self._evaluate(self.pair.target_train.x)
-        clusters = cluster_labels(f, sum(z))
+        """Cluster the target's training features, in order and in evaluation mode; keep labels by sample index.
+
+        Of several processes each computes the features of its share, and all cluster the whole.
+        """
+        x = self.pair.target_train.x
+        f, z = self._evaluate(x, distributed.share(len(x)))
+        clusters = cluster_labels(distributed.gather(f, len(x)), distributed.gather(sum(z), len(x)))
         self.pseudo_labels = clusters.y_hat
         self.counts["empty_clusters"] = int(clusters.empty.sum())
 
-    def features(self, x: Tensor, domain: str = "target") -> Tensor:
-        """[N, ...] -> features [N, D], as used at test time."""
+    def features(self, x: Samples, domain: str = "target") -> Tensor:
+        """Samples x, tensor or files -> features [N, D], as used at test time."""
         return self._evaluate(x)[0]
 
-    def predict(self, x: Tensor, domain: str = "target") -> tuple[Tensor, Tensor]:
-        """[N, ...] -> the two heads' logits, each [N, C]. The predicted class is the argmax of their sum."""
+    def predict(self, x: Samples, domain: str = "target") -> tuple[Tensor, Tensor]:
+        """Samples x -> the two heads' logits, each [N, C]. The predicted class is the argmax of their sum."""
         return self._evaluate(x)[1]
 
     @torch.no_grad()
-    def _evaluate(self, x: Tensor, chunk: int = 1024) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def _evaluate(self, x: Samples, of: Tensor | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         with evaluating(self.extractor, self.heads), self._autocast():
-            f = torch.cat([self.extractor(part.to(self.config.device)).float() for part in x.split(chunk)])
+            parts = read(x, chunks(x, of=of))
+            f = torch.cat([self.extractor(part.to(self.config.device)).float() for part in parts])
         with evaluating(self.extractor, self.heads):
             return f, tuple(head(f) for head in self.heads)
 

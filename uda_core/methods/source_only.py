@@ -3,14 +3,15 @@
 import copy
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
 
-from uda_core.data.task import Pair
+from uda_core.data.batches import read
+from uda_core.data.task import Pair, Samples, chunks
 from uda_core.losses import information_maximisation, pixel_cross_entropy
 from uda_core.methods.classification import ClassificationRun, ce, sum_over_heads
 from uda_core.methods.run import Batch, Run, RunConfig, Settings, setting, update
 from uda_core.methods.segmentation import SegmentationRun, SegmentationSettings
-from uda_core.models.batch_norm import reestimate_
+from uda_core.models.batch_norm import reestimate_, reestimate_batches_
 
 
 @dataclass
@@ -46,9 +47,10 @@ def source_only(pair: Pair, config: RunConfig | None = None, **settings: float) 
     return ClassificationRun("source_only", source_only_step, pair, config, SourceOnlySettings.of(settings))
 
 
-def with_target_statistics(run: Run, x: Tensor | None = None) -> Run:
+def with_target_statistics(run: Run, x: Samples | None = None) -> Run:
     """A copy of the run with the batch-norm statistics of x (default: the target's training set); no weight moves.
 
+    Up to 2,000 small samples at once; more, or large ones, in shuffled batches whose statistics are averaged.
     It is there to be looked at: its optimisers are still those of `run`, so do not train it.
     """
     adapted = copy.copy(run)
@@ -58,7 +60,10 @@ def with_target_statistics(run: Run, x: Tensor | None = None) -> Run:
         adapted.meet_target(x)
         return adapted
     adapted.extractor, adapted.heads = copy.deepcopy(run.extractor), copy.deepcopy(run.heads)
-    f = reestimate_(adapted.extractor, x.to(run.config.device))
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))  # files lie in order of their classes
+    parts = order.tensor_split(max(1, len(x) // len(next(chunks(x)))))  # of one size, or nearly
+    reestimate_batches_(adapted.extractor, (part.to(run.config.device) for part in read(x, parts)))
+    f = adapted.features(x)
     for head in adapted.heads:
         reestimate_(head, f)
     return adapted
