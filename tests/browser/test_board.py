@@ -347,65 +347,86 @@ def more(n):
     record(figures, lab, memory_500_frames=used() - before, frame_on_screen=late)
 
 
-@pytest.mark.parametrize("lab", ["ipykernel 7"], indirect=True)  # what the kernels differ in, the tests above see
-def test_a_board_of_streets_lights_up_active_pixels(lab, browser, figures, pictures):
+one_kernel = pytest.mark.parametrize("lab", ["ipykernel 7"], indirect=True)  # what they differ in, the tests above see
+
+
+@pytest.fixture(scope="module")
+def streets(lab, browser):
+    """A board of streets, at rest in its second stage."""
     book = lab.open(browser, [STREETS], "streets.ipynb")
     book.run_all()
     book.page.wait_for_selector(".uda canvas[data-step]")
     board = Driver(book)
-    paint = {n: board.page.locator(f".uda figure canvas.{n}").first for n in ("image", "prediction", "active", "true")}
-
-    def painted(name: str) -> str:
-        return paint[name].evaluate("canvas => canvas.toDataURL()")
-
-    before = [painted("prediction"), board.pixels()]
+    board.before = [painted(board, "prediction"), board.pixels()]
     board.play(steps=24)
     board.pause()
     board.rest(board.steps())
-    assert [painted("prediction"), board.pixels()] != before
-    assert "stage 2" in board.text(".uda .pace p")
+    yield board
+    assert book.errors == []
+    book.close()
 
-    lit, map_pixels, frames = painted("active"), board.pixels(), board.python("", "len(board.film)")
-    drawn = f'img[class^="uda-picture"][alt*="after {board.steps()} steps"]'  # drawing it takes a moment, and blocks
-    board.page.wait_for_selector(drawn, state="attached")
-    board.page.locator(".noUi-handle").first.focus()
-    pressed = now(board.page)
-    board.page.keyboard.press("PageUp")
-    board.page.wait_for_selector(f'.uda[data-frame="{frames}"]')
-    waited = 1000 * (now(board.page) - pressed)
-    board.page.wait_for_timeout(400)
-    assert painted("active") != lit
-    assert board.pixels() == map_pixels
 
-    image = painted("image")
-    board.page.get_by_role("button", name="next picture").first.press("Enter")
-    assert painted("image") != image
-    assert "2 of 3" in board.text(".uda .head")
+def paint(board: Driver, name: str):
+    """One of the pictures of the target image: "image", "prediction", "active" or "true"."""
+    return board.page.locator(f".uda figure canvas.{name}").first
 
-    assert not paint["true"].is_visible()
-    assert "IoU" not in board.text(".uda .classes")
-    board.click("Reveal")
-    paint["true"].wait_for(state="visible")
-    scores = board.python("", "board.scores(board.film[-1])")
-    assert f"{100 * scores['miou']:.1f} %" in board.text(".uda .revealed")
-    assert f"{100 * scores['classes']['iou'][0]:.0f} %" in board.text(".uda .classes")
-    board.page.locator(".uda .stage canvas").nth(1).focus()
+
+def painted(board: Driver, name: str) -> str:
+    return paint(board, name).evaluate("canvas => canvas.toDataURL()")
+
+
+@one_kernel
+def test_a_board_of_streets_paints_predictions(streets):
+    assert [painted(streets, "prediction"), streets.pixels()] != streets.before
+    assert "stage 2" in streets.text(".uda .pace p")
+    image = painted(streets, "image")
+    streets.page.get_by_role("button", name="next picture").first.press("Enter")
+    assert painted(streets, "image") != image
+    assert "2 of 3" in streets.text(".uda .head")
+
+
+@one_kernel
+def test_the_margin_lights_up_other_pixels_and_moves_no_point(streets, lab, figures):
+    lit, map_pixels, frames = painted(streets, "active"), streets.pixels(), streets.python("", "len(board.film)")
+    drawn = f'img[class^="uda-picture"][alt*="after {streets.steps()} steps"]'  # drawing takes a moment, and blocks
+    streets.page.wait_for_selector(drawn, state="attached")
+    streets.page.locator(".noUi-handle").first.focus()
+    pressed = now(streets.page)
+    streets.page.keyboard.press("PageUp")
+    streets.page.wait_for_selector(f'.uda[data-frame="{frames}"]')
+    waited = 1000 * (now(streets.page) - pressed)
+    streets.page.wait_for_timeout(400)
+    assert painted(streets, "active") != lit
+    assert streets.pixels() == map_pixels
+    record(figures, lab, margin_to_picture=waited)
+
+
+@one_kernel
+def test_reveal_shows_true_labels_and_iou_of_streets(streets):
+    assert not paint(streets, "true").is_visible()
+    assert "IoU" not in streets.text(".uda .classes")
+    streets.click("Reveal")
+    paint(streets, "true").wait_for(state="visible")
+    scores = streets.python("", "board.scores(board.film[-1])")
+    assert f"{100 * scores['miou']:.1f} %" in streets.text(".uda .revealed")
+    assert f"{100 * scores['classes']['iou'][0]:.0f} %" in streets.text(".uda .classes")
+    streets.page.locator(".uda .stage canvas").nth(1).focus()
     tips = []
     for key in ("ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp"):  # past points of either domain
         for _ in range(8):
-            board.page.keyboard.press(key)
-            tips.append(board.text(".uda .tip"))
+            streets.page.keyboard.press(key)
+            tips.append(streets.text(".uda .tip"))
     assert any("label:" in tip for tip in tips)
     assert any("ctive" in tip for tip in tips)
+
+
+@one_kernel
+def test_a_board_of_streets_fits_wide_and_narrow(streets, pictures):
+    shown = streets.page.locator(".uda").first
     for theme, width in (("JupyterLab Light", 1280), ("JupyterLab Dark", 800)):
-        book.theme(theme)
-        board.page.set_viewport_size({"width": width, "height": 1300})
-        board.page.wait_for_timeout(700)
-        shown = board.page.locator(".uda").first
+        streets.notebook.theme(theme)
+        streets.page.set_viewport_size({"width": width, "height": 1300})
+        streets.page.wait_for_timeout(700)
         assert shown.evaluate("e => e.scrollWidth <= e.clientWidth && e.getBoundingClientRect().right <= innerWidth")
         if pictures:
             shown.screenshot(path=pictures / f"streets {theme} {width}.png".replace(" ", "_"))
-    errors = book.errors
-    book.close()
-    assert errors == []
-    record(figures, lab, margin_to_picture=waited)
