@@ -6,6 +6,7 @@ import torch
 
 from uda_core import methods
 from uda_core.data import feature_files
+from uda_core.data.task import tenth
 from uda_core.errors import UserError
 from uda_core.evaluation import evaluate
 
@@ -59,7 +60,7 @@ def test_every_sample_is_where_it_belongs(files):
 
 def test_one_sample_in_ten_of_each_class_validates():
     y = torch.tensor([0] * 12 + [1] + [2, 0, 2])
-    assert feature_files.tenth(y).nonzero().flatten().tolist() == [1, 11, 15]
+    assert tenth(y).nonzero().flatten().tolist() == [1, 11, 15]
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])

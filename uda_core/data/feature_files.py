@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled
+from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled, tenth
 from uda_core.errors import UserError
 
-HELD_OUT = 10  # one source sample in so many validates
 KNOWN = ("features", "labels", "classes")
 
 
@@ -54,15 +53,6 @@ def load(source: Path, target: Path) -> Task:
     name = f"features:{Path(source).stem}-{Path(target).stem}"
     truth = None if t.labels is None else Truth(t.labels, t.labels)
     return Task(Pair(name, classes, train, val, x_t, x_t), truth)
-
-
-def tenth(y: Tensor) -> Tensor:
-    """[N] whether a sample is the second, twelfth, 22nd ... of its class: a class with one sample keeps it."""
-    place = torch.empty_like(y)
-    for label in y.unique():
-        mine = y == label
-        place[mine] = torch.arange(int(mine.sum()))
-    return place % HELD_OUT == 1
 
 
 def read(path: Path) -> FeatureFile:

@@ -16,14 +16,13 @@ from torch import Tensor
 
 from uda_core.data.image_files import Cut, ImageFiles, reading
 from uda_core.data.sets import require
-from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled
+from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled, tenth
 from uda_core.errors import UserError
 
 IMAGECLEF = (
     "aeroplane", "bike", "bird", "boat", "bottle", "bus", "car", "dog", "horse", "monitor", "motorbike", "people",
 )  # fmt: skip
 DOMAINNET = 345  # classes
-HELD_OUT = 10  # one source image in so many validates
 
 
 # -- what a network sees of an image -----------------------------------------------------------------------------------
@@ -104,14 +103,6 @@ class Listing:
 
     def unlabelled(self, view: View) -> UnlabelledImages:
         return UnlabelledImages(Images(self.paths, view))
-
-    def tenth(self) -> Tensor:
-        """[N] whether an image is the second, twelfth, 22nd ... of its class: a class with one image keeps it."""
-        place = torch.empty_like(self.y)
-        for label in self.y.unique():
-            mine = self.y == label
-            place[mine] = torch.arange(int(mine.sum()))
-        return place % HELD_OUT == 1
 
     def where(self, chosen: Tensor) -> "Listing":
         return Listing([self.paths[i] for i in chosen.nonzero().flatten()], self.y[chosen])
@@ -275,7 +266,7 @@ def folders(source: Path, target: Path, view: View | None = None) -> Task:
     """
     classes, view = same_classes(source, target), view or View()
     s, t = from_folders(source, classes), from_folders(target, classes)
-    held_out = s.tenth()
+    held_out = tenth(s.y)
     splits = (s.where(~held_out).labelled(view), s.where(held_out).labelled(view))
     pair = Pair(f"folders:{source.name}-{target.name}", classes, *splits, t.unlabelled(view), t.unlabelled(view))
     return Task(pair, Truth(t.y, t.y))
@@ -290,7 +281,7 @@ def _transductive(
     score says whether the source was learnt, not how well that carries over to other images.
     """
     x_t = target.unlabelled(view)
-    pair = Pair(name, classes, source.labelled(view), source.where(source.tenth()).labelled(view), x_t, x_t)
+    pair = Pair(name, classes, source.labelled(view), source.where(tenth(source.y)).labelled(view), x_t, x_t)
     return Task(pair, Truth(target.y, target.y), metric, source_split="source_val, part of what trained")
 
 
