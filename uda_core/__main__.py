@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from uda_core import __version__
-from uda_core.commands import arguments, bench, evaluate, presets, tasks, train
+from uda_core.commands import arguments, bench, evaluate, features, presets, tasks, train
 from uda_core.errors import UserError
 
 
@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (tasks, presets, train, evaluate, bench):
+    for command in (tasks, presets, train, evaluate, features, bench):
         command.add(commands)
     return parser
 

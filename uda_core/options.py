@@ -25,7 +25,8 @@ CONFIG_HELP = {
 }
 CLASSIFY_HELP = {
     "variant": "cgdm only: code (the authors' repository, mended) or paper (its formulas; entropy 0)",
-    "network": "small, linear (for frozen features), mcd_digits, mcd_colour_digits, resnet18, resnet50 or resnet101",
+    "network": "small, linear (for frozen features), mcd_digits, mcd_colour_digits, resnet18, resnet50, resnet101 or "
+    "efficientnet_lite0",
     "features": "width of the feature vector; 0: the network's own",
     "hidden": "widths of the heads' hidden layers, such as 64,64",
     "dropout": "in the heads, from 0 to below 1",

