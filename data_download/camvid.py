@@ -1,6 +1,7 @@
 """CamVid in the split of SegNet, 480x360, 11 classes.
 
-No sum is published: recorded on the first run.
+No sum is published: recorded on the first run. GitHub packs the archive for each request, so a broken download begins
+again.
 """
 
 from data_download.source import File, Source

@@ -14,7 +14,9 @@ SOURCE = Source(
             "http://synthia-dataset.cvc.uab.cat/SYNTHIA_RAND_CITYSCAPES.rar",
             None,
             unpack={"RGB": "RGB", "GT/LABELS": "GT/LABELS"},
+            by_hand="https://synthia-dataset.net/downloads/, SYNTHIA-RAND-CITYSCAPES (CVPR16)",
         ),
     ),
     counts={"RGB/*.png": 9_400, "GT/LABELS/*.png": 9_400},
+    note="public scripts skip the check of this host's certificate; here it is checked",
 )

@@ -20,7 +20,7 @@ RAR_TOOLS = {"unrar": ["x", "-idq"], "bsdtar": ["-xf"], "7z": ["x", "-bd"], "una
 
 
 def unpack(file: File, folder: Path) -> None:
-    """Takes from the archive what `file.unpack` names and puts it into the set's folder, each file in one move.
+    """Takes from the archive what `file.unpack` names and puts it into the set's folder, only when all is unpacked.
 
     Raises:
         UserError: if the archive is damaged, lacks something, or holds a path or link that leads out of the folder.
@@ -110,9 +110,10 @@ def _find(archive: Path, scratch: Path, part: str) -> Path:
 
 
 def _move(found: Path, place: Path) -> None:
-    files = [(found, place)]
-    if found.is_dir():
-        files = [(path, place / path.relative_to(found)) for path in found.rglob("*") if not path.is_dir()]
-    for path, target in files:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
+    """A file, a folder in one go if nothing is there yet, else each of its files."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if found.is_dir() and place.exists():
+        for path in found.iterdir():
+            _move(path, place / path.name)
+    else:
+        found.replace(place)

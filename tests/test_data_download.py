@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-from filelock import FileLock
 from scipy.io import savemat
 
 from data_download import get as engine
@@ -708,14 +707,6 @@ def test_counts(tmp_path):
         "a.bz2", "b.mat", "c-ubyte", "list.txt", "*.mat", "bad.bz2", "bad.mat", "none", "none.txt", "none/*.png",
     )}  # fmt: skip
     assert list(found.values()) == [3, 4, 5, 2, 2, 0, 0, 0, 0, 0]
-
-
-def test_the_lock_is_let_go_after_a_failure(host, usps, tmp_path):
-    host.files.clear()
-    with pytest.raises(UserError):
-        get("usps", tmp_path, QUICK)
-    with FileLock(tmp_path / "usps" / ".lock", timeout=0) as lock:
-        assert lock.is_locked
 
 
 def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_with(host, tmp_path):
