@@ -25,7 +25,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -80,9 +80,13 @@ def average(values: dict[str, float]) -> dict[str, float]:
     return dict(zip(values, means.tolist(), strict=True))
 
 
-def anyone(flag: bool) -> bool:
-    """Whether the flag is up in any process."""
-    return average({"": float(flag)})[""] > 0
+def largest(value: int) -> int:
+    """The largest of the processes' values."""
+    if not _joined():
+        return value
+    value = torch.tensor(value)
+    distributed.all_reduce(value, distributed.ReduceOp.MAX)
+    return value.item()
 
 
 def share(samples: int) -> Tensor:
@@ -119,35 +123,43 @@ def _joined() -> bool:
 
 @contextmanager
 def together(device: str) -> Iterator[None]:
-    """Inside, the processes that `launch` or torchrun started are one run; outside, each is alone again.
+    """Inside, the processes that `launch` or torchrun started are one run, which prints what the first one has to say.
 
-    With `device` "cuda", each one's current GPU becomes its own.
+    With `device` "cuda", the current GPU of each is its own. Afterwards each is alone again.
     """
-    if not _joined() and under_torchrun():
+    if not _joined() and _under_torchrun():
         _join(device, int(os.environ["LOCAL_RANK"]), init_method="env://")
     try:
-        yield
+        with _silence() if rank() else nullcontext():
+            yield
     finally:
         if _joined():
             distributed.destroy_process_group()
 
 
-def under_torchrun() -> bool:
-    """Whether torchrun started this process, as one of several."""
+def started() -> int:
+    """How many processes torchrun started for this run; 1 without it."""
+    return int(os.environ["WORLD_SIZE"]) if _under_torchrun() else 1
+
+
+def _under_torchrun() -> bool:
     return distributed.is_available() and distributed.is_torchelastic_launched()
 
 
 def launch(devices: int, device: str, function: Callable[..., int], *args) -> int:
     """`function(*args)` in so many processes of this machine, one for each device; the largest exit status.
 
-    Ctrl-C and SIGTERM are handed on to all of them. If one fails, the others are ended.
+    Ctrl-C and SIGTERM are handed on to all of them. If one fails, the others are ended. One device needs no process of
+    its own, and those of torchrun are there already.
 
     Raises:
         UserError: if there are not so many devices.
         ChildProcessError: if one of them was killed.
         Exception: what one of them raised.
     """
-    check(devices, device)
+    _check(devices, device)
+    if devices == 1 or _under_torchrun():
+        return function(*args)
     context, processes, ends = multiprocessing.get_context(START_METHOD), [], []
     with tempfile.TemporaryDirectory() as folder, _handing_on(processes):
         meeting = (Path(folder) / "store").as_uri()
@@ -160,26 +172,36 @@ def launch(devices: int, device: str, function: Callable[..., int], *args) -> in
             ends.append(end)
         try:
             outcomes = _outcomes(ends)
+            for process in processes:
+                process.join(GRACE)
         finally:
             for process in processes:
-                process.kill()  # each has told what came of it, or hangs
+                process.kill()  # those that hang
                 process.join()
     if failures := [outcome for outcome in outcomes if isinstance(outcome, BaseException)]:
         raise min(failures, key=_loudness)
     return max(outcomes)
 
 
-def check(devices: int, device: str) -> None:
-    """Raise a `UserError` if there are not so many devices of this kind."""
+def _check(devices: int, device: str) -> None:
+    """Raise a `UserError` if there are not so many devices of this kind, or torchrun started another number."""
     kind = torch.device(device)
     if devices < 1:
         raise UserError(f"--devices must be at least 1, got {devices}")
+    if _under_torchrun() and devices != started():
+        raise UserError(f"torchrun started {started()} processes, but this run has {devices} devices")
     if devices > 1 and kind.type not in ("cpu", "cuda"):
         raise UserError(f"--devices works with cpu and cuda, not with {device}")
     if devices > 1 and kind.index is not None:
         raise UserError(f"device {device} is a single one; use device=cuda with --devices {devices}")
-    if kind.type == "cuda" and devices > torch.cuda.device_count():
+    if kind.type == "cuda" and not _under_torchrun() and devices > torch.cuda.device_count():
         raise UserError(f"--devices {devices}, but there are {torch.cuda.device_count()} GPUs here")
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 def _join(device: str, local_rank: int, **how) -> None:

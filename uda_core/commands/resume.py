@@ -20,7 +20,9 @@ def resumed(args: argparse.Namespace) -> tuple[RunFolder, dict, RunConfig, dict]
     saved = folder.settings()
     method, entry = saved["method"], entry_of(saved["task"])
     config, settings = options.parse(args.set, method, entry.dense)
-    given = {"method": args.method, **arguments.record_of(args), "seed": args.seed, "weights": args.weights, **config}
+    options_given = {name: getattr(args, name) for name in ("method", "devices", "seed", "weights", "precision")}
+    given = options_given | arguments.record_of(args) | config
+    saved = {"devices": 1} | saved
     own = {name: tuple(v) if isinstance(v, list) else v for name, v in (saved | saved["config"]).items()}
     for name, value in given.items():
         if value is not None and name != "device" and value != own.get(name):
@@ -32,5 +34,5 @@ def resumed(args: argparse.Namespace) -> tuple[RunFolder, dict, RunConfig, dict]
     config = kind(**{name: own[name] for name in saved["config"]} | config)
     if folder.has_checkpoint():
         config = dataclasses.replace(config, weights="none")  # the checkpoint holds what became of them
-    what = {name: saved[name] for name in ("method", "task", "source", "target") if name in saved}
+    what = {name: saved[name] for name in ("method", "task", "source", "target", "devices") if name in saved}
     return folder, what, config, saved["settings"] | settings

@@ -6,13 +6,13 @@ import platform
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from uda_core import __version__, checkpoints, options
+from uda_core import __version__, checkpoints, distributed, options
 from uda_core.commands import arguments
 from uda_core.commands.resume import resumed
 from uda_core.data.catalog import Entry, entry_of
@@ -40,6 +40,10 @@ def add(commands) -> None:
     p.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, listed below")
     about = "that a large network starts from: none, a file, or a name such as ResNet101_Weights.IMAGENET1K_V2"
     p.add_argument("--weights", metavar="W", help=about)
+    about = "of the network: fp32 (default) or bf16; what compares, and the weights, stay in float32"
+    p.add_argument("--precision", metavar="P", help=about)
+    about = "GPUs (with --set device=cuda) or processes that share the work; batch_size is per device (default: 1)"
+    p.add_argument("--devices", type=int, metavar="N", help=about)
     folder = p.add_mutually_exclusive_group()
     folder.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: runs/METHOD-TASK-seedN)")
     about = "go on with the run in this folder; --set may change what is no fixed part of it, --steps may grow"
@@ -58,20 +62,42 @@ def train(args: argparse.Namespace) -> int:
     if steps and folder.read("summary.json").get("steps") == steps:
         print(f"{folder.path}: finished, {steps} steps, scores in summary.json; a larger --steps trains on")
         return 0
+    work = folder, what, config, settings, steps, args.checkpoint_minutes, args.data
+    try:
+        return distributed.launch(what["devices"], config.device, _train_and_score, *work)
+    except ChildProcessError as error:
+        raise UserError(f"{error}; go on with: {folder.resume_command()}") from error
 
-    task = arguments.task_on_record(what, args.data)
-    run = METHODS[what["method"]](task.pair, config)
-    if folder.has_checkpoint():
-        folder.load(run)
-    for name, value in settings.items():
-        setattr(run.settings, name, value)
-    steps = steps or run.planned_steps or entry_of(what["task"]).steps
-    folder.write_settings(what, run, steps)
-    caught = _train(run, steps, folder, args.checkpoint_minutes)
+
+def _train_and_score(
+    folder: RunFolder,
+    what: dict,
+    config: RunConfig,
+    settings: dict,
+    steps: int | None,
+    minutes: float,
+    data: Path | None,
+) -> int:
+    """Train, in this process and those that it may be together with; then the first one scores. The exit status."""
+    with distributed.together(config.device):
+        first = distributed.rank() == 0
+        task = arguments.task_on_record(what, data)
+        run = METHODS[what["method"]](task.pair, config)
+        if folder.has_checkpoint():
+            folder.load(run)
+        for name, value in settings.items():
+            setattr(run.settings, name, value)
+        steps = steps or run.planned_steps or entry_of(what["task"]).steps
+        if first:
+            folder.write_settings(what, run, steps)
+        caught = _train(run, steps, folder, minutes)
     if run.steps < steps:
-        print(f"interrupted: step {run.steps} of {steps} is saved in {folder.checkpoint}", file=sys.stderr)
-        print(f"go on with: {folder.resume_command()}", file=sys.stderr)
+        if first:
+            print(f"interrupted: step {run.steps} of {steps} is saved in {folder.checkpoint}", file=sys.stderr)
+            print(f"go on with: {folder.resume_command()}", file=sys.stderr)
         return 128 + caught
+    if not first:
+        return 0
     evaluation = evaluate(run, task)  # the first look at the target's labels
     reached = {name: _score_milestone(folder.path / f"{name}.pt", run, task) for name in folder.milestones}
     folder.write("summary.json", _summary(what["task"], run, folder.seconds, evaluation, reached))
@@ -99,14 +125,14 @@ def _new(args: argparse.Namespace) -> tuple[RunFolder, dict, RunConfig, dict]:
     if folder.holds_run():
         what = f"{folder.path} holds a run already"
         raise UserError(f"{what}; go on with --resume {folder.path}, give another --out, or delete the folder")
-    return folder, {"method": args.method, **arguments.record_of(args)}, config, settings
+    devices = distributed.started() if args.devices is None else args.devices
+    return folder, {"method": args.method, **arguments.record_of(args), "devices": devices}, config, settings
 
 
 def _values(args: argparse.Namespace, entry: Entry) -> tuple[RunConfig, dict]:
     """The run's configuration and settings: the method's defaults, changed by the task's, changed by the options."""
     config, settings = options.parse(args.set, args.method, entry.dense)
-    if args.weights is not None:
-        config["weights"] = args.weights
+    config |= {name: value for name in ("weights", "precision") if (value := getattr(args, name)) is not None}
     known = options.config_of(args.method, entry.dense)
     config = {k: v for k, v in entry.config.items() if k in known} | {"seed": args.seed or 0} | config
     known = options.settings_of(args.method, entry.dense)
@@ -114,24 +140,28 @@ def _values(args: argparse.Namespace, entry: Entry) -> tuple[RunConfig, dict]:
     return (SegmentationConfig if entry.dense else Config)(**config), settings
 
 
-def _train(run: Run, steps: int, folder: RunFolder, minutes: float) -> int | None:
-    """Train up to step `steps`, or until a signal comes; returns that signal.
+def _train(run: Run, steps: int, folder: RunFolder, minutes: float) -> int:
+    """Train up to step `steps`, or until a signal comes; returns its number, or 0.
 
-    A line of JSON per step, a checkpoint every so many minutes, at each of the run's milestones, and at the end.
+    A line of JSON per step, a checkpoint every so many minutes, at each of the run's milestones, and at the end. Of
+    several processes the first one writes, and all end after the same step, whichever caught the signal.
     """
+    first, number = distributed.rank() == 0, 0
     with (
-        folder.recording(run),
+        folder.recording(run) if first else nullcontext(),
         _interruption() as caught,
         tqdm(initial=run.steps, total=steps, unit="step") as bar,
     ):
         for record in fit(run, steps - run.steps):
-            folder.record(record, run, minutes)
+            if first:
+                folder.record(record, run, minutes)
             bar.set_postfix({name: f"{value:.3f}" for name, value in record.losses.items()}, refresh=False)
             bar.update()
-            if caught:
+            if number := distributed.largest(caught[0] if caught else 0):
                 break
-        folder.save(run)
-    return caught[0] if caught else None
+        if first:
+            folder.save(run)
+    return number
 
 
 def _score_milestone(path: Path, finished: Run, task: Task) -> dict:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from uda_core import distributed
-from uda_core.data.batches import Batch, Batches
+from uda_core.data.batches import Batch, Batches, seed_of
 from uda_core.data.task import Pair
 from uda_core.errors import UserError, choose
+from uda_core.models.batch_norm import trained_statistics
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -81,13 +82,15 @@ class Record:
     """What one step did."""
 
     step: int  # 1 for the first
-    losses: dict[str, float]  # by the names used in the method's code
-    counts: dict[str, int]  # what was empty, skipped or left out
+    losses: dict[str, float]  # by the names used in the method's code; the mean over the devices
+    counts: dict[str, int]  # what was empty, skipped or left out, on the first device
     settings: Settings  # those that this step used
 
 
 def update(loss: Tensor | Iterable[Tensor], *optimizers: torch.optim.Optimizer) -> None:
     """Gradients of `loss` for exactly these optimisers' parameters, then their step. Nothing else learns, anywhere.
+
+    Where several devices train, the gradients are averaged over them.
 
     Several losses are differentiated one after the other and their gradients added: from a generator, each graph is
     freed before the next one is built, which halves the memory of two equal ones.
@@ -157,6 +160,9 @@ class Run:
         self._set_learning_rate(s)
         with self._own_random_state():
             losses = {name: loss.item() for name, loss in self._step(self, s, self._next_batch()).items()}
+        networks = [getattr(self, name) for name in self.NETWORKS]
+        distributed.average_([statistic for net in networks for statistic in trained_statistics(net)])
+        losses = distributed.average(losses)
         self.steps += 1
         for name, value in losses.items():
             if not math.isfinite(value):
@@ -223,13 +229,18 @@ class Run:
     @contextmanager
     def _own_random_state(self):
         with torch.random.fork_rng(devices=self._cuda_devices()):
-            self._set_random_state(self._random_state)
+            if distributed.rank() == 0:
+                self._set_random_state(self._random_state)
+            else:
+                torch.manual_seed(seed_of(self.config.seed, self.steps, distributed.rank()))
             yield
             self._random_state = self._get_random_state()
 
     def _cuda_devices(self) -> list[int]:
         device = torch.device(self.config.device)
-        return [device.index or 0] if device.type == "cuda" else []
+        if device.type != "cuda":
+            return []
+        return [torch.cuda.current_device() if device.index is None else device.index]
 
     def _get_random_state(self) -> list[Tensor]:
         return [torch.get_rng_state(), *(torch.cuda.get_rng_state(i) for i in self._cuda_devices())]

@@ -94,6 +94,12 @@ def reestimate_batches_(net: nn.Module, batches: Iterable[Tensor]) -> Tensor:
     return out
 
 
+def trained_statistics(net: nn.Module) -> list[Tensor]:
+    """The running means and variances themselves, of every domain, that training updates."""
+    norms = (m for m in net.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) and m.training)
+    return [statistic for norm in norms for statistic in (norm.running_mean, norm.running_var)]
+
+
 def running_statistics(net: nn.Module) -> list[Tensor]:
     """Copies of all running means and variances."""
     return [s.clone() for norm in batch_norms(net) for s in (norm.running_mean, norm.running_var)]
