@@ -163,16 +163,21 @@ def test_source_only_adds_the_entropy_term(monkeypatch, moons_task):
     assert loss.item() == pytest.approx(record["source_ce"] + 0.5 * record["entropy"], rel=1e-5)
 
 
+@pytest.mark.parametrize("batches", ["joint", "apart"])
 @pytest.mark.parametrize("variant", ["code", "paper"])
-def test_cgdm_s_losses_are_the_published_ones(moons_task, variant):
+def test_cgdm_s_losses_are_the_published_ones(moons_task, variant, batches):
     """The record against slow transcriptions, fed with the run's networks, its batch and its pseudo-labels."""
-    run = still("cgdm", moons_task.pair, {}, variant=variant, hidden=(6, 5))
-    batches = keep_batches(run)
+    run = still("cgdm", moons_task.pair, {}, variant=variant, hidden=(6, 5), batches=batches)
+    seen = keep_batches(run)
     extractor, heads = copy.deepcopy(run.extractor).double(), copy.deepcopy(run.heads).double()
     record = run.step().losses
 
-    (batch,) = batches
-    z = [head(extractor(torch.cat([batch.x_s, batch.x_t]).double())).chunk(2) for head in heads]
+    (batch,) = seen
+    x_s, x_t = batch.x_s.double(), batch.x_t.double()
+    if batches == "joint":
+        z = [head(extractor(torch.cat([x_s, x_t]))).chunk(2) for head in heads]
+    else:
+        z = [(head(extractor(x_s)), head(extractor(x_t))) for head in heads]
     z_s, z_t = zip(*z, strict=True)
     y_hat = run.pseudo_labels[batch.i_t]
     cross_entropies = [nn.functional.cross_entropy(logits, batch.y_s) for logits in z_s]
@@ -190,6 +195,21 @@ def test_cgdm_s_losses_are_the_published_ones(moons_task, variant):
         "gradient_discrepancy": l_gd,
     }
     assert record == pytest.approx({name: value.item() for name, value in expected.items()}, rel=1e-4)
+
+
+def test_batches_apart_have_no_common_statistics(digits_task):
+    """What one domain's logits are depends on the other's images in a joint batch, and only there."""
+    x_s, x_t = digits_task.pair.source_train.x[:16], digits_task.pair.target_train.x[:16]
+    for batches, depends in (("joint", True), ("apart", False)):
+        run = make("mcd", digits_task.pair, batches=batches, dropout=0.0)
+        with torch.no_grad():
+            one, other = (run.classify(run.embed(x_s, x))[0][0] for x in (x_t, 1 - x_t))
+        assert torch.equal(one, other) != depends
+
+
+def test_the_closed_form_refuses_batches_apart():
+    with pytest.raises(UserError, match="fast covers joint batches only"):
+        Config(fast=True, batches="apart")
 
 
 def test_swd_s_discrepancy_is_the_published_one(monkeypatch, moons_task):

@@ -30,6 +30,7 @@ CLASSIFY_HELP = {
     "features": "width of the feature vector; 0: the network's own",
     "hidden": "widths of the heads' hidden layers, such as 64,64",
     "dropout": "in the heads, from 0 to below 1",
+    "batches": "joint (source and target share each batch and its statistics) or apart",
     "optimizer": "adam, or sgd (momentum 0.9 for the heads, none for the features)",
     "weight_decay": "of every parameter",
     "fast": "cgdm only: true for the gradient discrepancy in closed form, faster, equal but for rounding",

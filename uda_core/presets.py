@@ -135,6 +135,7 @@ def _digits(method: str, network: str, hidden: tuple[int, ...], dropout: float) 
         "optimizer": Value("adam", solver),
         "weight_decay": Value(5e-4, solver),
         "batch_size": Value(128, f"{MCD}, classification/main.py"),
+        "batches": Value("apart", solver),
     }
     steps = Value(20_000, UNKNOWN if method == "swd" else f"{MCD}, classification/main.py")
     main = f"{MCD}, classification/main.py"
@@ -142,7 +143,6 @@ def _digits(method: str, network: str, hidden: tuple[int, ...], dropout: float) 
         "steps": steps,
         "departures": (
             CLEAN[0],
-            "Source and target share batches and their statistics; MCD's code for digits keeps them apart.",
             "All images train; MCD takes 55,000 of MNIST's and 6,562 of USPS's.",
         ),
     }

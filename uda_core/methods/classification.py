@@ -21,6 +21,7 @@ from uda_core.pseudo_labels import cluster_labels
 
 VARIANTS = ("code", "paper")
 OPTIMIZERS = ("adam", "sgd")
+BATCHES = ("joint", "apart")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Config(RunConfig):
     features: int = 64  # D, width of the feature vector; 0: the network's own
     hidden: tuple[int, ...] = (64,)  # widths of the heads' hidden layers
     dropout: float = 0.5  # in the heads
+    batches: str = "joint"  # or "apart": no common batch, and no common batch-norm statistics, of the two domains
     optimizer: str = "adam"  # or "sgd", as in the authors' code: momentum 0.9 for the heads, none for the features
     weight_decay: float = 0.0  # of every parameter
     fast: bool = False  # closed-form gradient discrepancy, and step B's forward reused in step C
@@ -40,6 +42,9 @@ class Config(RunConfig):
         super().__post_init__()
         choose("variant", self.variant, VARIANTS)
         choose("optimizer", self.optimizer, OPTIMIZERS)
+        choose("batches", self.batches, BATCHES)
+        if self.fast and self.batches == "apart":
+            raise UserError("fast covers joint batches only: in its closed form the domains share their statistics")
         if self.features < 0 or any(width < 1 for width in self.hidden):
             raise UserError(
                 f"hidden widths must be positive, features too (or 0: the network's own), "
@@ -77,13 +82,17 @@ class ClassificationRun(Run):
         return torch.optim.Adam(module.parameters(), weight_decay=decay, fused=True)
 
     def embed(self, *x: Tensor) -> Tensor:
-        """Training-mode features [sum of B, D] of one joint batch: the domains share batch-norm statistics."""
+        """Training-mode features [sum of B, D]. In one joint batch the domains share its statistics."""
+        batches = [torch.cat(x)] if self.config.batches == "joint" else x
         with self._autocast():
-            return self.extractor(torch.cat(x)).float()
+            return torch.cat([self.extractor(batch).float() for batch in batches])
 
     def classify(self, f: Tensor, domains: int = 2) -> list[list[Tensor]]:
-        """Training-mode logits of joint features, per domain a list over the heads: [[z1_s, z2_s], [z1_t, z2_t]]."""
-        per_head = [head(f).chunk(domains) for head in self.heads]
+        """Training-mode logits of features, per domain a list over the heads: [[z1_s, z2_s], [z1_t, z2_t]]."""
+        if self.config.batches == "joint":
+            per_head = [head(f).chunk(domains) for head in self.heads]
+        else:
+            per_head = [[head(part) for part in f.chunk(domains)] for head in self.heads]
         return [list(domain) for domain in zip(*per_head, strict=True)]
 
     def refresh_pseudo_labels(self) -> None:
