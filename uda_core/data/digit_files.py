@@ -3,7 +3,6 @@
 Images are float32 in [-1, 1] (mean and standard deviation of a half, as in MCD's code), held as tensors.
 """
 
-import pickle
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,33 +52,34 @@ def _task(name: str, data: Path, source: Callable[[Path, str], Split], target: C
 
 def mnist(data: Path, split: str) -> Split:
     """MNIST/raw/*-ubyte, the IDX files that torchvision's class reads: 60,000 and 10,000 of 28x28."""
-    from torchvision.datasets import MNIST  # not at the top: it takes seconds to import
+    from torchvision.datasets.mnist import read_image_file, read_label_file  # not at the top: it takes seconds
 
-    with _reading(data / "MNIST" / "raw"):
-        images = MNIST(data, train=split == "train")
-        return _scaled(images.data[:, None]), images.targets.long()
+    start = data / "MNIST" / "raw" / ("train" if split == "train" else "t10k")
+    with _reading(start.with_name(f"{start.name}-images-idx3-ubyte")) as path:
+        images = read_image_file(path)
+    with _reading(start.with_name(f"{start.name}-labels-idx1-ubyte")) as path:
+        return _checked(path, _scaled(images[:, None]), read_label_file(path))
 
 
 def usps(data: Path, split: str) -> Split:
     """usps/usps.bz2 and usps.t.bz2, in LIBSVM's text format: 7,291 and 2,007 of 16x16, enlarged to 28x28."""
     from torchvision.datasets import USPS
 
-    with _reading(data / "usps" / ("usps.bz2" if split == "train" else "usps.t.bz2")):
+    with _reading(data / "usps" / ("usps.bz2" if split == "train" else "usps.t.bz2")) as path:
         images = USPS(data / "usps", train=split == "train")
-        return _scaled(torch.as_tensor(images.data)[:, None], 28), torch.as_tensor(images.targets)
+        return _checked(path, _scaled(torch.as_tensor(images.data)[:, None], 28), torch.as_tensor(images.targets))
 
 
 def svhn(data: Path, split: str) -> Split:
     """svhn/train_32x32.mat and test_32x32.mat, MATLAB 5 files: 73,257 and 26,032 of 32x32; their label 10 is 0."""
     from scipy.io import loadmat
 
-    path = data / "svhn" / f"{split}_32x32.mat"
-    with _reading(path):
-        held = loadmat(path)
+    with _reading(data / "svhn" / f"{split}_32x32.mat") as path, path.open("rb") as file:
+        held = loadmat(file)
         x, y = held["X"], held["y"].reshape(-1).astype(np.int64)
         if y.min() < 1 or y.max() > 10:
             raise UserError(f"{path}: labels run from {y.min()} to {y.max()}, those of SVHN from 1 to 10")
-        return _scaled(torch.from_numpy(x.transpose(3, 2, 0, 1).copy())), torch.from_numpy(y % 10)
+        return _checked(path, _scaled(torch.from_numpy(x.transpose(3, 2, 0, 1).copy())), torch.from_numpy(y % 10))
 
 
 def mnist_m(data: Path, split: str) -> Split:
@@ -94,8 +94,17 @@ def mnist_m(data: Path, split: str) -> Split:
                 labels.append(int(label))
                 with _reading(folder / f"mnist_m_{split}" / name) as file, Image.open(file) as image:
                     images.append(np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)))
-    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    return _scaled(x), torch.tensor(labels)
+        x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+        return _checked(path, _scaled(x), torch.tensor(labels))
+
+
+def _checked(path: Path, x: Tensor, y: Tensor) -> Split:
+    if len(x) != len(y):
+        raise UserError(f"{path}: {len(y)} labels for {len(x)} images; download it again")
+    if len(y) == 0 or y.min() < 0 or y.max() > 9:
+        what = f"labels run from {y.min()} to {y.max()}" if len(y) else "no label in it"
+        raise UserError(f"{path}: {what}, those of digits from 0 to 9; download it again")
+    return x, y
 
 
 def _scaled(x: Tensor, size: int | None = None) -> Tensor:
@@ -116,5 +125,6 @@ def _reading(path: Path):
         yield path
     except UserError:
         raise
-    except (OSError, EOFError, ValueError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); download it again") from None
+    except Exception as error:  # of four libraries, a dozen kinds
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: cannot be read ({why}); download it again") from None
