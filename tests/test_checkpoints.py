@@ -39,6 +39,9 @@ def test_resumed_run_is_bit_identical(method, digits_task, tmp_path):
     checkpoints.load(tmp_path / "half.pt", resumed)
     assert list(fit(resumed, 5)) == records[5:]
     assert_same(resumed.state_dict(), whole.state_dict())
+    for name, run in (("whole.pt", whole), ("resumed.pt", resumed)):
+        checkpoints.save(run, tmp_path / name)
+    assert (tmp_path / "whole.pt").read_bytes() == (tmp_path / "resumed.pt").read_bytes()
 
 
 def test_bytes_tell_runs_apart_and_hold_no_file_name(moons, tmp_path):

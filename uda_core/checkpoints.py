@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 import zipfile
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def save(run: Run, path: str | Path, before: Path | None = None) -> None:
         if not _finite(state[name]):
             raise FloatingPointError(f"step {run.steps}: {name} is no longer finite; lower learning_rate")
     buffer = io.BytesIO()  # handed a path, torch.save would write the file's name into the archive
-    torch.save(state, buffer)
+    torch.save(_canonical(state), buffer)
     write_whole(Path(path), buffer.getbuffer(), before)
 
 
@@ -97,6 +98,15 @@ def _read(path: Path) -> object:
     except Exception as error:  # half a dozen kinds, for a file that is damaged or not torch's own
         what = "damaged, cut short, or no checkpoint"
         raise DamagedCheckpoint(f"{path}: {what}; train again or give another file") from error
+
+
+def _canonical(state: object) -> object:
+    """Equal plain values as equal objects: a pickle writes an object that it has met before as a reference to it."""
+    if isinstance(state, str):
+        return sys.intern(state)
+    if type(state) is dict:
+        return {_canonical(key): _canonical(value) for key, value in state.items()}
+    return type(state)(map(_canonical, state)) if type(state) in (list, tuple) else state
 
 
 def _finite(state: object) -> bool:
