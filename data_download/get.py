@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from data_download.counts import count
 from data_download.disk import check_space, free_space, in_gb
 from data_download.source import File, Source, Unreachable, load
-from data_download.transfer import Patience, transfer
+from data_download.transfer import Patience, arrived, transfer
 from data_download.unpack import unpack
 from uda_core.data.sets import SETS, missing
 from uda_core.errors import UserError
@@ -71,18 +71,17 @@ def announce(name: str, source: Source, data: Path, record: "Record") -> None:
     folder = data / source.folder
     unfinished = [file for file in source.files if not record.done(file)]
     to_come = [file for file in unfinished if not file.path(folder).exists()]
-    size = sum(file.size or 0 for file in to_come)
+    size = sum(max((file.size or 0) - arrived(file.path(folder)), 0) for file in to_come)
     need = size + sum(file.size or 0 for file in unfinished if file.unpack)  # an archive of images unpacks to its size
     hosts = sorted({urlsplit(file.url).hostname or "" for file in source.files if file.url})
-    unknown = [file.name for file in to_come if file.size is None]
+    sizes = ([in_gb(size)] if size else []) + [f"{file.name}, of unknown size" for file in to_come if not file.size]
     unsummed = [file.name for file in source.files if file.sum is None]
     lines = {
         "page": source.page,
         "host": ", ".join(hosts) or "none without a login or a click in a browser",
         "terms": SETS[name].terms,
-        "size": " and ".join([in_gb(size), *(f"{file} of unknown size" for file in unknown)]) + " to fetch",
-        "disk": f"{in_gb(free_space(folder))} free in {data}; {in_gb(need)} needed"
-        + (" and what is of unknown size" if unknown else ""),
+        "size": " and ".join(sizes) or "nothing is left to fetch",
+        "disk": f"{in_gb(free_space(folder))} free in {data}" + (f", {in_gb(need)} needed" if need else ""),
         "sums": f"published for {len(source.files) - len(unsummed)} of {len(source.files)} files",
         "note": source.note,
     }

@@ -35,7 +35,7 @@ def transfer(url: str, path: Path, patience: Patience) -> None:
         UserError: if there is not enough space for the rest of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part, version = (path.with_name(path.name + ending) for ending in (".part", ".version"))
+    part, version = _part(path), path.with_name(path.name + ".version")
     failures = 0
     while True:
         before = _size(part)
@@ -56,6 +56,11 @@ def transfer(url: str, path: Path, patience: Patience) -> None:
         time.sleep(min(patience.pause * 2 ** (failures - 1), 60))
     version.unlink(missing_ok=True)
     part.replace(path)
+
+
+def arrived(path: Path) -> int:
+    """How many bytes of the file an earlier run has left."""
+    return _size(_part(path))
 
 
 def _try(url: str, part: Path, version: Path, timeout: float) -> None:
@@ -104,6 +109,10 @@ def _reason(error: requests.RequestException, patience: Patience) -> str:
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the line broke"
     return text if "another part" in text else "the host cannot be reached"
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
 
 
 def _size(path: Path) -> int:

@@ -296,6 +296,18 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_asked(host, usps, t
     with pytest.raises(UserError, match=r"0.0 MB are needed and 0.0 MB are free; make room"):
         get("usps", tmp_path, QUICK)
     assert host.asked == []
+    usps(files=tuple(dataclasses.replace(file, size=3_500) for file in usps().files))
+    get("usps", tmp_path, QUICK)
+
+
+def test_what_has_arrived_needs_no_space_again(host, usps, tmp_path, monkeypatch):
+    sizes = {name: len(content) for name, content in host.files.items()}
+    usps(files=tuple(dataclasses.replace(file, size=sizes[file.name]) for file in usps().files))
+    (tmp_path / "usps").mkdir()
+    (tmp_path / "usps" / "usps.bz2.part").write_bytes(host.files["usps.bz2"][:20])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, sum(sizes.values()) - 20))
+    get("usps", tmp_path, QUICK)
+    assert host.asked[0] == ("usps.bz2", "bytes=20-")
 
 
 def test_a_file_of_unknown_size_that_does_not_fit_is_told_once_it_is_known(host, usps, tmp_path, monkeypatch):
