@@ -58,6 +58,18 @@ def test_table_shows_every_phase(monkeypatch):
     assert table[3] == "| alone |  |  | **30.0** | 14.1 | 20.0 | 40.0 |"
 
 
+def test_table_shows_every_task(monkeypatch):
+    def entry(*scores):
+        tasks = {task: {"score": x} for task, x in zip(("W->A", "A->W"), scores, strict=True)}
+        return {"score": sum(scores) / 2, "tasks": tasks}
+
+    rows = {"mcd": {"seeds": {"0": entry(0.2, 0.4), "1": entry(0.3, 0.6)}}}
+    monkeypatch.setattr(results, "load", lambda name: {"rows": rows, "note": "Note.", "command": "run it"})
+    table = results.markdown("streets").splitlines()
+    assert table[0] == "| | W->A | A->W | mean | ± | seed 0 | seed 1 |"
+    assert table[2] == "| mcd | 25.0 ± 7.1 | 50.0 ± 14.1 | **37.5** | 10.6 | 30.0 | 45.0 |"
+
+
 @pytest.mark.parametrize("name", results.IN_README)
 def test_readme_prints_the_committed_tables(name):
     assert results.markdown(name) in README.read_text(encoding="utf-8")

@@ -5,7 +5,7 @@
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from statistics import mean, stdev
@@ -45,31 +45,47 @@ def scores(name: str, row: str) -> dict[int, float]:
 
 def milestones(name: str, row: str) -> dict[str, list[float]]:
     """Target score of each seed, in percent, at the end of each phase that comes before the last one."""
-    reached = {}
-    for entry in load(name)["rows"][row]["seeds"].values():
-        for phase, told in list(entry.get("milestones", {}).items())[:-1]:
-            reached.setdefault(phase, []).append(100 * told["score"])
-    return reached
+    return _told(name, row, lambda entry: list(entry.get("milestones", {}).items())[:-1])
+
+
+def tasks(name: str, row: str) -> dict[str, list[float]]:
+    """Target score of each seed, in percent, on each task, where a row has several."""
+    return _told(name, row, lambda entry: entry.get("tasks", {}).items())
 
 
 def markdown(name: str, rows: Sequence[str] | None = None) -> str:
     """A table of target scores in percent: mean, standard deviation over the seeds, and every seed, at the last step.
 
-    Before them, where a method has phases, mean and standard deviation at the end of each earlier one.
+    Before them mean and standard deviation on each task, or at the end of each earlier phase, where a row has several.
     """
     results = load(name)
     chosen = list(results["rows"]) if rows is None else rows
     seeds = list(next(iter(results["rows"].values()))["seeds"])
-    earlier = {row: milestones(name, row) for row in chosen}
-    phases = [phase for phase in PHASES if any(phase in reached for reached in earlier.values())]
-    heads = [f"after {PHASES[phase]}" for phase in phases] + ["mean", "±", *(f"seed {seed}" for seed in seeds)]
+    held = {row: tasks(name, row) or milestones(name, row) for row in chosen}
+    columns = sorted(dict.fromkeys(part for row in chosen for part in held[row]), key=_place)
+    heads = [f"after {PHASES[part]}" if part in PHASES else part for part in columns]
+    heads += ["mean", "±", *(f"seed {seed}" for seed in seeds)]
     lines = ["| | " + " | ".join(heads) + " |", "|---" + "|---:" * len(heads) + "|"]
     for row in chosen:
         values = list(scores(name, row).values())
-        before = [_mean_and_spread(earlier[row].get(phase)) for phase in phases]
+        before = [_mean_and_spread(held[row].get(part)) for part in columns]
         numbers = [f"**{mean(values):.1f}**", f"{_spread(values):.1f}", *(f"{value:.1f}" for value in values)]
         lines.append(f"| {row} | " + " | ".join(before + numbers) + " |")
     return "\n".join([*lines, "", f"{results['note']} `{results['command']}`"])
+
+
+def _told(name: str, row: str, parts: Callable[[dict], Iterable[tuple[str, dict]]]) -> dict[str, list[float]]:
+    """The scores of each part of a row, by its name, seed after seed."""
+    reached = {}
+    for entry in load(name)["rows"][row]["seeds"].values():
+        for part, told in parts(entry):
+            reached.setdefault(part, []).append(100 * told["score"])
+    return reached
+
+
+def _place(part: str) -> int:
+    """Phases in their order, tasks as they come."""
+    return list(PHASES).index(part) if part in PHASES else 0
 
 
 def _spread(values: Sequence[float]) -> float:
