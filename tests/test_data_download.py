@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -292,7 +293,7 @@ def test_a_host_that_is_gone_gives_the_list_of_what_to_fetch_by_hand(host, usps,
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_asked(host, usps, tmp_path, monkeypatch):
     usps(files=tuple(dataclasses.replace(file, size=5_000) for file in usps().files))
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 7_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=7_000))
     with pytest.raises(UserError, match=r"0.0 MB are needed and 0.0 MB are free; make room"):
         get("usps", tmp_path, QUICK)
     assert host.asked == []
@@ -305,13 +306,13 @@ def test_what_has_arrived_needs_no_space_again(host, usps, tmp_path, monkeypatch
     usps(files=tuple(dataclasses.replace(file, size=sizes[file.name]) for file in usps().files))
     (tmp_path / "usps").mkdir()
     (tmp_path / "usps" / "usps.bz2.part").write_bytes(host.files["usps.bz2"][:20])
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, sum(sizes.values()) - 20))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=sum(sizes.values()) - 20))
     get("usps", tmp_path, QUICK)
     assert host.asked[0] == ("usps.bz2", "bytes=20-")
 
 
 def test_a_file_of_unknown_size_that_does_not_fit_is_told_once_it_is_known(host, usps, tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(UserError, match="are free; make room"):
         get("usps", tmp_path, QUICK)
     assert len(host.asked) == 1
@@ -726,6 +727,7 @@ def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_with(host, tm
     path = tmp_path / "a.bin"
     code = f"""
 from pathlib import Path
+from types import SimpleNamespace
 from data_download.transfer import Patience, transfer
 transfer("{host.address}/a.bin", Path({str(path)!r}), Patience())"""
     process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1], stderr=subprocess.DEVNULL)
