@@ -333,7 +333,18 @@ def test_settings_in_the_help_are_those_of_the_methods(dense, task, tiny_streets
 
 @pytest.mark.parametrize(
     "command",
-    ["", "tasks", "train", "evaluate", "bench", "bench speed", "bench anchors", "bench accuracy", "bench board"],
+    [
+        "",
+        "tasks",
+        "train",
+        "evaluate",
+        "bench",
+        "bench speed",
+        "bench anchors",
+        "bench accuracy",
+        "bench loader",
+        "bench board",
+    ],
 )
 def test_help_gives_an_example_that_parses(command, run):
     status, out, _ = run(*command.split(), "--help")

@@ -48,8 +48,11 @@ class Batches:
         while len(self._ahead) < AHEAD:
             chosen = self._choose()
             self._ahead.append((self._now(), _reader().submit(self._draw, *chosen)))
-        self._state, batch = self._ahead.popleft()
-        return batch.result()
+        state, future = self._ahead[0]
+        batch = future.result()  # a file that cannot be read is told here, before this batch counts as handed out
+        self._ahead.popleft()
+        self._state = state
+        return batch
 
     def _choose(self) -> tuple[int, Tensor, Tensor]:
         own = slice(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)

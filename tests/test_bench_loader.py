@@ -1,0 +1,43 @@
+"""The loader's benchmark: it measures all three, and says which one limits."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from uda_core import __main__ as cli
+from uda_core.benchmarks import loader
+
+RESULT = {"task": "photos", "method": "cgdm", "network": "resnet50", "device": "cuda", "batch_size": 32}
+
+
+@pytest.mark.parametrize(
+    ("rates", "told"),
+    [
+        ({"loader": 300.0, "step": 100.0, "together": 90.0}, "the step limits: the loader could feed 3.0 of it"),
+        ({"loader": 100.0, "step": 400.0, "together": 95.0}, "the loader limits: it feeds 25% of what the step could"),
+    ],
+)
+def test_the_table_says_which_one_limits(rates, told):
+    lines = loader.table(RESULT | {"images_per_second": rates}).splitlines()
+    assert lines[-1].startswith(told)
+    assert "step alone (cgdm, resnet50 on cuda)" in lines[2]
+
+
+def test_made_up_images_are_jpegs_of_many_sizes(tmp_path):
+    paths = sorted(loader.write_jpegs(tmp_path / "source", 0, classes=2, images=3).glob("*/*.jpg"))
+    sizes = [Image.open(path).size for path in paths]
+    assert len(set(sizes)) == 6
+    assert all(160 <= side <= 500 for size in sizes for side in size)
+
+
+def test_a_tree_is_measured_from_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(loader, "ROUNDS", 1)
+    source, target = (loader.write_jpegs(tmp_path / name, seed, 2, 4) for seed, name in enumerate("st"))
+    words = ["bench", "loader", "folders", "--source", source, "--target", target, "--method", "source_only"]
+    words += ["--network", "small", "--batch-size", 2, "--batches", 1, "--out", tmp_path / "figures.json"]
+    assert cli.main([str(word) for word in words]) == 0
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert (figures["task"], figures["network"], figures["batch_size"]) == ("folders:s-t", "small", 2)
+    assert figures["images_per_second"].keys() == {"loader", "step", "together"}
+    assert min(figures["images_per_second"].values()) > 0
