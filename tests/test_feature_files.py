@@ -1,9 +1,12 @@
 """Frozen features from .npz files: what is read, what is refused, and that a target needs no labels to train."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
+from uda_core import __main__ as cli
 from uda_core import methods
 from uda_core.data import feature_files
 from uda_core.data.task import tenth
@@ -170,3 +173,31 @@ def test_files_that_are_no_npz(files, tmp_path):
     assert f"{target}: no such file" in refusal(source, target)
     target.mkdir()
     assert f"{target}: no such file" in refusal(source, target)
+
+
+def test_train_and_evaluate_on_ones_own_features(files, tmp_path, capsys):
+    source, target = files(target={"labels": None})
+    words = [
+        "train",
+        "cgdm",
+        "features",
+        "--source",
+        source,
+        "--target",
+        target,
+        "--steps",
+        3,
+        "--out",
+        tmp_path / "run",
+    ]
+    words += ["--set", "batch_size=8", "features=4", "hidden=5", "refresh=2"]
+    assert cli.main([str(word) for word in words]) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["target"]["score"] is None
+    assert 0 <= summary["source"]["score"] <= 1
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(tmp_path / "run"), "--export", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "target, target_test: accuracy not known, for there are no labels\n" in said
+    assert said.endswith("source_val.npz, target_test.npz, predictions.csv\n")
+    assert np.load(tmp_path / "out" / "target_test.npz")["predictions"].shape == (25,)

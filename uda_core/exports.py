@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uda_core.data.batches import read
 from uda_core.data.task import Samples, Task, chunks
 from uda_core.evaluation import Evaluation
 from uda_core.methods import Run
@@ -71,8 +72,7 @@ def look(run: Run, task: Task, split: str) -> dict[str, np.ndarray]:
 
 def _looks(run: Run, x: Samples, domain: str) -> Iterable[tuple[Tensor, Tensor]]:
     """Features and summed logits, in parts, on the CPU."""
-    for i in chunks(x, 1024):
-        part = x[i]
+    for part in read(x, chunks(x)):
         yield run.features(part, domain).cpu(), sum(run.predict(part, domain)).cpu()
 
 
