@@ -625,6 +625,19 @@ def test_one_domain_after_the_other_keeps_little_more_than_half(monkeypatch):
     assert apart <= 0.6 * joint
 
 
+def test_learning_rates_fall_as_published_in_each_phase_anew(tiny):
+    """Two steps on the source, then two stages of two steps."""
+    run, rates = make("cag", tiny.pair, decay_steps=8, stage_decay_steps=4), []
+    for _ in range(6):
+        run.step()
+        rates += [opt.param_groups[0]["lr"] for opt in (run.student_opt, run.discriminator_opt)]
+    falls = torch.tensor([1, 7 / 8, 1, 3 / 4, 1, 3 / 4]) ** 0.9
+    bases = torch.tensor([[0.02, 1e-4], [0.02, 1e-4], *[[0.01, 1e-4]] * 4])
+    torch.testing.assert_close(torch.tensor(rates).view(6, 2), bases * falls[:, None])
+    run = train("cag", tiny.pair, 2, decay_steps=1)[0]
+    assert run.student_opt.param_groups[0]["lr"] == 0  # not below
+
+
 # -- precision, configuration ------------------------------------------------------------------------------------------
 
 
@@ -649,6 +662,7 @@ def test_bfloat16_is_finite_and_compares_in_float32(tiny, warm_up):
         ({"labels": "anchor"}, "unknown labels.*Did you mean 'anchors'"),
         ({"distance_loss": "pixels"}, "unknown distance_loss.*Did you mean 'pixel'"),
         ({"anchor_weighting": "class"}, "unknown anchor_weighting 'class'; known: image, pixel"),
+        ({"decay_steps": -1}, "decay_steps and stage_decay_steps must be at least 1, or 0 for none, got -1 and 0"),
         ({"margin_unit": "metres"}, "unknown margin_unit 'metres'; known: ratio, absolute"),
         ({"jitter": "targets"}, "unknown jitter.*Did you mean 'target'"),
         ({"optimizer": "adam"}, "unknown optimizer.*Did you mean 'adamw'"),

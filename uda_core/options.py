@@ -15,7 +15,10 @@ from uda_core.methods.swd import SWDSettings
 
 CLASSIFY = {"source_only": SourceOnlySettings, "mcd": MCDSettings, "swd": SWDSettings, "cgdm": CGDMSettings}
 SEGMENT = {"source_only": SegmentationSettings, "output_adversarial": OutputAdversarialSettings, "cag": CAGSettings}
-OWN = {"cgdm": {"variant", "fast"}, "cag": {"warm_up", "labels", "distance_loss", "anchor_weighting", "margin_unit"}}
+OWN = {
+    "cgdm": {"variant", "fast"},
+    "cag": {"warm_up", "labels", "distance_loss", "anchor_weighting", "margin_unit", "stage_decay_steps"},
+}
 CONFIG_HELP = {
     "seed": "the same as --seed",
     "batch_size": "samples per domain and step",
@@ -41,6 +44,8 @@ SEGMENT_HELP = {
     "batch_norm": "statistics: per-domain (ours) or shared (the authors')",
     "jitter": "photometric (ours), of the student's images: none, source, target or both",
     "optimizer": "adamw, or sgd with momentum 0.9 and weight decay 2e-4",
+    "decay_steps": "learning rates fall as (1 - step / decay_steps)^0.9 before the stages; 0: they stay",
+    "stage_decay_steps": "cag only: the same in each stage, from its beginning",
     "warm_up": "cag only: none, target-statistics or adversarial",
     "labels": "cag only: cross-entropy on labels by anchors, by confidence, or both",
     "distance_loss": "cag only: code, class-mean or pixel",

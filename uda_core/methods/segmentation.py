@@ -54,6 +54,8 @@ class SegmentationConfig(RunConfig):
     margin_unit: str = "ratio"  # of the median distance between anchors, or absolute
     jitter: str = "target"  # photometric, on the student's images of these domains; ours, not the authors'
     optimizer: str = "adamw"  # or "sgd": momentum 0.9, weight decay 2e-4, as in the authors' code
+    decay_steps: int = 0  # before the stages learning rates fall as (1 - n / decay_steps)^0.9; 0: they stay
+    stage_decay_steps: int = 0  # the same in each stage, from its beginning
 
     def __post_init__(self):
         super().__post_init__()
@@ -63,6 +65,11 @@ class SegmentationConfig(RunConfig):
             ("jitter", JITTERS), ("optimizer", OPTIMIZERS),
         ):  # fmt: skip
             choose(name, getattr(self, name), known)
+        if min(self.decay_steps, self.stage_decay_steps) < 0:
+            raise UserError(
+                f"decay_steps and stage_decay_steps must be at least 1, or 0 for none, "
+                f"got {self.decay_steps} and {self.stage_decay_steps}"
+            )
         if self.features < 0:
             raise UserError(f"features must be at least 1, or 0 for the network's own, got {self.features}")
 
@@ -126,9 +133,11 @@ class SegmentationRun(Run):
 
     def _set_learning_rate(self, s: SegmentationSettings) -> None:
         rates = s.stage_learning_rate if self.stage else s.learning_rate, s.discriminator_learning_rate
+        length = self.config.stage_decay_steps if self.stage else self.config.decay_steps
+        decay = max(0.0, 1 - (self.steps - self.stage_began) / length) ** 0.9 if length else 1.0
         for optimizer, rate in zip((self.student_opt, self.discriminator_opt), rates, strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = decay * rate
 
     # -- the words of the methods --------------------------------------------------------------------------------------
 
