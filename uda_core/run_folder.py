@@ -133,10 +133,10 @@ class RunFolder:
                 yield
         except FloatingPointError as error:
             raise UserError(f"{error}; {self.way_on()} --set learning_rate=...") from error
-        except OSError as error:
-            raise UserError(f"{error.filename or self.path}: {error.strerror}; {self.way_on()}") from error
-        except UserError as error:
-            raise UserError(f"{error}; {self.way_on()}") from error
+        except (UserError, OSError) as error:
+            nameless = isinstance(error, OSError) and error.strerror and not error.filename  # as of a full disk
+            what = f"{self.path}: {error.strerror}" if nameless else error
+            raise UserError(f"{what}; {self.way_on()}") from error
 
     def _forget_after(self, step: int) -> None:
         """Drop the records of later steps, and one that was cut short: they come again."""
@@ -157,10 +157,8 @@ class RunFolder:
 
     def way_on(self) -> str:
         """Where the last good checkpoint lies, and the command that goes on from there."""
-        saved = (
-            f"the last good checkpoint is {self.good}, of step {self.good_step}" if self.good else "none is saved yet"
-        )
-        return f"{saved}; go on with: {self.resume_command()}"
+        saved = f"the last good checkpoint is {self.good}, of step {self.good_step}"
+        return f"{saved if self.good else 'none is saved yet'}; go on with: {self.resume_command()}"
 
     def resume_command(self) -> str:
         return f"python -m uda_core train --resume {shlex.quote(str(self.path))}"
