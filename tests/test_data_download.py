@@ -727,7 +727,6 @@ def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_with(host, tm
     path = tmp_path / "a.bin"
     code = f"""
 from pathlib import Path
-from types import SimpleNamespace
 from data_download.transfer import Patience, transfer
 transfer("{host.address}/a.bin", Path({str(path)!r}), Patience())"""
     process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1], stderr=subprocess.DEVNULL)
