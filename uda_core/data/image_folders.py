@@ -268,7 +268,7 @@ def folders(source: Path, target: Path, view: View | None = None) -> Task:
     s, t = from_folders(source, classes), from_folders(target, classes)
     held_out = tenth(s.y)
     splits = (s.where(~held_out).labelled(view), s.where(held_out).labelled(view))
-    pair = Pair(f"folders:{source.name}-{target.name}", classes, *splits, t.unlabelled(view), t.unlabelled(view))
+    pair = Pair(f"folders:{source.absolute().name}-{target.absolute().name}", classes, *splits, t.unlabelled(view), t.unlabelled(view))
     return Task(pair, Truth(t.y, t.y))
 
 
