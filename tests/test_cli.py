@@ -285,10 +285,10 @@ def test_tasks_say_what_is_missing_and_where_to_get_it(run, tmp_path):
 
 def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr("uda_core.benchmarks.speed.main", lambda out: calls.append(out) or 1)
+    monkeypatch.setattr("uda_core.benchmarks.speed.main", lambda out, device: calls.append((out, device)) or 1)
     assert run("bench", "speed")[0] == 1  # a missed target shows in the exit status
-    assert run("bench", "speed", "--out", tmp_path / "speed.json")[0] == 1
-    assert calls == [None, tmp_path / "speed.json"]
+    assert run("bench", "speed", "--device", "cuda", "--out", tmp_path / "speed.json")[0] == 1
+    assert calls == [(None, "cpu"), (tmp_path / "speed.json", "cuda")]
 
     calls.clear()
     monkeypatch.setattr("uda_core.benchmarks.accuracy.main", lambda *arguments: calls.append(arguments))

@@ -1,14 +1,20 @@
 """Two processes, one run: on the CPU, over gloo, with tasks of a few points."""
 
+import json
 import multiprocessing
 import os
+import re
 import signal
+import subprocess
+import sys
+import threading
 import time
 
 import pytest
 import torch
 from torch import nn
 
+from uda_core import __main__ as cli
 from uda_core import checkpoints, distributed
 from uda_core.data.moons import moons
 from uda_core.data.streets import streets
@@ -23,7 +29,7 @@ FREQUENT = {"cgdm": {"refresh": 3}}  # so that pseudo-labels are made and used w
 @pytest.fixture(autouse=True)
 def _start_quickly(monkeypatch):
     """Processes that need not import torch: they are forked from one that has, and has never trained."""
-    modules = ["torch._dynamo", "pytest", "uda_core.methods", "uda_core.data.moons", "uda_core.commands.train"]
+    modules = ["torch._dynamo", "pytest", "uda_core.__main__", "uda_core.data.moons"]
     multiprocessing.set_forkserver_preload(modules)  # the first: torch imports it at an optimiser's first step
     monkeypatch.setattr(distributed, "START_METHOD", "forkserver")
 
@@ -271,3 +277,56 @@ def test_bf16_is_for_the_network_alone(digits_task, monkeypatch):
     moments = [value for moments in run.features_opt.state.values() for value in moments.values()]
     assert {tensor.dtype for tensor in [*run.extractor.parameters(), *moments]} == {torch.float32}
     assert last < first / 2
+
+
+# -- the command line --------------------------------------------------------------------------------------------------
+
+WORDS = ["train", "cgdm", "moons", "--devices", "2"]
+EVERY_STEP = ["--checkpoint-minutes", "0"]
+SMALL = ["--set", "batch_size=16", "hidden=6", "features=8", "dropout=0.5", "refresh=5"]
+
+
+def kill_one(folder):
+    """Kill the second process as soon as there is a checkpoint."""
+    while not (folder / "checkpoint.pt").exists():
+        time.sleep(0.01)
+    os.kill(max(process.pid for process in multiprocessing.active_children()), signal.SIGKILL)
+
+
+def test_one_killed_ends_the_run_which_goes_on_from_its_last_checkpoint(tmp_path, capfd):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert cli.main([*WORDS, "--steps", "25", "--out", str(whole), *SMALL]) == 0
+    assert json.loads((whole / "settings.json").read_text())["devices"] == 2
+    capfd.readouterr()
+
+    killer = threading.Thread(target=kill_one, args=(killed,))
+    killer.start()
+    assert cli.main([*WORDS, "--steps", "25", *EVERY_STEP, "--out", str(killed), *SMALL]) == 2
+    killer.join()
+    error = f"error: process 1 of 2 was killed; the others were ended; go on with: .* --resume {killed}"
+    assert re.fullmatch(error, capfd.readouterr().err.strip().splitlines()[-1])
+    assert not (killed / "summary.json").exists()
+
+    assert cli.main(["train", "--resume", str(killed), "--devices", "4"]) == 2
+    assert "devices is 2 there, not 4" in capfd.readouterr().err
+    assert cli.main(["train", "--resume", str(killed)]) == 0
+    assert (killed / "checkpoint.pt").read_bytes() == (whole / "checkpoint.pt").read_bytes()
+    assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+def test_ctrl_c_ends_all_after_the_same_step(tmp_path):
+    """The real command, from a shell: it starts its processes anew, and waits for them."""
+    out = tmp_path / "run"
+    words = [*WORDS, "--steps", "100000", *EVERY_STEP, "--precision", "bf16", "--out", str(out), *SMALL]
+    with (tmp_path / "stderr").open("w") as told:
+        process = subprocess.Popen([sys.executable, "-m", "uda_core", *words], stderr=told)
+    while process.poll() is None and not (out / "checkpoint.pt").exists():
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == list(range(1, len(records) + 1))  # one process writes
+    err = (tmp_path / "stderr").read_text()
+    assert err.count(f"interrupted: step {len(records)} of 100000 is saved in {out / 'checkpoint.pt'}") == 1
+    saved = torch.load(out / "checkpoint.pt", weights_only=True)
+    assert (saved["steps"], saved["config"]["precision"]) == (len(records), "bf16")

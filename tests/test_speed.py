@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from uda_core.benchmarks import speed
+from uda_core.errors import UserError
 from uda_core.methods import Config
 from uda_core.methods.cgdm import cgdm_step
 
@@ -38,6 +39,11 @@ def test_one_round_measures_every_form(monkeypatch):
         assert row["ratio"] == result["median_ms"][row["slow"]] / result["median_ms"][row["fast"]]
     table = speed.table(result)
     assert all(name in table for name in result["median_ms"])
+
+
+def test_device_that_is_not_here_is_refused():
+    with pytest.raises(UserError, match="device 'cuda:77' is not available"):
+        speed.measure(rounds=1, device="cuda:77")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

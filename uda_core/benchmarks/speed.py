@@ -51,6 +51,7 @@ def main(out: Path | None = None, device: str = "cpu") -> int:
 
 def measure(rounds: int = 30, device: str = "cpu") -> dict:
     """Milliseconds of each form (median over `rounds`), the ratios of the targets, and ResNet's images per second."""
+    Config(device=device)  # refuses a device that is not here
     if torch.device(device).type == "cpu":
         forms, targets, clock = (
             lambda: _heads_forms() | _step_forms() | _resnet_forms(device),

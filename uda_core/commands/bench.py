@@ -17,6 +17,7 @@ def add(commands) -> None:
     p = arguments.add(
         benches, "speed", bench_speed, "the gradient discrepancy, fast against naive forms", "bench speed"
     )
+    p.add_argument("--device", default="cpu", metavar="D", help="cpu (default), or cuda: CGDM on ResNet-101 only")
     p.add_argument("--out", type=Path, metavar="FILE", help="also write the figures, as JSON")
     p = arguments.add(benches, "anchors", bench_anchors, "category anchors, vectorised against loops", "bench anchors")
     p.add_argument("--out", type=Path, metavar="FILE", help="also write the figures, as JSON")
@@ -47,7 +48,7 @@ def add(commands) -> None:
 def bench_speed(args: argparse.Namespace) -> int:
     from uda_core.benchmarks import speed  # each benchmark brings its own imports
 
-    return speed.main(args.out)
+    return speed.main(args.out, args.device)
 
 
 def bench_anchors(args: argparse.Namespace) -> int:
