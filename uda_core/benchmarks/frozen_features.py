@@ -12,6 +12,7 @@ from uda_core import methods, options
 from uda_core.data import feature_files
 from uda_core.data.sets import data_folder
 from uda_core.data.task import Task
+from uda_core.errors import UserError
 from uda_core.evaluation import evaluate
 
 DOMAINS = {"A": "amazon", "D": "dslr", "W": "webcam"}
@@ -40,8 +41,13 @@ class Suite:
 
 def office31(data: Path | None) -> Suite:
     """From office31_features/amazon.npz, dslr.npz and webcam.npz in the data folder."""
-    folder = data_folder(data) / "office31_features"
-    files = {letter: folder / f"{name}.npz" for letter, name in DOMAINS.items()}
+    data = data_folder(data)
+    files = {letter: data / "office31_features" / f"{name}.npz" for letter, name in DOMAINS.items()}
+    for file in files.values():
+        if not file.is_file():
+            images = data / "office31" / file.stem / "images"
+            command = f"features {images} --network efficientnet_lite0 --weights imagenet --out {file}"
+            raise UserError(f"{file}: no such file; make it with: python -m uda_core {command}")
     pairs = [(s, t) for s in DOMAINS for t in DOMAINS if s != t]
     return Suite("office31-features", {f"{s}->{t}": feature_files.load(files[s], files[t]) for s, t in pairs})
 
