@@ -44,13 +44,11 @@ class Preset:
             tasks = " or ".join(f"{name}..." if name.endswith(":") else name for name in self.tasks)
             raise UserError(f"this preset is for {self.method} on {tasks}, not for {method} on {task}")
 
-    def resolve(self, pair: Pair) -> tuple[dict, dict, int | None]:
-        """Configuration, settings and number of steps for this pair: what counts in epochs, in steps."""
-        config = {name: v.value for name, v in self.config.items()}
-        epoch = max(1, len(pair.source_train) // config["batch_size"])
+    def resolve(self, pair: Pair, batch_size: int) -> tuple[dict, int | None]:
+        """Settings and number of steps for this pair: what counts in epochs, in steps of so many source samples."""
+        epoch = max(1, len(pair.source_train) // batch_size)
         settings = {name: epoch if v.value == EPOCH else v.value for name, v in self.settings.items()}
-        steps = self.steps.value if self.steps else self.epochs.value * epoch if self.epochs else None
-        return config, settings, steps
+        return settings, self.steps.value if self.steps else self.epochs.value * epoch if self.epochs else None
 
 
 CGDM = "lijin118/CGDM 012d631"
@@ -178,6 +176,7 @@ def _cag() -> dict:
     sources = {
         "network": config_file, "batch_size": config_file, "optimizer": config_file, "margin_unit": step,
         "batch_norm": ours, "jitter": "none in the code", "warm_up": "Zhang et al., NeurIPS 2019: adversarial",
+        "decay_steps": warm_up, "stage_decay_steps": f"{CAG}, schedulers.py: poly, power 0.9",
         "learning_rate": warm_up, "warm_up_steps": warm_up, "source_steps": "no phase of its own in the warm-up",
         "stage_learning_rate": config_file, "margin": step, "stage_steps": f"{config_file}: 84 epochs of 743 batches",
     }  # fmt: skip

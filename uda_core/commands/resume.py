@@ -20,9 +20,10 @@ def resumed(args: argparse.Namespace) -> tuple[RunFolder, dict, RunConfig, dict]
     saved = folder.settings()
     method, entry = saved["method"], entry_of(saved["task"])
     config, settings = options.parse(args.set, method, entry.dense)
-    options_given = {name: getattr(args, name) for name in ("method", "devices", "seed", "weights", "precision")}
+    names = ("method", "preset", "devices", "seed", "weights", "precision")
+    options_given = {name: getattr(args, name) for name in names}
     given = options_given | arguments.record_of(args) | config
-    saved = {"devices": 1} | saved
+    saved = {"devices": 1, "preset": None} | saved
     own = {name: tuple(v) if isinstance(v, list) else v for name, v in (saved | saved["config"]).items()}
     for name, value in given.items():
         if value is not None and name != "device" and value != own.get(name):
@@ -34,5 +35,5 @@ def resumed(args: argparse.Namespace) -> tuple[RunFolder, dict, RunConfig, dict]
     config = kind(**{name: own[name] for name in saved["config"]} | config)
     if folder.has_checkpoint():
         config = dataclasses.replace(config, weights="none")  # the checkpoint holds what became of them
-    what = {name: saved[name] for name in ("method", "task", "source", "target", "devices") if name in saved}
+    what = {name: saved[name] for name in ("method", "task", "source", "target", "preset", "devices") if name in saved}
     return folder, what, config, saved["settings"] | settings

@@ -20,6 +20,7 @@ from uda_core.data.task import Task
 from uda_core.errors import UserError, choose
 from uda_core.evaluation import Evaluation, evaluate, label_qualities
 from uda_core.methods import CLASSIFY, METHODS, SEGMENT, Config, Run, RunConfig, SegmentationConfig
+from uda_core.presets import preset
 from uda_core.run_folder import RunFolder
 from uda_core.training import fit
 
@@ -37,6 +38,8 @@ def add(commands) -> None:
     arguments.add_task(p, required=False)
     p.add_argument("--seed", type=int, metavar="N", help="network start, data order, dropout (default: 0)")
     p.add_argument("--steps", type=int, metavar="N", help="training steps (default: the phases of cag, or the task's)")
+    about = "a published configuration, one of those that `presets` lists; --set and the other options go before it"
+    p.add_argument("--preset", metavar="NAME", help=about)
     p.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="settings, listed below")
     about = "that a large network starts from: none, a file, or a name such as ResNet101_Weights.IMAGENET1K_V2"
     p.add_argument("--weights", metavar="W", help=about)
@@ -85,6 +88,9 @@ def _train_and_score(
         run = METHODS[what["method"]](task.pair, config)
         if folder.has_checkpoint():
             folder.load(run)
+        if what["preset"]:
+            published, published_steps = preset(what["preset"]).resolve(task.pair, config.batch_size)
+            settings, steps = published | settings, steps or published_steps
         for name, value in settings.items():
             setattr(run.settings, name, value)
         steps = steps or run.planned_steps or entry_of(what["task"]).steps
@@ -126,17 +132,26 @@ def _new(args: argparse.Namespace) -> tuple[RunFolder, dict, RunConfig, dict]:
         what = f"{folder.path} holds a run already"
         raise UserError(f"{what}; go on with --resume {folder.path}, give another --out, or delete the folder")
     devices = distributed.started() if args.devices is None else args.devices
-    return folder, {"method": args.method, **arguments.record_of(args), "devices": devices}, config, settings
+    what = {"method": args.method, **arguments.record_of(args), "preset": args.preset, "devices": devices}
+    return folder, what, config, settings
 
 
 def _values(args: argparse.Namespace, entry: Entry) -> tuple[RunConfig, dict]:
-    """The run's configuration and settings: the method's defaults, changed by the task's, changed by the options."""
+    """The run's configuration and settings: the method's defaults, changed by the task's, changed by the options.
+
+    A preset stands in for the task's; its settings are known when the data is, since some of them count in epochs.
+    """
     config, settings = options.parse(args.set, args.method, entry.dense)
+    task_config, task_settings = entry.config, entry.settings
+    if args.preset:
+        published = preset(args.preset)
+        published.check(args.method, args.task)
+        task_config, task_settings = {name: value.value for name, value in published.config.items()}, {}
     config |= {name: value for name in ("weights", "precision") if (value := getattr(args, name)) is not None}
     known = options.config_of(args.method, entry.dense)
-    config = {k: v for k, v in entry.config.items() if k in known} | {"seed": args.seed or 0} | config
+    config = {k: v for k, v in task_config.items() if k in known} | {"seed": args.seed or 0} | config
     known = options.settings_of(args.method, entry.dense)
-    settings = {k: v for k, v in entry.settings.items() if k in known} | settings
+    settings = {k: v for k, v in task_settings.items() if k in known} | settings
     return (SegmentationConfig if entry.dense else Config)(**config), settings
 
 
