@@ -372,22 +372,22 @@ def domainnet(folder, domains=("clipart", "infograph", "painting", "quickdraw", 
 
 
 LAYOUTS = [
-    (office31, "office31:A-W", [8, 2, 8, 8], "accuracy"),
-    (imageclef, "imageclef:I-P", [14, 1, 14, 14], "accuracy"),
-    (visda2017, "visda2017", [12, 3, 12, 12], "mean_class_accuracy"),
-    (domainnet, "domainnet:P-R", [344, 344, 345, 345], "accuracy"),
+    (office31, "office31:A-W", [8, 2, 8, 8], "accuracy", []),
+    (imageclef, "imageclef:I-P", [14, 1, 14, 14], "accuracy", ["--preset", "cgdm-imageclef"]),
+    (visda2017, "visda2017", [12, 3, 12, 12], "mean_class_accuracy", ["--preset", "cgdm-visda"]),
+    (domainnet, "domainnet:P-R", [344, 344, 345, 345], "accuracy", ["--preset", "cgdm-domainnet"]),
 ]
 
 
-@pytest.mark.parametrize(("make", "name", "sizes", "metric"), LAYOUTS, ids=[name for _, name, *_ in LAYOUTS])
-def test_each_set_trains_from_its_real_layout(make, name, sizes, metric, tmp_path, run, monkeypatch):
+@pytest.mark.parametrize(("make", "name", "sizes", "metric", "preset"), LAYOUTS, ids=[name for _, name, *_ in LAYOUTS])
+def test_each_set_trains_from_its_real_layout(make, name, sizes, metric, preset, tmp_path, run, monkeypatch):
     make(tmp_path)
     monkeypatch.setattr(image_folders, "View", small_view)
     pair = load(name, tmp_path).pair
     assert [len(s) for s in (pair.source_train, pair.source_val, pair.target_train, pair.target_test)] == sizes
     out, settings = tmp_path / "run", ["network=small", "features=8", "hidden=8", "batch_size=4", "refresh=1"]
     words = ["train", "cgdm", name, "--data", tmp_path, "--steps", 2, "--out", out]
-    status, *_ = run(*words, "--set", *settings)
+    status, *_ = run(*words, *preset, "--weights", "none", "--set", *settings)
     assert status == 0
     summary = json.loads((out / "summary.json").read_text())
     transductive = "" if name.startswith("domainnet") else ", part of what trained"
