@@ -93,6 +93,12 @@ def test_the_published_views_are_mirrored_and_only_imageclef_is_cut_at_random(tm
     assert not torch.equal(cuts[0], cuts[1])
 
 
+@pytest.mark.parametrize("size", [(49, 47), (1, 1), (37, 250)])
+def test_a_cut_never_leaves_the_image(size, tmp_path):
+    x = Images([picture(tmp_path / "a.png", size=size)], View(resize=36, crop=35, random_crop=True))
+    assert x.draw(torch.zeros(64, dtype=int)).shape == (64, 3, 35, 35)
+
+
 def test_drawing_follows_the_generator(task):
     i, draw = torch.arange(6), task.pair.source_train.draw
     state = torch.get_rng_state()

@@ -56,7 +56,8 @@ class View:
         room = self.resize - self.crop
         left, top = (int(share * (room + 1)) for share in (u, v))
         x, y = image.width / self.resize, image.height / self.resize
-        box = (left * x, top * y, (left + self.crop) * x, (top + self.crop) * y)
+        right, bottom = min((left + self.crop) * x, image.width), min((top + self.crop) * y, image.height)  # rounded
+        box = (left * x, top * y, right, bottom)
         return image.resize((self.crop, self.crop), resample, box)
 
 
@@ -268,7 +269,13 @@ def folders(source: Path, target: Path, view: View | None = None) -> Task:
     s, t = from_folders(source, classes), from_folders(target, classes)
     held_out = tenth(s.y)
     splits = (s.where(~held_out).labelled(view), s.where(held_out).labelled(view))
-    pair = Pair(f"folders:{source.absolute().name}-{target.absolute().name}", classes, *splits, t.unlabelled(view), t.unlabelled(view))
+    pair = Pair(
+        f"folders:{source.absolute().name}-{target.absolute().name}",
+        classes,
+        *splits,
+        t.unlabelled(view),
+        t.unlabelled(view),
+    )
     return Task(pair, Truth(t.y, t.y))
 
 
