@@ -65,8 +65,8 @@ class Files:
 class ImageFiles(Files):
     """Photographs or rendered scenes: x[i] is float32 [n, 3, H, W] in [0, 1]; resized by averaging (antialias).
 
-    Where `draft` (H, W) is set, a JPEG at least twice as large is decoded at a half, a quarter or an eighth of its size,
-    which takes a fraction of the time.
+    Where `draft` (H, W) is set, a JPEG at least twice as large is decoded at a half, a quarter or an eighth of its
+    size, which takes a fraction of the time.
     """
 
     resample, fill = Image.Resampling.BILINEAR, 0
