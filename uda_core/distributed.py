@@ -13,7 +13,8 @@ after each step: between two steps, networks and optimisers are equal everywhere
 the first carries the run's random state on, the others start each step from seed, step and rank, so that a checkpoint
 of the first is one of all.
 
-Built on torch.distributed: gloo between CPUs and for single numbers, NCCL between GPUs.
+Built on torch.distributed: gloo between CPUs and for single numbers, NCCL between GPUs. `train --devices N` starts the
+processes of one machine; those of several are started by torchrun, with the same command behind `torchrun ... -m`.
 """
 
 import multiprocessing
@@ -110,7 +111,7 @@ def _means(tensors: Sequence[Tensor]) -> list[Tensor]:
     """The mean of each tensor over the processes, all in one exchange."""
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     distributed.all_reduce(flat)
-    parts = (flat / ranks()).split([tensor.numel() for tensor in tensors])
+    parts = flat.div_(ranks()).split([tensor.numel() for tensor in tensors])
     return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
 
@@ -129,12 +130,10 @@ def together(device: str) -> Iterator[None]:
     """
     if not _joined() and _under_torchrun():
         _join(device, int(os.environ["LOCAL_RANK"]), init_method="env://")
-    try:
-        with _silence() if rank() else nullcontext():
-            yield
-    finally:
-        if _joined():
-            distributed.destroy_process_group()
+    with _silence() if rank() else nullcontext():
+        yield
+    if _joined():  # not after an error: others may hang in an exchange, and this process is to tell it first
+        distributed.destroy_process_group()
 
 
 def started() -> int:
@@ -161,7 +160,7 @@ def launch(devices: int, device: str, function: Callable[..., int], *args) -> in
     if devices == 1 or _under_torchrun():
         return function(*args)
     context, processes, ends = multiprocessing.get_context(START_METHOD), [], []
-    with tempfile.TemporaryDirectory() as folder, _handing_on(processes):
+    with tempfile.TemporaryDirectory() as folder, _handing_on(processes) as handed_on:
         meeting = (Path(folder) / "store").as_uri()
         for i in range(devices):
             end, theirs = context.Pipe(duplex=False)
@@ -172,14 +171,18 @@ def launch(devices: int, device: str, function: Callable[..., int], *args) -> in
             ends.append(end)
         try:
             outcomes = _outcomes(ends)
+            deadline = time.monotonic() + GRACE
             for process in processes:
-                process.join(GRACE)
+                process.join(max(0.0, deadline - time.monotonic()))
         finally:
             for process in processes:
                 process.kill()  # those that hang
                 process.join()
     if failures := [outcome for outcome in outcomes if isinstance(outcome, BaseException)]:
-        raise min(failures, key=_loudness)
+        failure = min(failures, key=_loudness)
+        if handed_on and isinstance(failure, ChildProcessError):  # before it could listen
+            raise KeyboardInterrupt
+        raise failure
     return max(outcomes)
 
 
@@ -254,17 +257,19 @@ def _loudness(error: BaseException) -> int:
 
 
 @contextmanager
-def _handing_on(processes: list[BaseProcess]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM go to the processes, which know when to stop."""
+def _handing_on(processes: list[BaseProcess]) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM go to the processes, which know when to stop; the list fills with those that came."""
+    handed_on = []
 
     def hand_on(number: int, frame) -> None:
+        handed_on.append(number)
         for process in processes:
             if process.is_alive():
                 os.kill(process.pid, number)
 
     before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield handed_on
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
