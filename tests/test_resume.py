@@ -50,6 +50,7 @@ def child(words, prepare=None):
 
 def run_child(words, prepare):
     torch.set_num_threads(1)
+    os.fsync = lambda _: None  # slow, and needless here: what the kernel has, a kill does not undo
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
     arguments.load = lambda name, *_: tiny_streets() if name == "streets" else LOAD(name)
     if prepare:
@@ -100,7 +101,7 @@ def test_ten_kills_at_random_moments_change_nothing(tmp_path):
         assert process.exitcode == -signal.SIGKILL
         steps.append(recorded(folder))
     assert steps == sorted(steps)
-    assert 0 < steps[0] < steps[-1] < 50
+    assert 0 < steps[0] < steps[-1] < 150
     finish(words_to_go_on(CGDM, folder))
     assert results(folder) == results(tmp_path / "undisturbed")
 
