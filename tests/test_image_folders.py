@@ -1,5 +1,6 @@
 """Image sets: what a network sees of a file, what is found and refused, and each set's real layout, made small."""
 
+import copy
 import json
 import os
 import zipfile
@@ -313,6 +314,23 @@ def test_poisoned_truth_changes_nothing_that_trains(task, tmp_path):
             run.step()
         checkpoints.save(run, tmp_path / name)
     assert (tmp_path / "clean").read_bytes() == (tmp_path / "poisoned").read_bytes()
+
+
+def test_a_run_on_files_goes_on_bit_for_bit(task, tmp_path):
+    whole, first, second = (cgdm(task.pair, QUICK, refresh=2) for _ in range(3))
+    for _ in range(5):
+        whole.step()
+    for _ in range(2):
+        first.step()
+    checkpoints.save(first, tmp_path / "first")
+    checkpoints.load(tmp_path / "first", second)
+    twin = copy.deepcopy(second)
+    for run in (second, twin):
+        for _ in range(3):
+            run.step()
+        checkpoints.save(run, tmp_path / "again")
+        checkpoints.save(whole, tmp_path / "whole")
+        assert (tmp_path / "again").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 def test_own_folders_train_on_a_resnet_and_are_found_again(two, run, tmp_path, monkeypatch):
