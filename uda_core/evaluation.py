@@ -103,6 +103,13 @@ def evaluate(run, task: Task, split: str = "target_test") -> Evaluation:
     )
 
 
+def labels(task: Task, split: str) -> Samples | None:
+    """The labels of a split; None where the target's are not known."""
+    if split.startswith("source"):
+        return getattr(task.pair, split).y
+    return getattr(task.truth, split) if task.truth else None
+
+
 def predicted(run, x: Tensor, domain: str = "target") -> Tensor:
     """The class with the largest sum of the heads' logits, [N] or [N, H, W], on the CPU."""
     return sum(run.predict(x, domain)).argmax(1).cpu()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from uda_core.data.batches import read
 from uda_core.data.task import Samples, Task, chunks
-from uda_core.evaluation import Evaluation
+from uda_core.evaluation import Evaluation, labels
 from uda_core.methods import Run
 
 SPLITS = ("source_val", "target_test")
@@ -28,7 +28,7 @@ def export(run: Run, task: Task, evaluation: Evaluation, folder: Path) -> list[s
     """
     folder.mkdir(parents=True, exist_ok=True)
     classes, written = task.pair.classes, []
-    if task.truth:
+    if evaluation.score is not None:
         rows = ([name, *counts] for name, counts in zip(classes, evaluation.confusion.tolist(), strict=True))
         written.append(_write(folder / "confusion.csv", ["true \\ predicted", *classes], rows))
         share = "iou" if evaluation.metric == "miou" else "accuracy"
@@ -62,9 +62,9 @@ def look(run: Run, task: Task, split: str) -> dict[str, np.ndarray]:
         "predictions": p.argmax(1).numpy(),
         "probabilities": p.numpy(),
     }
-    truth = samples if domain == "source" else task.truth
-    if truth:
-        arrays["labels"] = (truth.y if domain == "source" else truth.target_test).numpy()
+    y = labels(task, split)
+    if y is not None:
+        arrays["labels"] = y.numpy()
     if hasattr(samples.x, "paths"):
         arrays["paths"] = np.array([str(path) for path in samples.x.paths])
     return arrays
@@ -78,10 +78,10 @@ def _looks(run: Run, x: Samples, domain: str) -> Iterable[tuple[Tensor, Tensor]]
 
 def _lines(split: str, said: dict[str, np.ndarray]) -> Iterable[list]:
     classes, predictions = said["classes"], said["predictions"]
-    labels = classes[said["labels"]] if "labels" in said else [""] * len(predictions)
+    true = classes[said["labels"]] if "labels" in said else [""] * len(predictions)
     samples = said.get("paths", range(len(predictions)))
     names, shares = classes[predictions], (f"{p:.4f}" for p in said["probabilities"].max(1))
-    return map(list, zip([split] * len(predictions), samples, labels, names, shares, strict=True))
+    return map(list, zip([split] * len(predictions), samples, true, names, shares, strict=True))
 
 
 def _write(path: Path, header: list[str], rows: Iterable[list]) -> str:
