@@ -1,4 +1,4 @@
-"""Two processes, one run: on the CPU, over gloo, with tasks of a few points."""
+"""Two processes, one run: on the CPU, over gloo, with tasks of a few points; two GPUs where there are any."""
 
 import json
 import multiprocessing
@@ -38,9 +38,9 @@ def _start_quickly(monkeypatch):
 def two(tmp_path):
     """Call `function(*args)`, importable, in two processes that are one run; what it returns in each, as a list."""
 
-    def call(function, *args, ranks=2):
-        assert distributed.launch(ranks, "cpu", keep, tmp_path, function, *args) == 0
-        return [torch.load(tmp_path / f"{i}.pt", weights_only=True) for i in range(ranks)]
+    def call(function, *args, ranks=2, device="cpu"):
+        assert distributed.launch(ranks, device, keep, tmp_path, function, *args) == 0
+        return [torch.load(tmp_path / f"{i}.pt", map_location="cpu", weights_only=True) for i in range(ranks)]
 
     return call
 
@@ -90,6 +90,14 @@ def test_both_processes_are_one_after_ten_steps(two, method):
     assert not torch.equal(first["noise"], second["noise"])
     if method == "cgdm":
         assert first["state"]["pseudo_labels"].shape == (63,)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_two_gpus_are_one_after_ten_steps(two, precision):
+    first, second = two(train, "cgdm", 10, {"device": "cuda", "precision": precision}, device="cuda")
+    assert equal(first["state"], second["state"])
+    assert equal(first["losses"], second["losses"])
 
 
 def epoch(batches):

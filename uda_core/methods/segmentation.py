@@ -188,7 +188,11 @@ class SegmentationRun(Run):
             reestimate_batches_(self.student, (x[i].to(self.config.device) for i in chunks))
 
     def next_stage(self, s: SegmentationSettings) -> None:
-        """Teacher and anchors, both from the student as it is now; the student goes on with a fresh optimiser."""
+        """Teacher and anchors, both from the student as it is now; the student goes on with a fresh optimiser.
+
+        Of several processes each measures the anchors on all images, as `meet_target` does the statistics: one pass a
+        stage, and nothing to exchange.
+        """
         self.teacher.load_state_dict(self.student.state_dict())
         self.anchors = self.measure_anchors(self.teacher)
         self.renew_optimizer()
