@@ -89,7 +89,9 @@ def _train_and_score(
         if folder.has_checkpoint():
             folder.load(run)
         if what["preset"]:
-            published, published_steps = preset(what["preset"]).resolve(task.pair, config.batch_size)
+            published, published_steps = preset(what["preset"]).resolve(
+                task.pair, config.batch_size * distributed.ranks()
+            )
             settings, steps = published | settings, steps or published_steps
         for name, value in settings.items():
             setattr(run.settings, name, value)
