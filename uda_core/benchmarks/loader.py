@@ -44,12 +44,14 @@ def measure(task: Task, method: str, config: Config, batches: int) -> dict:
     batch = ready._next_batch()
     ready._next_batch = lambda: batch
     forms = {"loader": lambda: next(loader), "step": ready.step, "together": run.step}
-    for form in forms.values():
-        for _ in range(1 if form == ready.step else AHEAD + 1):  # what was read ahead before the clock ran is used up
-            form()
+    read = {"loader": loader, "together": run._batches}
+    for form in forms.values():  # first calls allocate
+        form()
     rates = {name: [] for name in forms}
     for _ in trange(ROUNDS, desc="bench loader", unit="round", leave=False):
         for name, form in forms.items():
+            for _ in range(AHEAD if name in read else 0):  # what was read ahead before the clock ran does not count
+                next(read[name])
             rates[name].append(2 * config.batch_size * batches / seconds(form, batches))
     return {
         "task": task.name,
