@@ -107,10 +107,9 @@ def race(
 def table(result: dict) -> str:
     """The figures of `measure`, one line each."""
     lines = [f"{ms:9.1f} ms  {name}" for name, ms in result["median_ms"].items()]
-    lines += [
-        f"{row['ratio']:9.2f} x   {row['fast']} against {row['slow'].split(', ')[1]}; at least {row['target']} wanted"
-        for row in result["ratios"]
-    ]
+    for row in result["ratios"]:
+        slow = row["slow"].removeprefix(row["fast"].split(", ")[0] + ", ")  # what they share is said once
+        lines.append(f"{row['ratio']:9.2f} x   {row['fast']} against {slow}; at least {row['target']} wanted")
     lines += [f"{images:9.1f} images/s  {name}" for name, images in result.get("images_per_s", {}).items()]
     return "\n".join(
         [
