@@ -23,7 +23,7 @@ def unpack(file: File, folder: Path) -> None:
     """Takes from the archive what `file.unpack` names and puts it into the set's folder, only when all is unpacked.
 
     Raises:
-        UserError: if the archive is damaged, lacks something, or holds a path or link that leads out of the folder.
+        UserError: if the archive is damaged, lacks something, or holds a link or a path that leads out of the folder.
     """
     archive, scratch = file.path(folder), folder / "unpacking"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -60,8 +60,9 @@ def _extract(archive: Path, scratch: Path) -> None:
 
 def _extract_tar(archive: Path, tar: tarfile.TarFile, scratch: Path) -> None:
     def inside(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
-        if member.name.startswith("/"):
-            raise tarfile.AbsolutePathError(member)
+        """Python's own filter, and no links: through a chain of long ones it lets files out (CVE-2025-4517)."""
+        if member.name.startswith("/") or member.issym() or member.islnk():
+            raise _unsafe(archive, member.name)
         return tarfile.data_filter(member, path)
 
     try:
@@ -89,12 +90,13 @@ def _extract_rar(archive: Path, scratch: Path) -> None:
         said = (done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}").splitlines()[-1]
         raise UserError(f"{archive}: {tool} cannot unpack it: {said}")
     for path in scratch.rglob("*"):
-        if path.is_symlink() and not path.resolve().is_relative_to(scratch.resolve()):
+        if path.is_symlink():
             raise _unsafe(archive, path.relative_to(scratch))
 
 
 def _unsafe(archive: Path, name: object) -> UserError:
-    return UserError(f"{archive}: {name} in it leads out of the folder; nothing of it was unpacked, do not trust it")
+    what = "in it is a link or leads out of the folder; nothing of it was unpacked, do not trust it"
+    return UserError(f"{archive}: {name} {what}")
 
 
 def _bar(members, archive: Path) -> tqdm:

@@ -466,6 +466,33 @@ def test_nothing_leaves_the_folder(tmp_path, ending, evil):
     assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(["set", "downloads", file.name])
 
 
+def chain_of_links() -> list[tuple[str, bytes, str]]:
+    """Together longer than a path may be: Python's own filter follows it only half the way (CVE-2025-4517)."""
+    long, steps, inside, members = "-" * 247, "bcdefghijklmnopq", "", []
+    for step in steps:
+        members += [(inside + long, tarfile.DIRTYPE, ""), (inside + step, tarfile.SYMTYPE, long)]
+        inside += long + "/"
+    end = "/".join(steps) + "/" + "-" * 254
+    members += [(end, tarfile.SYMTYPE, "../" * len(steps)), ("out", tarfile.SYMTYPE, end + "/../..")]
+    return [*members, ("out/evil", tarfile.REGTYPE, "")]
+
+
+@pytest.mark.parametrize("evil", [[("a/link", tarfile.LNKTYPE, "../../../evil")], chain_of_links()])
+def test_no_link_in_a_tar_file_leaves_the_folder(tmp_path, evil):
+    file = File("set.tar", None, None, unpack={"a": "a"})
+    path = file.path(tmp_path / "set")
+    path.parent.mkdir(parents=True)
+    tar(path, {"a/good": b"x"})
+    with tarfile.open(path, "a") as archive:
+        for name, kind, target in evil:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            archive.addfile(member)
+    with pytest.raises(UserError, match="leads out of the folder; nothing of it was unpacked"):
+        unpack(file, tmp_path / "set")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["downloads", "set", "set.tar"]
+
+
 @pytest.mark.parametrize("ending", [".tar", ".tar.gz", ".zip"])
 @pytest.mark.parametrize("around", ["", "around/"])
 def test_one_folder_around_everything_is_left_out(tmp_path, ending, around):
@@ -523,7 +550,7 @@ def test_rar_files_need_a_tool(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="7z cannot unpack it: no such method"):
         unpack(file, tmp_path)
     tool(tmp_path, "bsdtar", "os.makedirs('a'); os.symlink('/', 'a/link')")
-    with pytest.raises(UserError, match="a/link in it leads out of the folder"):
+    with pytest.raises(UserError, match="a/link in it is a link"):
         unpack(file, tmp_path)
     tool(tmp_path, "unrar", "zipfile.ZipFile(sys.argv[-1]).extractall()")
     unpack(file, tmp_path)
