@@ -11,6 +11,7 @@ from pathlib import Path
 
 import requests
 from tqdm import tqdm
+from urllib3.exceptions import HTTPError as Broken  # what reading the answer raises
 
 from data_download.disk import check_space
 from data_download.source import Unreachable
@@ -46,7 +47,7 @@ def transfer(url: str, path: Path, patience: Patience) -> None:
             problem = "the host answers " + str(error).split(" for url")[0]
             if error.response.status_code not in PASSING:
                 raise Unreachable(f"{url}: {problem}") from error
-        except (requests.Timeout, requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+        except (requests.Timeout, requests.ConnectionError, Broken) as error:
             problem = _reason(error, patience)
         except requests.RequestException as error:
             raise Unreachable(f"{url}: {error}") from error
@@ -91,22 +92,24 @@ def _try(url: str, part: Path, version: Path, timeout: float) -> None:
                 desc=part.stem, initial=have, total=rest and have + rest, unit="B", unit_scale=True, unit_divisor=1000
             ) as bar,
         ):
-            for chunk in answer.iter_content(1 << 16):
+            for chunk in answer.raw.stream(1 << 16, decode_content=False):  # some hosts call a .gz file an encoding
                 file.write(chunk)
                 bar.update(len(chunk))
+    if rest is not None and _size(part) < have + rest:  # urllib3 1 does not tell
+        raise Broken
 
 
 def _goes_on(answer: requests.Response, have: int) -> bool:
     return answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
 
 
-def _reason(error: requests.RequestException, patience: Patience) -> str:
+def _reason(error: Exception, patience: Patience) -> str:
     text = str(error)
-    if isinstance(error, requests.exceptions.SSLError):
+    if "CERTIFICATE_VERIFY_FAILED" in text:
         return "the host's certificate is not accepted"
     if isinstance(error, requests.Timeout) or "timed out" in text:
         return f"nothing came for {patience.timeout:g} seconds"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+    if isinstance(error, Broken):
         return "the line broke"
     return text if "another part" in text else "the host cannot be reached"
 

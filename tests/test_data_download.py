@@ -22,6 +22,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import requests
+import urllib3
 from scipy.io import savemat
 
 from data_download import get as engine
@@ -53,7 +54,7 @@ def names(folder: Path) -> list[str]:
 
 
 class Host(ThreadingHTTPServer):
-    """Serves `files`; `faults` are what happens to the next requests: a status, "cut", "hang" or "unsaid"."""
+    """Serves `files`; `faults` happen to the next requests: a status, "cut", "hang", "unsaid" or "encoded"."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -87,6 +88,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.send_response(206 if start else 200)
         self.send_header("ETag", version)
+        if fault == "encoded":
+            self.send_header("Content-Encoding", "x-gzip")
         if fault != "unsaid":
             self.send_header("Content-Length", str(len(body) - start))
         if start:
@@ -124,7 +127,7 @@ def test_a_cut_line_goes_on_where_it_broke_as_often_as_something_arrives(host, t
     host.files["a.bin"], host.faults = BODY, ["cut"] * 4
     transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
     assert (tmp_path / "a.bin").read_bytes() == BODY
-    assert [asked for _, asked in host.asked] == [None, *(f"bytes={n << 16}-" for n in (6, 9, 10, 11))]
+    assert [asked for _, asked in host.asked] == [None, *(f"bytes={n}-" for n in (393_216, 589_824, 688_128, 737_280))]
     assert names(tmp_path) == ["a.bin"]
 
 
@@ -167,6 +170,35 @@ def test_a_part_that_is_whole_or_too_long(host, tmp_path, length):
     transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
     assert (tmp_path / "a.bin").read_bytes() == BODY
     assert len(host.asked) == (1 if length == len(BODY) else 2)
+
+
+def test_a_gz_file_that_the_host_calls_an_encoding_is_kept_as_it_is(host, tmp_path):
+    host.files["a.gz"], host.faults = gzip.compress(BODY), ["encoded"]
+    transfer(f"{host.address}/a.gz", tmp_path / "a.gz", QUICK)
+    assert (tmp_path / "a.gz").read_bytes() == host.files["a.gz"]
+
+
+def test_too_little_is_seen_where_urllib3_does_not_tell(host, tmp_path, monkeypatch):
+    host.files["a.bin"], host.faults = BODY, ["cut"]
+    tell = urllib3.HTTPResponse.__init__
+    monkeypatch.setattr(
+        urllib3.HTTPResponse, "__init__", lambda *args, **rest: tell(*args, **rest | {"enforce_content_length": False})
+    )
+    transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
+    assert (tmp_path / "a.bin").read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed", "certificate is not accepted"), ("EOF", "cannot be reached")],
+)
+def test_only_a_bad_certificate_is_called_one(tmp_path, monkeypatch, text, told):
+    def get(*_, **__):
+        raise requests.exceptions.SSLError(text)
+
+    monkeypatch.setattr(requests, "get", get)
+    with pytest.raises(Unreachable, match=told):
+        transfer("https://a.b/c", tmp_path / "c", QUICK)
 
 
 def test_a_passing_503_is_waited_out(host, tmp_path):
@@ -411,13 +443,13 @@ def test_without_the_extra_the_command_says_how_to_get_it(package, monkeypatch, 
 
 
 def test_an_interruption_keeps_what_has_arrived(host, usps, tmp_path, monkeypatch, capsys):
-    real = requests.Response.iter_content
+    real = urllib3.HTTPResponse.stream
 
-    def interrupted(answer, size):
-        yield next(real(answer, 100))
+    def interrupted(answer, *_, **rest):
+        yield next(real(answer, 100, **rest))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(requests.Response, "iter_content", interrupted)
+    monkeypatch.setattr(urllib3.HTTPResponse, "stream", interrupted)
     assert main(["usps", "--to", str(tmp_path)]) == 130
     assert "the same command goes on from there" in capsys.readouterr().err
     assert (tmp_path / "usps" / "usps.bz2.part").read_bytes() == host.files["usps.bz2"][:100]
