@@ -67,13 +67,14 @@ def arrived(path: Path) -> int:
 def _try(url: str, part: Path, version: Path, timeout: float) -> None:
     """One request, for all of the file or for the rest of it."""
     have = _size(part)
+    mark = version.read_text() if have and version.exists() else ""
     headers = {"Accept-Encoding": "identity"}  # a range counts bytes of the file, not of its compressed form
     if have:
         headers["Range"] = f"bytes={have}-"
-        if version.exists() and (mark := version.read_text()):
-            headers["If-Range"] = mark  # all of it again, if the host has another version now
+    if mark:
+        headers["If-Range"] = mark  # all of it again, if the host has another version now
     with requests.get(url, headers=headers, stream=True, timeout=timeout) as answer:
-        if answer.status_code == 416 or (answer.status_code == 206 and not _goes_on(answer, have)):
+        if answer.status_code == 416 or (answer.status_code == 206 and not _goes_on(answer, have, mark)):
             if answer.headers.get("Content-Range") == f"bytes */{have}":
                 return  # it was whole already
             part.unlink()
@@ -82,8 +83,7 @@ def _try(url: str, part: Path, version: Path, timeout: float) -> None:
         if answer.status_code != 206:  # all of it
             part.unlink(missing_ok=True)
             have = 0
-        marks = [answer.headers.get(name, "") for name in ("ETag", "Last-Modified")]
-        version.write_text(next((mark for mark in marks if mark and not mark.startswith("W/")), ""))
+            version.write_text(_mark(answer))
         rest = int(answer.headers["Content-Length"]) if "Content-Length" in answer.headers else None
         check_space(part.parent, rest or 0)
         with (
@@ -99,8 +99,16 @@ def _try(url: str, part: Path, version: Path, timeout: float) -> None:
         raise Broken
 
 
-def _goes_on(answer: requests.Response, have: int) -> bool:
-    return answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+def _goes_on(answer: requests.Response, have: int, mark: str) -> bool:
+    """Whether it is the rest, and of the same version: some hosts do not look at If-Range."""
+    same = not mark or _mark(answer) in ("", mark)
+    return same and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+
+
+def _mark(answer: requests.Response) -> str:
+    """What tells this version of the file from another one; empty if the host does not say."""
+    marks = [answer.headers.get(name, "") for name in ("ETag", "Last-Modified")]
+    return next((mark for mark in marks if mark and not mark.startswith("W/")), "")
 
 
 def _reason(error: Exception, patience: Patience) -> str:
