@@ -11,6 +11,7 @@ from torch import nn
 from uda_core import methods
 from uda_core.errors import UserError
 from uda_core.methods import Config, Run
+from uda_core.methods.run import update
 from uda_core.pseudo_labels import cluster_labels
 
 MODULES = {name: import_module(f"uda_core.methods.{name}") for name in methods.METHODS}
@@ -370,3 +371,20 @@ def test_a_method_returns_a_run_of_its_name(moons_task, method):
     assert isinstance(run, Run)
     assert run.method == method
     assert run.step().losses["source_ce"] > 0
+
+
+# -- update ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+def test_a_gradient_in_other_strides_moves_the_same_weights(optimizer):
+    """A fused optimiser alone would take the numbers in the order in which they lie in memory."""
+    moved = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        p = nn.Parameter(torch.zeros(4, 3, 2, 2))
+        factors = torch.arange(48.0).view(4, 3, 2, 2).contiguous(memory_format=layout)
+        (gradient,) = torch.autograd.grad((p * factors).sum(), p)
+        assert gradient.is_contiguous(memory_format=layout)
+        update((p * factors).sum(), optimizer([p], lr=1.0, fused=True))
+        moved.append(p.detach())
+    assert torch.equal(*moved)

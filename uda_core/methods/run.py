@@ -102,10 +102,21 @@ def update(loss: Tensor | Iterable[Tensor], *optimizers: torch.optim.Optimizer) 
         gradients = torch.autograd.grad(part, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None:
+                gradient = laid_out_as(parameter, gradient)
                 parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
     distributed.average_gradients_(parameters)
     for optimizer in optimizers:
         optimizer.step()
+
+
+def laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient in the parameter's own strides: fused optimisers take both for flat, and silently mix up the rest.
+
+    `backward()` sees to that, `autograd.grad` does not; compiled networks, and channels last, give others.
+    """
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 class Run:
