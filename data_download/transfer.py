@@ -54,7 +54,9 @@ def transfer(url: str, path: Path, patience: Patience) -> None:
         failures = 1 if _size(part) > before else failures + 1
         if failures >= patience.tries:
             raise Unreachable(f"{url}: {problem}, {failures} times in a row; {_size(part):,} bytes have arrived")
-        time.sleep(min(patience.pause * 2 ** (failures - 1), 60))
+        wait = min(patience.pause * 2 ** (failures - 1), 60)
+        print(f"{path.name}: {problem}; trying again in {wait:g} seconds", flush=True)
+        time.sleep(wait)
     version.unlink(missing_ok=True)
     part.replace(path)
 
