@@ -14,13 +14,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, 2 if it cannot be done (one line on stderr), 130 after Ctrl-C."""
     args = _parser().parse_args(argv)
     try:
+        data = Path(args.to) if args.to else data_folder()
         if args.name == "list":
-            show(Path(args.to) if args.to else data_folder())
-            return 0
-        load(args.name)  # a wrong name, before a folder is made
-        if args.to:
-            Path(args.to).mkdir(parents=True, exist_ok=True)
-        _engine()(args.name, data_folder(args.to))
+            show(data)
+        else:
+            _engine()(args.name, data)
         return 0
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

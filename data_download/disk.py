@@ -12,15 +12,14 @@ def in_gb(size: int) -> str:
 
 
 def free_space(folder: Path) -> int:
-    """Bytes free where the folder is, or is going to be."""
-    folder = folder.absolute()
-    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    """Bytes free where the folder is."""
+    return shutil.disk_usage(folder).free
 
 
 def check_space(folder: Path, need: int) -> None:
     """
     Raises:
-        UserError: if fewer bytes are free where the folder is, or is going to be.
+        UserError: if fewer bytes are free where the folder is.
     """
     free = free_space(folder)
     if need > free:

@@ -202,10 +202,14 @@ def test_only_a_bad_certificate_is_called_one(tmp_path, monkeypatch, text, told)
         transfer("https://a.b/c", tmp_path / "c", QUICK)
 
 
-def test_a_passing_503_is_waited_out(host, tmp_path):
+def test_a_passing_503_is_told_and_waited_out(host, tmp_path, capsys):
     host.files["a.bin"], host.faults = BODY, [503, 429]
     transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
     assert (tmp_path / "a.bin").read_bytes() == BODY
+    assert [line.partition(": ")[2] for line in capsys.readouterr().out.splitlines()] == [
+        "the host answers 503 Server Error: Service Unavailable; trying again in 0.01 seconds",
+        "the host answers 429 Client Error: Too Many Requests; trying again in 0.02 seconds",
+    ]
 
 
 def test_404_is_told_at_once(host, tmp_path):
@@ -406,8 +410,12 @@ def test_the_command_ends_with_one_line_and_status_2(host, usps, tmp_path, capsy
     host.files.clear()
     assert main(["usps", "--to", str(tmp_path / "sets")]) == 2
     assert [line[:6] for line in capsys.readouterr().err.splitlines()] == ["error:"]
-    assert main(["usp"]) == 2
+
+
+def test_a_wrong_name_is_told_before_a_folder_is_made(tmp_path, capsys):
+    assert main(["usp", "--to", str(tmp_path / "sets")]) == 2
     assert "Did you mean 'usps'?" in capsys.readouterr().err
+    assert names(tmp_path) == []
 
 
 def test_the_command_lists_every_set(tmp_path, monkeypatch, capsys):
