@@ -1,6 +1,7 @@
 """How many samples of a set are in its folder."""
 
 import bz2
+import math
 from pathlib import Path
 
 
@@ -34,5 +35,7 @@ def _labels(path: Path) -> int:
 
 
 def _in_header(path: Path) -> int:
+    """Of the IDX format: bytes, as the third byte says, in as many dimensions as the fourth says, then their sizes."""
     with path.open("rb") as file:
-        return int.from_bytes(file.read(8)[4:], "big")
+        sizes = [int.from_bytes(file.read(4), "big") for _ in range(file.read(4)[3])]
+        return sizes[0] if path.stat().st_size == file.tell() + math.prod(sizes) else 0

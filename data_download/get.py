@@ -29,12 +29,13 @@ def get(name: str, data: Path, patience: Patience | None = None) -> None:
         UserError: if it cannot be had, in one line; what has arrived is kept.
     """
     source = load(name)
+    if _there(name, source, data):  # without the lock: a shared folder may be read-only
+        return
     folder = data / source.folder
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with _alone(name, folder):
-            if not shortfall(name, source, data):
-                print(f"{name}: all there, in {folder}; nothing to do")
+            if _there(name, source, data):
                 return
             record = Record(folder / RECORD)
             if all(record.done(file) for file in source.files):
@@ -60,6 +61,15 @@ def shortfall(name: str, source: Source, data: Path) -> str | None:
         if found != n:
             return f"{found:,} of {n:,} in {data / source.folder / pattern}"
     return missing([name], data)
+
+
+def _there(name: str, source: Source, data: Path) -> bool:
+    if shortfall(name, source, data):
+        return False
+    print(
+        f"{name}: all there, in {data / source.folder}; nothing to do (a damaged file comes again once you delete it)"
+    )
+    return True
 
 
 def announce(name: str, source: Source, data: Path, record: "Record") -> None:
@@ -183,5 +193,8 @@ def _check(file: File, folder: Path, record: Record) -> str:
         return found
     aside = path.with_name(path.name + ".wrong")
     path.replace(aside)
-    whose = "the published sum" if file.sum else f"the sum in {folder / RECORD}"
-    raise UserError(f"{aside}: not the right file, its sum is {found} and {whose} {expected}; get it again")
+    whose = "the published sum" if file.sum else "that of the first run"
+    mend = (
+        "run it again" if file.sum else f"run it again; if the host has a new version, delete {folder / RECORD} first"
+    )
+    raise UserError(f"{aside}: not the right file, its sum is {found} and {whose} {expected}; {mend}")

@@ -272,7 +272,23 @@ def test_a_set_is_announced_fetched_and_counted_and_then_left_alone(host, usps, 
     host.asked.clear()
     get("usps", tmp_path, QUICK)
     assert host.asked == []
-    assert capsys.readouterr().out == f"usps: all there, in {tmp_path / 'usps'}; nothing to do\n"
+    assert capsys.readouterr().out.startswith(f"usps: all there, in {tmp_path / 'usps'}; nothing to do")
+
+
+def test_a_set_that_is_there_needs_nothing_written(host, usps, tmp_path):
+    (tmp_path / "usps").mkdir()
+    for name, content in host.files.items():
+        (tmp_path / "usps" / name).write_bytes(content)
+    get("usps", tmp_path, QUICK)
+    assert names(tmp_path / "usps") == ["usps.bz2", "usps.t.bz2"]
+
+
+def test_a_damaged_file_of_a_set_is_deleted_and_fetched_alone(host, usps, tmp_path):
+    get("usps", tmp_path, QUICK)
+    host.asked.clear()
+    (tmp_path / "usps" / "usps.bz2").unlink()
+    get("usps", tmp_path, QUICK)
+    assert [name for name, _ in host.asked] == ["usps.bz2"]
 
 
 def test_another_file_than_published_is_put_aside_and_the_good_one_kept(host, usps, tmp_path):
@@ -303,7 +319,7 @@ def test_a_sum_that_nobody_published_is_recorded_and_compared_later(host, usps, 
 
     (tmp_path / "usps" / "usps.bz2").unlink()
     host.files["usps.bz2"] = lines(31)
-    with pytest.raises(UserError, match=r"the sum in .*downloaded\.json sha256:"):
+    with pytest.raises(UserError, match=r"that of the first run sha256:.*new version, delete .*downloaded\.json first"):
         get("usps", tmp_path, QUICK)
 
 
@@ -621,7 +637,7 @@ def test_every_set_declares_what_it_needs(name):
 
 
 def idx(n: int) -> bytes:
-    return bytes([0, 0, 8, 3]) + n.to_bytes(4, "big") + bytes(8 + n)
+    return bytes([0, 0, 8, 3]) + b"".join(size.to_bytes(4, "big") for size in (n, 28, 28)) + bytes(n * 28 * 28)
 
 
 def mat(n: int) -> bytes:
@@ -781,13 +797,15 @@ def test_counts(tmp_path):
         "c-ubyte": idx(5),
         "bad.bz2": b"x",
         "bad.mat": b"",
+        "cut-ubyte": idx(5)[:-1],
     }.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "list.txt").write_text("a.bz2 0\nb.mat 1\n\ngone.png 2\n")
     found = {pattern: count(tmp_path, pattern) for pattern in (
-        "a.bz2", "b.mat", "c-ubyte", "list.txt", "*.mat", "bad.bz2", "bad.mat", "none", "none.txt", "none/*.png",
+        "a.bz2", "b.mat", "c-ubyte", "list.txt", "*.mat",
+        "bad.bz2", "bad.mat", "cut-ubyte", "none", "none.txt", "none/*.png",
     )}  # fmt: skip
-    assert list(found.values()) == [3, 4, 5, 2, 2, 0, 0, 0, 0, 0]
+    assert list(found.values()) == [3, 4, 5, 2, 2, 0, 0, 0, 0, 0, 0]
 
 
 def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_with(host, tmp_path):
