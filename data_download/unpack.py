@@ -23,7 +23,8 @@ def unpack(file: File, folder: Path) -> None:
     """Takes from the archive what `file.unpack` names and puts it into the set's folder, only when all is unpacked.
 
     Raises:
-        UserError: if the archive is damaged, lacks something, or holds a link or a path that leads out of the folder.
+        UserError: if the archive is damaged, packed in an unknown way, lacks something, or holds a link or a path that
+            leads out of the folder.
     """
     archive, scratch = file.path(folder), folder / "unpacking"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -35,6 +36,9 @@ def unpack(file: File, folder: Path) -> None:
     except DAMAGED as error:
         why = str(error).partition("\n")[0].rstrip(":") or "it ends too early"
         raise UserError(f"{archive}: not a whole archive ({why}); delete it and run it again") from error
+    except RuntimeError as error:  # of zipfile: encrypted, or packed by a method that it does not know
+        what = " and ".join(f"{part} as {folder / place}" for part, place in file.unpack.items())
+        raise UserError(f"{archive}: Python cannot unpack it ({error}); do it with another program: {what}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -577,6 +577,21 @@ def test_a_damaged_archive_is_told(tmp_path, ending, keep):
     assert names(tmp_path) == ["downloads"]
 
 
+def test_a_zip_file_that_python_cannot_unpack_is_told(tmp_path):
+    file = File("set.zip", None, None, unpack={"a": "b"})
+    path = file.path(tmp_path)
+    path.parent.mkdir()
+    zipped(path, {"a/x": b"x"})
+    listed = bytearray(path.read_bytes())
+    listed[listed.index(b"PK\x01\x02") + 10] = 9  # Deflate64, as Windows packs files of more than 2 GB
+    path.write_bytes(listed)
+    with pytest.raises(
+        UserError, match=r"compression method is not supported\); do it with another program: a as .*b$"
+    ):
+        unpack(file, tmp_path)
+    assert names(tmp_path) == ["downloads"]
+
+
 def test_the_wrong_archive_is_told(tmp_path):
     file = File("set.zip", None, None, unpack={"train": "train"})
     file.path(tmp_path).parent.mkdir()
