@@ -82,6 +82,8 @@ def _try(url: str, part: Path, version: Path, timeout: float) -> None:
             part.unlink()
             raise requests.ConnectionError("the host sent another part than asked for")
         answer.raise_for_status()
+        if answer.headers.get("Content-Type", "").startswith("text/html"):  # a login, or the name was sold
+            raise Unreachable(f"{url}: the host sends a web page instead of the file")
         if answer.status_code != 206:  # all of it
             part.unlink(missing_ok=True)
             have = 0

@@ -54,7 +54,7 @@ def names(folder: Path) -> list[str]:
 
 
 class Host(ThreadingHTTPServer):
-    """Serves `files`; `faults` happen to the next requests: a status, "cut", "hang", "unsaid" or "encoded"."""
+    """Serves `files`; `faults` happen to the next requests: a status, "cut", "hang", "unsaid", "encoded" or "page"."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -75,6 +75,12 @@ class Handler(BaseHTTPRequestHandler):
         fault = host.faults.pop(0) if host.faults else None
         if isinstance(fault, int) or name not in host.files:
             self.send_error(fault or 404)
+            return
+        if fault == "page":
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(b"<html>This name is for sale</html>")
             return
         body = host.files[name]
         version = f'"{hashlib.md5(body).hexdigest()}"'
@@ -216,6 +222,13 @@ def test_404_is_told_at_once(host, tmp_path):
     with pytest.raises(Unreachable, match=r"gone\.bin: the host answers 404 Client Error: Not Found$"):
         transfer(f"{host.address}/gone.bin", tmp_path / "gone.bin", QUICK)
     assert len(host.asked) == 1
+
+
+def test_a_web_page_is_not_the_file_and_costs_nothing_of_it(host, tmp_path):
+    host.files["a.bin"], host.faults = BODY, ["cut", "page"]
+    with pytest.raises(Unreachable, match=r"a\.bin: the host sends a web page instead of the file$"):
+        transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
+    assert (tmp_path / "a.bin.part").read_bytes() == BODY[: 6 << 16]
 
 
 def test_a_host_that_hangs_is_given_up(host, tmp_path):
