@@ -373,7 +373,7 @@ MISTAKES = [
     ("train cag streets --set margin=-1", "setting margin must lie between 0.0 and 100.0, got -1.0"),
     ("train cag streets --weights nowhere.pt", "unknown weights of the small network 'nowhere.pt'; known: none."),
     ("train cag moons --weights x", "unknown method for moons 'cag'"),
-    ("train mcd moons --weights x", "unknown weights of the network small 'x'; known: none."),
+    ("train mcd moons --weights x", "unknown weights of the small network 'x'; known: none."),
     ("train cag camvid-day-dusk", "camvid: nothing in data/camvid/train, data/camvid/trainannot and 2 more; get"),
     ("train cag camvid-day-dusk --data elsewhere", "elsewhere: no such folder; --data names the folder with the sets"),
     ("train mcd moons --set aplha=1", "unknown setting 'aplha'; known: learning_rate, discrepancy, k, seed,"),
