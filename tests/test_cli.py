@@ -159,6 +159,15 @@ def test_interrupt_ends_the_step_and_saves(run, tmp_path, monkeypatch):
     assert "3 steps" in out
 
 
+@pytest.fixture
+def _ctrl_c():
+    """Ctrl-C as in a terminal: what starts in the background of a script ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c")
 def test_second_interrupt_ends_at_once(run, tmp_path, monkeypatch):
     def impatient_fit(run, steps):
         signal.raise_signal(signal.SIGINT)
