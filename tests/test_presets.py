@@ -35,6 +35,25 @@ def test_every_value_has_a_known_name_and_a_source(name):
 
 
 @pytest.mark.parametrize("name", PRESETS)
+def test_only_what_is_ours_is_left_to_the_defaults(name):
+    """So that no later change of a default changes a published configuration."""
+    told = preset(name)
+    dense = told.method not in CLASSIFY
+    known = options.config_of(told.method, dense).keys() | options.settings_of(told.method, dense).keys()
+    ours = {"seed", "device", "precision", "fast"}  # how, not what
+    nothing = {"weights", "features", "warm_up"}  # none, the network's own, no steps
+    assert known - told.config.keys() - told.settings.keys() <= ours | nothing
+
+
+def test_departures_are_those_of_the_code():
+    heads, dropout = "Heads start as torch starts them, not with N(0, 0.01).", "no dropout before their last layer"
+    for name in ("mcd-digits", "mcd-svhn", "swd-digits"):
+        assert heads not in preset(name).departures  # MCD's digits start as torch has them
+        assert (dropout in presets.describe(name)) == (name != "mcd-svhn")
+    assert heads in preset("mcd-visda").departures
+
+
+@pytest.mark.parametrize("name", PRESETS)
 def test_values_are_accepted_by_configuration_and_settings(name):
     told = preset(name)
     dense = told.method not in CLASSIFY

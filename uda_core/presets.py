@@ -55,7 +55,7 @@ CGDM = "lijin118/CGDM 012d631"
 MCD = "mil-tokyo/MCD_DA af10217"
 CAG = "RogerZhangzz/CAG_UDA 422f99e"
 UNKNOWN = "unknown; MCD's value stands in"
-CLEAN = (
+CLEAN = (  # where images are photographs
     "Heads start as torch starts them, not with N(0, 0.01).",
     "Pseudo-labels, where there are any, and scores come from images that are not augmented.",
 )
@@ -82,6 +82,7 @@ def _cgdm(script: str, network: str, settings: dict[str, object], epochs: int, v
             "optimizer": Value("sgd", seen),
             "weight_decay": Value(5e-4, seen),
             "batch_size": Value(32, seen),
+            "batches": Value("joint", seen),
         },
         "settings": {
             "learning_rate": Value(settings["learning_rate"], seen),
@@ -97,6 +98,7 @@ def _cgdm(script: str, network: str, settings: dict[str, object], epochs: int, v
         "departures": (
             *CLEAN,
             "The layer behind the backbone trains (on VisDA and DomainNet their optimiser leaves it out).",
+            "DomainNet's published lists say what trains and what tests (their script takes whole folders for both).",
             "An empty cluster keeps its soft centroid (theirs turns every label into one class).",
             "The first pseudo-labels come after `refresh` steps (theirs: with the second epoch, on ImageCLEF at once).",
         ),
@@ -123,7 +125,7 @@ def _discrepancy(method: str, config: dict[str, Value], learning_rate: Value, k:
     return {"method": method, "config": config, "settings": settings}
 
 
-def _digits(method: str, network: str, hidden: tuple[int, ...], dropout: float) -> dict:
+def _digits(method: str, network: str, hidden: tuple[int, ...], dropout: float, *departures: str) -> dict:
     file, solver = f"{MCD}, classification/model", f"{MCD}, classification/solver.py"
     config = {
         "network": Value(network, file),
@@ -140,8 +142,8 @@ def _digits(method: str, network: str, hidden: tuple[int, ...], dropout: float) 
     return _discrepancy(method, config, Value(2e-4, main), Value(4, main)) | {
         "steps": steps,
         "departures": (
-            CLEAN[0],
-            "All images train; MCD takes 55,000 of MNIST's and 6,562 of USPS's.",
+            *departures,
+            "Steps A and C pass both domains, which moves batch-norm statistics (MCD: A the source, C the target).",
         ),
     }
 
@@ -157,6 +159,7 @@ def _visda(method: str) -> dict:
         "optimizer": Value("sgd", code),
         "weight_decay": Value(5e-4, code),
         "batch_size": Value(32, code),
+        "batches": Value("joint", code),
     }
     steps = Value(51 * 938, UNKNOWN if method == "swd" else f"{code}: 51 rounds of 938 batches")
     return _discrepancy(method, config, Value(1e-3, code), Value(4, code)) | {
@@ -176,15 +179,22 @@ def _cag() -> dict:
     sources = {
         "network": config_file, "batch_size": config_file, "optimizer": config_file, "margin_unit": step,
         "batch_norm": ours, "jitter": "none in the code", "warm_up": "Zhang et al., NeurIPS 2019: adversarial",
+        "labels": step, "distance_loss": step, "anchor_weighting": step,
         "decay_steps": warm_up, "stage_decay_steps": f"{CAG}, schedulers.py: poly, power 0.9",
         "learning_rate": warm_up, "warm_up_steps": warm_up, "source_steps": "no phase of its own in the warm-up",
+        "adversarial": warm_up, "discriminator_learning_rate": warm_up,
         "stage_learning_rate": config_file, "margin": step, "stage_steps": f"{config_file}: 84 epochs of 743 batches",
+        "confidence": step, "distance": config_file, "stages": f"{CAG}, README: a checkpoint of each",
+    }  # fmt: skip
+    config = DEEPLAB | {"labels": "both", "distance_loss": "code", "anchor_weighting": "image"}
+    settings = DEEPLAB_SETTINGS | {
+        "adversarial": 0.01, "discriminator_learning_rate": 1e-4, "confidence": 0.95, "distance": 0.7, "stages": 3,
     }  # fmt: skip
     weights = Value("ResNet101_Weights.IMAGENET1K_V1", "torchvision's of that time")
     return {
         "method": "cag",
-        "config": {name: Value(v, sources[name]) for name, v in DEEPLAB.items()} | {"weights": weights},
-        "settings": {name: Value(v, sources[name]) for name, v in DEEPLAB_SETTINGS.items()},
+        "config": {name: Value(v, sources[name]) for name, v in config.items()} | {"weights": weights},
+        "settings": {name: Value(v, sources[name]) for name, v in settings.items()},
         "departures": (
             "The last step is scored; the authors keep the checkpoint that is best on labelled target images.",
             "Pretrained weights get images normalised as they were trained; the authors' get them in [0, 1].",
@@ -193,6 +203,10 @@ def _cag() -> dict:
 
 
 DIGITS = ("mnist-usps", "usps-mnist")
+DIGITS_DEPARTURES = (
+    "The heads have no dropout before their last layer (MCD's have).",
+    "All images train; MCD takes 55,000 of MNIST's and 6,562 of USPS's.",
+)
 PRESETS = {
     "cgdm-visda": Preset("CGDM on VisDA-2017, as in the code", tasks=("visda2017",), **cgdm_visda("code")),
     "cgdm-visda-paper": Preset("CGDM on VisDA-2017, by the formulas", tasks=("visda2017",), **cgdm_visda("paper")),
@@ -204,12 +218,22 @@ PRESETS = {
     "cgdm-domainnet-paper": Preset(
         "CGDM on DomainNet, by the formulas", tasks=("domainnet:",), **cgdm_domainnet("paper")
     ),
-    "mcd-digits": Preset("MCD on MNIST and USPS", tasks=DIGITS, **_digits("mcd", "mcd_digits", (100, 100), 0.5)),
+    "mcd-digits": Preset(
+        "MCD on MNIST and USPS",
+        tasks=DIGITS,
+        **_digits("mcd", "mcd_digits", (100, 100), 0.5, *DIGITS_DEPARTURES),
+    ),
     "mcd-svhn": Preset(
-        "MCD on SVHN -> MNIST", tasks=("svhn-mnist",), **_digits("mcd", "mcd_colour_digits", (2048,), 0.0)
+        "MCD on SVHN -> MNIST",
+        tasks=("svhn-mnist",),
+        **_digits("mcd", "mcd_colour_digits", (2048,), 0.0, "All images train; MCD takes 55,000 of MNIST's."),
     ),
     "mcd-visda": Preset("MCD on VisDA-2017", tasks=("visda2017",), **_visda("mcd")),
-    "swd-digits": Preset("SWD on MNIST and USPS", tasks=DIGITS, **_digits("swd", "mcd_digits", (100, 100), 0.5)),
+    "swd-digits": Preset(
+        "SWD on MNIST and USPS",
+        tasks=DIGITS,
+        **_digits("swd", "mcd_digits", (100, 100), 0.5, *DIGITS_DEPARTURES),
+    ),
     "swd-visda": Preset("SWD on VisDA-2017", tasks=("visda2017",), **_visda("swd")),
     "cag-gta5": Preset("CAG-UDA on GTA5 -> Cityscapes, three stages", tasks=("gta5-cityscapes",), **_cag()),
 }
@@ -228,7 +252,7 @@ def describe(name: str) -> str:
         if getattr(told, length):
             values[length] = getattr(told, length)
     lines = [f"{name}: {told.about}", f"  train {told.method} {' | '.join(told.tasks)} --preset {name}"]
-    lines += [f"  {key:20} {_shown(v.value):34} {v.source}" for key, v in values.items()]
+    lines += [f"  {key:27} {_shown(v.value):34} {v.source}" for key, v in values.items()]
     return "\n".join([*lines, *(f"  otherwise: {departure}" for departure in told.departures)])
 
 
