@@ -160,6 +160,10 @@ def test_files_that_are_no_npz(files, tmp_path):
     whole = target.read_bytes()
     flipped = bytearray(whole)
     flipped[len(flipped) // 8] ^= 255
+    directory = whole.index(b"PK\1\2")
+    encrypted, packed = (
+        whole[: directory + i] + bytes([n]) + whole[directory + i + 1 :] for i, n in ((8, 1), (10, 99))
+    )
     np.save(tmp_path / "array.npy", X)
     for content, says in (
         (b"", "not an .npz file, or cut short"),
@@ -167,6 +171,8 @@ def test_files_that_are_no_npz(files, tmp_path):
         ((tmp_path / "array.npy").read_bytes(), "not an .npz file, or cut short"),
         (whole[:-40], "not an .npz file, or cut short"),
         (bytes(flipped), "cannot be read (Bad CRC-32"),
+        (encrypted, "cannot be read (File 'features.npy' is encrypted"),
+        (packed, "cannot be read (That compression method is not supported)"),
     ):
         target.write_bytes(content)
         assert f"{target}: {says}" in refusal(source, target)
