@@ -209,7 +209,7 @@ def test_batches_apart_have_no_common_statistics(digits_task):
 
 
 def test_the_closed_form_refuses_batches_apart():
-    with pytest.raises(UserError, match="fast covers joint batches only"):
+    with pytest.raises(UserError, match=r"fast covers joint batches only.*; set fast=false"):
         Config(fast=True, batches="apart")
 
 

@@ -117,5 +117,7 @@ def cgdm(pair: Pair, config: Config | None = None, **settings: float) -> Classif
     if config.variant == "paper":
         settings = {"entropy": 0.0} | settings
         if config.fast:
-            raise UserError("fast covers variant 'code' only: the paper's single cosine has no closed form here")
+            raise UserError(
+                "fast covers variant 'code' only, for the paper's single cosine has no closed form here; set fast=false"
+            )
     return ClassificationRun("cgdm", cgdm_step, pair, config, CGDMSettings.of(settings))

@@ -44,7 +44,7 @@ class Config(RunConfig):
         choose("optimizer", self.optimizer, OPTIMIZERS)
         choose("batches", self.batches, BATCHES)
         if self.fast and self.batches == "apart":
-            raise UserError("fast covers joint batches only: in its closed form the domains share their statistics")
+            raise UserError("fast covers joint batches only, whose domains share their statistics; set fast=false")
         if self.features < 0 or any(width < 1 for width in self.hidden):
             raise UserError(
                 f"hidden widths must be positive, features too (or 0: the network's own), "
