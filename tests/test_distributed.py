@@ -265,6 +265,12 @@ def test_devices_that_are_not_there_are_refused(devices, device, words):
         distributed.launch(devices, device, fail, "killed")
 
 
+def test_windows_is_told_that_it_cannot(monkeypatch):
+    monkeypatch.delattr(os, "setpgrp")
+    with pytest.raises(UserError, match="--devices above 1 needs Linux or macOS"):
+        distributed.launch(2, "cpu", fail, "killed")
+
+
 # -- mixed precision ---------------------------------------------------------------------------------------------------
 
 

@@ -193,6 +193,8 @@ def _check(devices: int, device: str) -> None:
         raise UserError(f"--devices must be at least 1, got {devices}")
     if _under_torchrun() and devices != started():
         raise UserError(f"torchrun started {started()} processes, but this run has {devices} devices")
+    if devices > 1 and not hasattr(os, "setpgrp"):
+        raise UserError("--devices above 1 needs Linux or macOS")
     if devices > 1 and kind.type not in ("cpu", "cuda"):
         raise UserError(f"--devices works with cpu and cuda, not with {device}")
     if devices > 1 and kind.index is not None:
