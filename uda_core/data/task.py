@@ -21,7 +21,10 @@ CHUNK = 2**23  # numbers that a network is given at a time when it is only looke
 
 
 class Samples(Protocol):
-    """A tensor [N, ...], or files that are read when indexed; files say in `size` (H, W) if they are all of one."""
+    """A tensor [N, ...], or files that are read when indexed; files say in `size` (H, W) if they are all of one.
+
+    What is no tensor is asked for ahead of time, by several threads at once.
+    """
 
     def __len__(self) -> int: ...
 
