@@ -48,7 +48,6 @@ IMAGES = {
     "network": "resnet50", "features": 256, "hidden": (1000, 1000), "batch_size": 32,
     "optimizer": "sgd", "weight_decay": 5e-4,
 }  # fmt: skip
-IMAGES_101 = IMAGES | {"network": "resnet101"}
 DOMAINNET = {"C": "clipart", "I": "infograph", "P": "painting", "Q": "quickdraw", "R": "real", "S": "sketch"}
 FEATURES = {"network": "linear", "features": 256, "hidden": (500, 500), "batch_size": 32, "optimizer": "sgd"}
 TASKS = {
@@ -122,7 +121,7 @@ TASKS = {
         "renderings teach photographs, 12 classes",
         "uda_core.data.image_folders:visda2017",
         steps=100_000,
-        config=IMAGES_101,
+        config=IMAGES | {"network": "resnet101"},
         settings={"learning_rate": 1e-3, "refresh": 2000},
         sets=("visda2017",),
     ),
@@ -130,7 +129,7 @@ TASKS = {
         "345 classes: clipart (C), infographs (I), paintings (P), quick drawings (Q), photographs (R), sketches (S)",
         "uda_core.data.image_folders:domainnet",
         steps=100_000,
-        config=IMAGES_101,
+        config=IMAGES,
         settings={"learning_rate": 1e-3, "refresh": 4000},
         sets=("domainnet",),
         domains=DOMAINNET,
