@@ -263,6 +263,15 @@ def test_two_damaged_checkpoints_are_told_and_nothing_is_deleted(halfway, run):
     assert {path.name: path.read_bytes() for path in halfway.iterdir()} == before
 
 
+@pytest.mark.parametrize("field", ["steps", "config", "settings"])
+def test_settings_that_lack_something_are_told(field, halfway, run):
+    path = halfway / "settings.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in settings.items() if name != field}))
+    status, _, last = run("--resume", halfway)
+    assert (status, last.split("; ")[0]) == (2, f"error: {path}: damaged")
+
+
 def test_a_run_without_its_checkpoint_yet_begins_again(halfway, twelve, run):
     for path in halfway.glob("checkpoint*"):
         path.unlink()

@@ -70,8 +70,11 @@ class RunFolder:
         try:
             choose("method", value["method"], METHODS)
             entry_of(value["task"])
+            whole = {"steps", "config", "settings"} <= value.keys()
         except (KeyError, TypeError, AttributeError):
-            raise UserError(f"{path}: damaged; train again, or put back the file that `train` wrote") from None
+            whole = False
+        if not whole:
+            raise UserError(f"{path}: damaged; train again, or put back the file that `train` wrote")
         return value
 
     def write(self, name: str, value: dict) -> None:
