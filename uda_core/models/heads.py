@@ -25,7 +25,8 @@ class Activations:
 class Head(nn.Module):
     """Dropout > Linear > BN > ReLU, once per hidden width, then Linear (lijin118/CGDM, models/basenet.py).
 
-    No dropout before the last layer.  Two heads differ only in their random start, which is torch's own here.
+    No dropout before the last layer, where MCD's for MNIST and USPS have one.  Two heads differ only in their random
+    start, which is torch's own here.
     """
 
     def __init__(self, in_features: int, classes: int, hidden: Sequence[int], dropout: float):
