@@ -1,6 +1,9 @@
 """Frozen features from .npz files: what is read, what is refused, and that a target needs no labels to train."""
 
+import errno
 import json
+import os
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -227,6 +230,12 @@ def test_table_of_office31_measures_every_row_on_every_task(tmp_path, monkeypatc
         assert list(scores) == ["A->D", "A->W", "D->A", "D->W", "W->A", "W->D"]
         assert told["seeds"]["0"]["score"] == pytest.approx(sum(scores.values()) / 6, abs=1e-4)
         assert ("refresh" in told["all_settings"]) == (told["method"] == "cgdm"), row
+    before = out.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            accuracy.main([1], out, "office31-features", tmp_path)
+    assert out.read_bytes() == before
     suite = frozen_features.office31(tmp_path)
     tasks = {name: (len(t.pair.source_train), len(t.pair.target_train)) for name, t in suite.tasks.items()}
     assert tasks["W->D"] == (21, 18)  # three of webcam's 24 validate

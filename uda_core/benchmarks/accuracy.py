@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from uda_core import methods, validators
 from uda_core.benchmarks import frozen_features, segmentation
+from uda_core.checkpoints import write_whole
 from uda_core.data.catalog import load
 from uda_core.data.digits import fonts_handwriting
 from uda_core.data.task import Task
@@ -163,7 +164,7 @@ def main(seeds: Sequence[int], out: Path, table: str = "fonts-handwriting", data
         if str(seed) not in entry["seeds"]:
             entry["seeds"][str(seed)] = row.measure(task, seed)
             results["rows"] = {name: results["rows"][name] for name in rows if name in results["rows"]}
-            out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            write_whole(out, (json.dumps(results, indent=1) + "\n").encode())
 
 
 def label_free(run: methods.Run, task: Task) -> dict[str, float]:
