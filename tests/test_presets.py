@@ -132,6 +132,7 @@ def test_the_command_prints_every_value_with_its_source(capsys):
         assert any(line.split()[0] == key and line.endswith(value.source) for line in out.splitlines() if line.strip())
     for departure in told.departures:
         assert departure in out
+    assert "\n  train cgdm imageclef:S-T --preset cgdm-imageclef\n" in presets.describe("cgdm-imageclef")
 
 
 # -- through the command line ------------------------------------------------------------------------------------------

@@ -251,7 +251,8 @@ def describe(name: str) -> str:
     for length in ("steps", "epochs"):
         if getattr(told, length):
             values[length] = getattr(told, length)
-    lines = [f"{name}: {told.about}", f"  train {told.method} {' | '.join(told.tasks)} --preset {name}"]
+    tasks = " | ".join(f"{task}S-T" if task.endswith(":") else task for task in told.tasks)
+    lines = [f"{name}: {told.about}", f"  train {told.method} {tasks} --preset {name}"]
     lines += [f"  {key:27} {_shown(v.value):34} {v.source}" for key, v in values.items()]
     return "\n".join([*lines, *(f"  otherwise: {departure}" for departure in told.departures)])
 
