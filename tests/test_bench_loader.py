@@ -1,12 +1,17 @@
 """The loader's benchmark: it measures all three, and says which one limits."""
 
 import json
+from importlib import import_module
 
 import pytest
 from PIL import Image
 
 from uda_core import __main__ as cli
 from uda_core.benchmarks import loader
+from uda_core.data.image_folders import folders
+from uda_core.methods import Config
+
+cgdm = import_module("uda_core.methods.cgdm")  # the function of this name hides it
 
 RESULT = {"task": "photos", "method": "cgdm", "network": "resnet50", "device": "cuda", "batch_size": 32}
 
@@ -29,6 +34,16 @@ def test_made_up_images_are_jpegs_of_many_sizes(tmp_path):
     sizes = [Image.open(path).size for path in paths]
     assert len(set(sizes)) == 6
     assert all(160 <= side <= 500 for size in sizes for side in size)
+
+
+def test_cgdm_is_measured_with_its_gradient_discrepancy(tmp_path, monkeypatch):
+    monkeypatch.setattr(loader, "ROUNDS", 1)
+    task = folders(*(loader.write_jpegs(tmp_path / name, seed, 2, 4) for seed, name in enumerate("st")))
+    seen, whole = [], cgdm.logits_and_gradient_discrepancy
+    monkeypatch.setattr(cgdm, "logits_and_gradient_discrepancy", lambda *a: seen.append(a[-1]) or whole(*a))
+    loader.measure(task, "cgdm", Config(batch_size=2, hidden=(4,)), 1)
+    assert len(seen) > 0
+    assert all(y_hat is not None for y_hat in seen)
 
 
 def test_a_tree_is_measured_from_the_command_line(tmp_path, monkeypatch):
