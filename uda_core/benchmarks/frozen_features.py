@@ -10,12 +10,13 @@ from pathlib import Path
 
 from uda_core import methods, options
 from uda_core.data import feature_files
+from uda_core.data.catalog import TASKS
 from uda_core.data.sets import data_folder
 from uda_core.data.task import Task
 from uda_core.errors import UserError
 from uda_core.evaluation import evaluate
 
-DOMAINS = {"A": "amazon", "D": "dslr", "W": "webcam"}
+DOMAINS = TASKS["office31"].domains  # letter -> folder
 STEPS = 600
 CONFIG = {
     "network": "linear", "features": 256, "hidden": (500, 500), "dropout": 0.5, "batch_size": 32,
