@@ -9,7 +9,7 @@ from uda_core.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 2 for bad input (one line on stderr), 130 after Ctrl-C, 143 after SIGTERM."""
+    """Run one command; the exit status: 0, 2 for bad input (told in one line), 130 after Ctrl-C, 143 after SIGTERM."""
     try:
         args = _parser().parse_args(argv)
         return args.command(args)
