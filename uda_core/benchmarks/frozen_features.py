@@ -10,7 +10,7 @@ from pathlib import Path
 
 from uda_core import methods, options
 from uda_core.data import feature_files
-from uda_core.data.catalog import TASKS
+from uda_core.data.catalog import FEATURES, TASKS
 from uda_core.data.sets import data_folder
 from uda_core.data.task import Task
 from uda_core.errors import UserError
@@ -18,10 +18,7 @@ from uda_core.evaluation import evaluate
 
 DOMAINS = TASKS["office31"].domains  # letter -> folder
 STEPS = 600
-CONFIG = {
-    "network": "linear", "features": 256, "hidden": (500, 500), "dropout": 0.5, "batch_size": 32,
-    "optimizer": "sgd", "weight_decay": 5e-4, "fast": True,
-}  # fmt: skip
+CONFIG = FEATURES | {"dropout": 0.5}
 LEARNING_RATE, ENTROPY = 0.01, 0.1
 CGDM = {"discrepancy": 1.0, "entropy": ENTROPY, "alpha": 0.1, "beta": 0.1, "k": 4}
 NOTE = (

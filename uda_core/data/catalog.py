@@ -49,7 +49,10 @@ IMAGES = {
     "optimizer": "sgd", "weight_decay": 5e-4,
 }  # fmt: skip
 DOMAINNET = {"C": "clipart", "I": "infograph", "P": "painting", "Q": "quickdraw", "R": "real", "S": "sketch"}
-FEATURES = {"network": "linear", "features": 256, "hidden": (500, 500), "batch_size": 32, "optimizer": "sgd"}
+FEATURES = {
+    "network": "linear", "features": 256, "hidden": (500, 500), "batch_size": 32, "optimizer": "sgd",
+    "weight_decay": 5e-4, "fast": True,
+}  # fmt: skip
 TASKS = {
     "fonts-handwriting": Entry(
         "printed digits teach handwritten ones, 16x16 pixels, 10 classes",
