@@ -86,6 +86,8 @@ def test_the_paper_has_no_entropy_term_and_alpha_is_not_divided():
 def test_what_counts_in_epochs_becomes_steps():
     settings, steps = preset("cgdm-imageclef").resolve(pair_of(600), 32)
     assert (settings["refresh"], steps) == (18, 201 * 18)
+    chosen = options.CLASSIFY["cgdm"].of(preset("cgdm-domainnet").resolve(pair_of(120_906), 8)[0])
+    assert chosen.refresh == 15_113  # DomainNet's photographs on a GPU that holds eight
     assert preset("mcd-visda").resolve(pair_of(600), 32)[1] == 51 * 938
     assert preset("cag-gta5").resolve(pair_of(600), 4)[1] is None  # its phases say how long it takes
 

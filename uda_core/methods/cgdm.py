@@ -26,7 +26,7 @@ class CGDMSettings(Settings):
     beta: float = setting(0.1, 0.0, 1.0, "weight of the gradient discrepancy, in step C")
     k: int = setting(4, 0, 8, "steps C for each step B", "steps")
     warm_up: int = setting(0, 0, 10_000, "first steps on the source alone", "steps")
-    refresh: int = setting(100, 1, 10_000, "new pseudo-labels every so many steps", "steps")
+    refresh: int = setting(100, 1, 1_000_000, "new pseudo-labels every so many steps", "steps")
 
 
 def cgdm_step(run: ClassificationRun, s: CGDMSettings, batch: Batch) -> dict:
