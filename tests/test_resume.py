@@ -308,6 +308,15 @@ def test_a_changed_setting_is_used_and_noted(halfway, run, stop_in):
     assert [record["settings"]["learning_rate"] for record in records] == [0.002] * 8 + [0.0001] * 4
 
 
+def test_a_run_of_another_version_is_refused(halfway, run):
+    path = halfway / "settings.json"
+    saved = json.loads(path.read_text())
+    path.write_text(json.dumps(saved | {"config": saved["config"] | {"warp": 9}}))
+    status, _, last = run("--resume", halfway)
+    assert status == 2
+    assert last.startswith(f"error: {halfway}: settings.json has warp, which this version does not know; go on with")
+
+
 CONFLICTS = [
     ("cgdm moons", "method is 'mcd' there, not 'cgdm'"),
     ("mcd fonts-handwriting", "task is 'moons' there, not 'fonts-handwriting'"),

@@ -32,6 +32,9 @@ def resumed(args: argparse.Namespace) -> tuple[RunFolder, dict, RunConfig, dict]
     if args.steps is not None and args.steps < saved["steps"]:
         raise UserError(f"{folder.path}: --steps may grow from {saved['steps']}, not shrink to {args.steps}")
     kind = SegmentationConfig if entry.dense else Config
+    if unknown := saved["config"].keys() - {f.name for f in dataclasses.fields(kind)}:
+        what = f"settings.json has {', '.join(sorted(unknown))}, which this version does not know"
+        raise UserError(f"{folder.path}: {what}; go on with the version that wrote it")
     config = kind(**{name: own[name] for name in saved["config"]} | config)
     if folder.has_checkpoint():
         config = dataclasses.replace(config, weights="none")  # the checkpoint holds what became of them
