@@ -124,6 +124,7 @@ def _discrepancy(method: str, config: dict[str, Value], learning_rate: Value, k:
         keep = ("network", "features", "hidden", "weights")
         config = {n: v if n in keep else Value(v.value, UNKNOWN) for n, v in config.items()}
         settings = {n: v if n == "discrepancy" else Value(v.value, UNKNOWN) for n, v in settings.items()}
+        settings["k"] = Value(k.value, f"{UNKNOWN} (SWD's demo in the plane takes 1)")
     return {"method": method, "config": config, "settings": settings}
 
 
@@ -200,6 +201,8 @@ def _cag() -> dict:
         "departures": (
             "The last step is scored; the authors keep the checkpoint that is best on labelled target images.",
             "Pretrained weights get images normalised as they were trained; the authors' get them in [0, 1].",
+            "In the warm-up all layers learn at one rate, with weight decay 2e-4 (AdaptSegNet: the classifier at ten "
+            "times that rate, 5e-4).",
         ),
     }
 
