@@ -22,7 +22,7 @@ from uda_core.errors import UserError
 IMAGECLEF = (
     "aeroplane", "bike", "bird", "boat", "bottle", "bus", "car", "dog", "horse", "monitor", "motorbike", "people",
 )  # fmt: skip
-DOMAINNET = 345  # classes
+DOMAINNET_CLASSES = 345
 
 
 # -- what a network sees of an image -----------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def domainnet(data: Path, name: str, source: str, target: str) -> Task:
     require(["domainnet"], data)
     folder = data / "domainnet"
     source_train, source_val, target_train, target_test = (
-        from_list(folder / f"{domain}_{split}.txt", folder, DOMAINNET, gaps=True)
+        from_list(folder / f"{domain}_{split}.txt", folder, DOMAINNET_CLASSES, gaps=True)
         for domain in (source, target)
         for split in ("train", "test")
     )
@@ -301,7 +301,7 @@ def _names_in(*lists: Listing) -> tuple[str, ...]:
                 raise UserError(
                     f"{path}: has label {label}, which is {names[label]} elsewhere; download the lists again"
                 )
-    lacking = [str(label) for label in range(DOMAINNET) if label not in names]
+    lacking = [str(label) for label in range(DOMAINNET_CLASSES) if label not in names]
     if lacking:
         raise UserError(f"no list has an image of class {', '.join(lacking[:5])}; download the lists again")
-    return tuple(names[label] for label in range(DOMAINNET))
+    return tuple(names[label] for label in range(DOMAINNET_CLASSES))
