@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable
 
+from uda_core.data.catalog import Entry
 from uda_core.errors import UserError, choose
 from uda_core.methods import Config, SegmentationConfig
 from uda_core.methods.cag import CAGSettings
@@ -64,6 +65,15 @@ def config_of(method: str, dense: bool = False) -> dict[str, dataclasses.Field]:
     others = set().union(*(names for owner, names in OWN.items() if owner != method))
     fields = dataclasses.fields(SegmentationConfig if dense else Config)
     return {f.name: f for f in fields if f.name not in others}
+
+
+def of_task(entry: Entry, method: str) -> tuple[dict, dict]:
+    """What a task asks for in place of the defaults, of what this method has: configuration and settings."""
+    config, settings = config_of(method, entry.dense), settings_of(method, entry.dense)
+    return (
+        {name: value for name, value in entry.config.items() if name in config},
+        {name: value for name, value in entry.settings.items() if name in settings},
+    )
 
 
 def parse(pairs: Iterable[str], method: str, dense: bool = False) -> tuple[dict, dict]:

@@ -54,13 +54,10 @@ class Row:
         return {"score": last["score"], "milestones": milestones, "cpu_seconds": round(seconds, 1)}
 
     def _settings(self, task: str) -> dict:
-        known = options.settings_of(self.method, dense=True)
-        return {name: value for name, value in TASKS[task].settings.items() if name in known} | self.settings
+        return options.of_task(TASKS[task], self.method)[1] | self.settings
 
     def _config(self, task: str, seed: int) -> methods.SegmentationConfig:
-        known = options.config_of(self.method, dense=True)
-        values = {name: value for name, value in TASKS[task].config.items() if name in known}
-        return methods.SegmentationConfig(**values | self.config | {"seed": seed})
+        return methods.SegmentationConfig(**options.of_task(TASKS[task], self.method)[0] | self.config | {"seed": seed})
 
 
 def score(run: methods.Run, task: Task) -> dict:

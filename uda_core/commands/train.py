@@ -144,16 +144,14 @@ def _values(args: argparse.Namespace, entry: Entry) -> tuple[RunConfig, dict]:
     A preset stands in for the task's; its settings are known when the data is, since some of them count in epochs.
     """
     config, settings = options.parse(args.set, args.method, entry.dense)
-    task_config, task_settings = entry.config, entry.settings
+    task_config, task_settings = options.of_task(entry, args.method)
     if args.preset:
         published = preset(args.preset)
         published.check(args.method, args.task)
         task_config, task_settings = {name: value.value for name, value in published.config.items()}, {}
     config |= {name: value for name in ("weights", "precision") if (value := getattr(args, name)) is not None}
-    known = options.config_of(args.method, entry.dense)
-    config = {k: v for k, v in task_config.items() if k in known} | {"seed": args.seed or 0} | config
-    known = options.settings_of(args.method, entry.dense)
-    settings = {k: v for k, v in task_settings.items() if k in known} | settings
+    config = task_config | {"seed": args.seed or 0} | config
+    settings = task_settings | settings
     return (SegmentationConfig if entry.dense else Config)(**config), settings
 
 
