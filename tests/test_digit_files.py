@@ -1,8 +1,10 @@
 """MNIST, USPS, SVHN and MNIST-M from files that are written here byte by byte, in the formats of their hosts."""
 
 import bz2
+import json
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,9 @@ import pytest
 import torch
 from scipy.io import savemat
 
+from uda_core import __main__ as cli
+from uda_core.benchmarks import accuracy
+from uda_core.benchmarks import digits as bench_digits
 from uda_core.data import digit_files, load
 from uda_core.errors import UserError
 
@@ -175,6 +180,33 @@ def test_colour_tasks_turn_grey_digits_into_colour_of_32x32(tmp_path):
     np.testing.assert_allclose(load("svhn-mnist", tmp_path).pair.target_train.x, expected, atol=1e-5)
     np.testing.assert_allclose(load("mnist-mnistm", tmp_path).pair.source_train.x, expected, atol=1e-5)
     assert load("mnist-mnistm", tmp_path).pair.target_test.x.shape == (20, 3, 32, 32)
+
+
+@pytest.mark.parametrize("name", ["mnist-usps", "usps-mnist"])
+def test_table_measures_every_row_with_what_train_would_take(name, tmp_path, monkeypatch):
+    for n, split in ((40, "train"), (33, "test")):
+        write_mnist(tmp_path, split, *digits(n, 28, 28))
+        write_usps(tmp_path, split, *digits(n, 16, 16))
+    rows = {row: replace(told, steps=2) for row, told in bench_digits.ROWS.items()}
+    _, _, note = accuracy.TABLES[name]
+    monkeypatch.setitem(accuracy.TABLES, name, (lambda data: load(name, data), rows, note))
+    accuracy.main([0], tmp_path / "out.json", name, tmp_path)
+    held = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert list(held) == list(bench_digits.ROWS)
+    for row, told in held.items():
+        assert {key: value for key, value in told.items() if key != "seeds"} == rows[row].describe(name)
+        assert (told["all_settings"]["batch_size"], told["all_settings"]["network"]) == (32, "mcd_digits")
+        scores, samples = told["seeds"]["0"], {"score": 33, "train_score": 40, "source_score": 33}
+        right = [scores[name] * n for name, n in samples.items()]
+        np.testing.assert_allclose(right, np.round(right), atol=3e-3)  # shares of the right splits
+
+    out = tmp_path / "run"
+    assert cli.main(["train", "cgdm", name, "--data", str(tmp_path), "--steps", "2", "--out", str(out)]) == 0
+    trained = json.loads((out / "settings.json").read_text())
+    config = {key: value for key, value in trained["config"].items() if key in held["CGDM (code)"]["all_settings"]}
+    assert config | trained["settings"] == held["CGDM (code)"]["all_settings"]
+    summary = json.loads((out / "summary.json").read_text())
+    assert round(summary["target"]["score"], 4) == held["CGDM (code)"]["seeds"]["0"]["score"]
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from uda_core import methods, validators
-from uda_core.benchmarks import frozen_features, segmentation
+from uda_core.benchmarks import digits, frozen_features, segmentation
 from uda_core.checkpoints import write_whole
 from uda_core.data.catalog import load
 from uda_core.data.digits import fonts_handwriting
@@ -142,6 +142,8 @@ TABLES = {
     "streets-rehearsal": (lambda _: load("streets-rehearsal"), segmentation.REHEARSAL_ROWS, segmentation.NOTE),
     "streets": (lambda _: load("streets"), segmentation.ROWS, segmentation.NOTE),
     "camvid-day-dusk": (lambda data: load("camvid-day-dusk", data), segmentation.CAMVID_ROWS, segmentation.NOTE),
+    "mnist-usps": (lambda data: load("mnist-usps", data), digits.ROWS, digits.NOTE),
+    "usps-mnist": (lambda data: load("usps-mnist", data), digits.ROWS, digits.NOTE),
     "office31-features": (frozen_features.office31, frozen_features.ROWS, frozen_features.NOTE),
 }
 

@@ -25,7 +25,7 @@ def add(commands) -> None:
     p = arguments.add(benches, "accuracy", bench_accuracy, "every method, seed by seed", example)
     p.add_argument("--seeds", default="0-9", metavar="A-B", help="a range, or a list such as 0,3,4 (default: 0-9)")
     about = "fonts-handwriting (default), imbalanced, rehearsal, streets, streets-rehearsal, camvid-day-dusk, "
-    about += "office31-features"
+    about += "mnist-usps, usps-mnist, office31-features"
     p.add_argument("--table", default="fonts-handwriting", metavar="NAME", help=about)
     arguments.add_data(p)
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help="results file: what it holds is kept")
