@@ -21,6 +21,7 @@ from uda_core.anchors import (
     shut_out,
     where_right,
 )
+from uda_core.data.batches import read
 from uda_core.data.task import IGNORE, Samples, chunks
 from uda_core.errors import UserError, choose
 from uda_core.losses import DISTANCE_LOSSES
@@ -184,8 +185,8 @@ class SegmentationRun(Run):
         if x is not None:
             use_domain(self.student, "target")
             size = CHUNK if isinstance(x, Tensor) else self.config.batch_size
-            chunks = torch.arange(len(x)).tensor_split(max(1, len(x) // size))  # of one size, or nearly
-            reestimate_batches_(self.student, (x[i].to(self.config.device) for i in chunks))
+            parts = torch.arange(len(x)).tensor_split(max(1, len(x) // size))  # of one size, or nearly
+            reestimate_batches_(self.student, (part.to(self.config.device) for part in read(x, parts)))
 
     def next_stage(self, s: SegmentationSettings) -> None:
         """Teacher and anchors, both from the student as it is now; the student goes on with a fresh optimiser.
@@ -205,10 +206,11 @@ class SegmentationRun(Run):
         """Anchors of the source's training set, in evaluation mode, from rightly predicted pixels."""
 
         def batches():
-            source = self.pair.source_train
-            for i in chunks(source.x, CHUNK):
-                f, z = self._look(net, source.x[i].to(self.config.device), "source")
-                yield f, where_right(at_stride(source.y[i].to(self.config.device), z), z)
+            source, device = self.pair.source_train, self.config.device
+            parts = list(chunks(source.x, CHUNK))
+            for x, y in zip(read(source.x, parts), read(source.y, parts), strict=True):
+                f, z = self._look(net, x.to(device), "source")
+                yield f, where_right(at_stride(y.to(device), z), z)
 
         return category_anchors(batches(), len(self.pair.classes), self.config.anchor_weighting)
 
