@@ -19,6 +19,7 @@ FILES = {
     "streets": "streets.json",
     "streets-rehearsal": "streets_rehearsal.json",
     "camvid-day-dusk": "camvid_day_dusk.json",
+    "office31-features": "office31_features.json",
 }
 PHASES = {
     "source": "source",
@@ -27,7 +28,7 @@ PHASES = {
     "stage1": "stage 1",
     "stage2": "stage 2",
 }
-IN_README = ("fonts-handwriting", "streets", "camvid-day-dusk")
+IN_README = ("fonts-handwriting", "streets", "camvid-day-dusk", "office31-features")
 BEGIN, END = "<!-- results:{}:begin -->", "<!-- results:{}:end -->"
 
 
