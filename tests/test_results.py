@@ -1,12 +1,14 @@
 """The committed results: complete, honest about seeds, and the same wherever they are printed."""
 
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
 
 from uda_core import results
 from uda_core.benchmarks import accuracy
 from uda_core.errors import UserError
+from uda_core.results.published import PUBLISHED
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -73,6 +75,19 @@ def test_table_shows_every_task(monkeypatch):
 @pytest.mark.parametrize("name", results.IN_README)
 def test_readme_prints_the_committed_tables(name):
     assert results.markdown(name) in README.read_text(encoding="utf-8")
+
+
+def test_published_numbers_stand_beside_ours():
+    table = results.beside_published()
+    assert table in README.read_text(encoding="utf-8")
+    for told in PUBLISHED:
+        if told.ours:
+            assert not told.not_run
+            table_name, row = told.ours
+            values = list(results.scores(table_name, row).values())
+            assert f"| {told.method} | {told.score} | {mean(values):.1f} ± {stdev(values):.1f} |" in table
+        else:
+            assert told.not_run.startswith("not run: needs ")
 
 
 def test_a_page_without_marks_is_refused(tmp_path):

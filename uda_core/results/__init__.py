@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from uda_core.errors import UserError, choose
+from uda_core.results.published import PUBLISHED
 
 FILES = {
     "fonts-handwriting": "fonts_handwriting.json",
@@ -19,6 +20,8 @@ FILES = {
     "streets": "streets.json",
     "streets-rehearsal": "streets_rehearsal.json",
     "camvid-day-dusk": "camvid_day_dusk.json",
+    "mnist-usps": "mnist_usps.json",
+    "usps-mnist": "usps_mnist.json",
     "office31-features": "office31_features.json",
 }
 PHASES = {
@@ -28,7 +31,7 @@ PHASES = {
     "stage1": "stage 1",
     "stage2": "stage 2",
 }
-IN_README = ("fonts-handwriting", "streets", "camvid-day-dusk", "office31-features")
+IN_README = ("fonts-handwriting", "streets", "camvid-day-dusk", "mnist-usps", "usps-mnist", "office31-features")
 BEGIN, END = "<!-- results:{}:begin -->", "<!-- results:{}:end -->"
 
 
@@ -75,6 +78,15 @@ def markdown(name: str, rows: Sequence[str] | None = None) -> str:
     return "\n".join([*lines, "", f"{results['note']} `{results['command']}`"])
 
 
+def beside_published() -> str:
+    """A table of the papers' numbers in percent, and of ours: mean ± standard deviation, or why there are none."""
+    lines = ["| task | method | published | here | where it was published |", "|---|---|---:|---:|---|"]
+    for told in PUBLISHED:
+        here = _mean_and_spread(list(scores(*told.ours).values())) if told.ours else told.not_run
+        lines.append(f"| {told.task} | {told.method} | {told.score} | {here} | {told.source} |")
+    return "\n".join(lines)
+
+
 def _told(name: str, row: str, parts: Callable[[dict], Iterable[tuple[str, dict]]]) -> dict[str, list[float]]:
     """The scores of each part of a row, by its name, seed after seed."""
     reached = {}
@@ -104,14 +116,15 @@ def show(name: str, rows: Sequence[str] | None = None) -> None:
     display(Markdown(markdown(name, rows)))
 
 
-def write_into(page: Path, names: Sequence[str] = IN_README) -> None:
+def write_into(page: Path, names: Sequence[str] = (*IN_README, "published")) -> None:
     """Put each table between its marks, such as `<!-- results:streets:begin -->`, and the one with `end`, of a page."""
     text = page.read_text(encoding="utf-8")
     for name in names:
+        table = beside_published() if name == "published" else markdown(name)
         begin, end = BEGIN.format(name), END.format(name)
         before, _, rest = text.partition(begin)
         _, mark, after = rest.partition(end)
         if not mark:
             raise UserError(f"{page}: no {begin} ... {end} to write between")
-        text = f"{before}{begin}\n{markdown(name)}\n{end}{after}"
+        text = f"{before}{begin}\n{table}\n{end}{after}"
     page.write_text(text, encoding="utf-8")

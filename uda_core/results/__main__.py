@@ -1,4 +1,4 @@
-"""`python -m uda_core.results README.md` renews the table in a page."""
+"""`python -m uda_core.results README.md` renews the tables in a page."""
 
 import sys
 from pathlib import Path
