@@ -142,8 +142,8 @@ TABLES = {
     "streets-rehearsal": (lambda _: load("streets-rehearsal"), segmentation.REHEARSAL_ROWS, segmentation.NOTE),
     "streets": (lambda _: load("streets"), segmentation.ROWS, segmentation.NOTE),
     "camvid-day-dusk": (lambda data: load("camvid-day-dusk", data), segmentation.CAMVID_ROWS, segmentation.NOTE),
-    "mnist-usps": (lambda data: load("mnist-usps", data), digits.ROWS, digits.NOTE),
-    "usps-mnist": (lambda data: load("usps-mnist", data), digits.ROWS, digits.NOTE),
+    "mnist-usps": (lambda data: load("mnist-usps", data), digits.MNIST_USPS, digits.NOTE),
+    "usps-mnist": (lambda data: load("usps-mnist", data), digits.USPS_MNIST, digits.NOTE),
     "office31-features": (frozen_features.office31, frozen_features.ROWS, frozen_features.NOTE),
 }
 

@@ -58,11 +58,13 @@ def score(run: methods.Run, task: Task) -> dict:
     }
 
 
-ROWS = {
+METHODS = {
     "source only": Row("source_only"),
     "source only, target batch-norm statistics": Row("source_only", target_statistics=True),
     "MCD": Row("mcd"),
     "SWD": Row("swd"),
     "CGDM (code)": Row("cgdm"),
-    "supervised on the target": Row("source_only", ceiling=True),
 }
+LONGER = {"CGDM (code), 10,000 steps": Row("cgdm", steps=10_000)}  # where it misses its aim: is it the budget?
+CEILING = {"supervised on the target": Row("source_only", ceiling=True)}
+MNIST_USPS, USPS_MNIST = METHODS | LONGER | CEILING, METHODS | CEILING
