@@ -8,6 +8,7 @@ from PIL import Image
 
 from uda_core import __main__ as cli
 from uda_core.benchmarks import loader
+from uda_core.data.batches import AHEAD
 from uda_core.data.image_folders import folders
 from uda_core.methods import Config
 
@@ -44,6 +45,16 @@ def test_cgdm_is_measured_with_its_gradient_discrepancy(tmp_path, monkeypatch):
     loader.measure(task, "cgdm", Config(batch_size=2, hidden=(4,)), 1)
     assert len(seen) > 0
     assert all(y_hat is not None for y_hat in seen)
+
+
+def test_bursts_of_the_loader_are_evened_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(loader, "ROUNDS", 1)
+    task = folders(*(loader.write_jpegs(tmp_path / name, seed, 2, 4) for seed, name in enumerate("st")))
+    timed = []
+    monkeypatch.setattr(loader, "seconds", lambda form, times: timed.append(times) or times / 2)
+    rates = loader.measure(task, "source_only", Config(batch_size=2), 1)["images_per_second"]
+    assert timed == [10 * AHEAD, 1, 1]
+    assert rates == {"loader": 8.0, "step": 8.0, "together": 8.0}
 
 
 def test_a_tree_is_measured_from_the_command_line(tmp_path, monkeypatch):
