@@ -5,7 +5,8 @@ from torch import tensor
 from transcriptions import NOTHING, waves
 
 from uda_core.anchors import Anchors
-from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled
+from uda_core.samples import Labelled, Unlabelled
+from uda_core.task import Pair, Task, Truth
 
 SCENES = [(1, 2, 3, 4, 5), (2, 3, 4, 5, 6), (3, 4, 2, 3, 7), (2, 5, 6, 6, 4)]  # B, C, D, h, w
 

@@ -14,8 +14,8 @@ import nbformat
 import pytest
 import yaml
 from notebook_runner import run_notebook
+from uda_lessons import colab
 
-from uda_core import colab
 from uda_core.__main__ import main
 from uda_core.errors import UserError
 

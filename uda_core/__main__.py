@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from uda_core import __version__
-from uda_core.commands import arguments, bench, evaluate, features, presets, tasks, train
 from uda_core.errors import UserError
+from uda_core.lab.commands import arguments, bench, evaluate, features, presets, tasks, train
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,13 +9,14 @@ a [C,D] anchors, d [B,C,h,w] distances.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from uda_core.data.task import IGNORE
 from uda_core.errors import choose
+from uda_core.samples import IGNORE
 
 WEIGHTINGS = ("image", "pixel")
 SQUARE_FLOOR = 1e-12  # of a distance, below its rounding: on an anchor itself the root has a gradient, 0, in any torch
@@ -30,8 +31,26 @@ class Anchors:
 
     @property
     def present(self) -> Tensor:
-        """[C] bool."""
+        """Which classes have an anchor, [C] bool."""
         return self.weight > 0
+
+    @cached_property
+    def gaps(self) -> Tensor:
+        """Distances between anchors, [C, C]; infinite on the diagonal and for a class without anchor."""
+        a, absent = self.a.double(), ~self.present
+        gaps = torch.cdist(a, a, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
+        return gaps.masked_fill(absent[:, None] | absent, torch.inf).to(self.a.dtype)
+
+    @cached_property
+    def median_gap(self) -> float:
+        """The median distance between two anchors; 0 with fewer than two."""
+        gaps = self.gaps.triu(1)
+        gaps = gaps[gaps.isfinite() & (gaps > 0)]
+        return gaps.quantile(0.5).item() if len(gaps) else 0.0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What to save: `Anchors(**tensors)` makes them again."""
+        return {"a": self.a, "weight": self.weight}
 
 
 def where_right(y: Tensor, z: Tensor) -> Tensor:
@@ -85,23 +104,13 @@ def anchor_distances(f: Tensor, anchors: Anchors) -> Tensor:
         return squares.clamp_min(SQUARE_FLOOR).sqrt().masked_fill(~anchors.present[:, None, None], torch.inf)
 
 
-def anchor_gaps(anchors: Anchors) -> Tensor:
-    """Distances between anchors, [C, C]; infinite on the diagonal and for a class without anchor."""
-    a = anchors.a.double()
-    gaps = torch.cdist(a, a, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
-    absent = ~anchors.present
-    return gaps.masked_fill(absent[:, None] | absent, torch.inf).to(anchors.a.dtype)
-
-
 def margin_from_ratio(ratio: float, anchors: Anchors) -> float:
     """The margin Delta_d = ratio x median distance between two anchors; 0 with fewer than two.
 
     The authors' Delta_d = 2.5 is in units of their 256-d features; it is 0.27 of the median distance between the
     anchors that they published, which is what carries over to another network.
     """
-    gaps = anchor_gaps(anchors).triu(1)
-    gaps = gaps[gaps.isfinite() & (gaps > 0)]
-    return ratio * gaps.quantile(0.5).item() if len(gaps) else 0.0
+    return ratio * anchors.median_gap
 
 
 def shut_out(anchors: Anchors, margin: float) -> Tensor:
@@ -109,4 +118,4 @@ def shut_out(anchors: Anchors, margin: float) -> Tensor:
 
     By the triangle inequality d(2) - d(1) <= |a_c - a_c'|, so a pixel on the anchor itself would not be active.
     """
-    return anchor_gaps(anchors).amin(1) < margin
+    return anchors.gaps.amin(1) < margin

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from uda_core.errors import UserError
-from uda_core.methods import Run
+from uda_core.run import Run
 
 
 class DamagedCheckpoint(UserError):

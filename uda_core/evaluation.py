@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uda_core.data.batches import read
-from uda_core.data.task import IGNORE, Pair, Samples, Task, chunks
 from uda_core.errors import choose
 from uda_core.maps import at_stride
+from uda_core.samples import IGNORE, Samples, chunks, read
+from uda_core.task import Pair, Task
 
 
 def overall_accuracy(confusion: np.ndarray) -> float:

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from uda_core.anchors import Anchors, class_means, min_pixels
-from uda_core.data.task import IGNORE
 from uda_core.maps import resize
+from uda_core.samples import IGNORE
 
 LOG_FLOOR = 1e-5  # added inside every logarithm, as in the authors' code (lijin118/CGDM, utils.py)
 NORM_FLOOR = 1e-8  # smallest product of two gradient norms that still counts, as in the torch of 2021
@@ -77,40 +77,47 @@ def cosine(inner: Tensor, square_a: Tensor, square_b: Tensor) -> Tensor:
     return inner / (square_a * square_b).clamp_min(NORM_FLOOR**2).sqrt()
 
 
-def gradient_discrepancy(
-    loss_s: Tensor,
-    loss_t: Tensor,
-    parameters: Sequence[Sequence[Tensor]],
-    rowwise: bool = True,
-    left_out: int = 0,
-) -> Tensor:
-    """L_gd = 1 - cos(g_s, g_t), from 0 to 2: do source and target pull the heads the same way (Du et al. 2021)?
-
-    g_s and g_t are the gradients of `loss_s` and `loss_t` with respect to `parameters`, one sequence of tensors per
-    head; both keep their graph, so that the result can be back-propagated to the features.
-
-    rowwise=True (the authors' code): one cosine per row of a matrix (per output unit) and per vector, averaged over the
-    rows, then over the tensors, then over the heads.  `left_out` tensors per head count as cosine 0: biases before a
-    batch norm, whose gradient is zero but for rounding.
-    rowwise=False (the paper): the heads' gradients averaged and flattened into one vector per domain, one cosine.
-    """
-    flat = [tensor for head in parameters for tensor in head]
-    g_s = iter(torch.autograd.grad(loss_s, flat, create_graph=True))
-    g_t = iter(torch.autograd.grad(loss_t, flat, create_graph=True))
-    pairs = [[(next(g_s), next(g_t)) for _ in head] for head in parameters]  # [head][tensor] -> (source, target)
-
-    if rowwise:
-        per_head = [(sum(1 - row_cosine(a, b) for a, b in head) + left_out) / (len(head) + left_out) for head in pairs]
-        return sum(per_head) / len(per_head)
-    a, b = (
-        sum(torch.cat([pair[domain].flatten() for pair in head]) for head in pairs) / len(pairs) for domain in (0, 1)
-    )
-    return 1 - cosine(a @ b, a @ a, b @ b)
-
-
 def row_cosine(a: Tensor, b: Tensor) -> Tensor:
     """Mean over the rows of two matrices, or the one value of two vectors, of the cosine between them: a number."""
     return cosine((a * b).sum(-1), (a * a).sum(-1), (b * b).sum(-1)).mean()
+
+
+def rowwise_gradient_discrepancy(
+    l_s: Tensor, l_t: Tensor, heads: Sequence[Sequence[Tensor]], left_out: int = 0
+) -> Tensor:
+    """L_gd = mean of 1 - cos(g_s, g_t) over the rows of each tensor, its tensors, and the heads: from 0 to 2.
+
+    Do source and target pull each output unit of the heads the same way? Row by row, as in the authors' code
+    (lijin118/CGDM, utils.py).  g_s and g_t, the gradients of the losses l_s and l_t, keep their graph, so that the
+    result can be back-propagated to the features.
+
+    Args:
+        heads: the parameters of each head.
+        left_out: tensors per head that are not among them and count as cosine 0: biases before a batch norm, whose
+            gradient is zero but for rounding.
+    """
+    parameters = [p for head in heads for p in head]
+    g_s = torch.autograd.grad(l_s, parameters, create_graph=True)
+    g_t = torch.autograd.grad(l_t, parameters, create_graph=True)
+    apart = [
+        1 - cosine((a * b).sum(-1), (a * a).sum(-1), (b * b).sum(-1)).mean() for a, b in zip(g_s, g_t, strict=True)
+    ]
+    l_gd, n = l_s.new_zeros(()), len(apart) // len(heads)
+    for i in range(0, len(apart), n):  # head by head
+        l_gd = l_gd + (sum(apart[i : i + n]) + left_out) / (n + left_out)
+    return l_gd / len(heads)
+
+
+def flattened_gradient_discrepancy(l_s: Tensor, l_t: Tensor, heads: Sequence[Sequence[Tensor]]) -> Tensor:
+    """L_gd = 1 - cos(g_s, g_t), with the heads' gradients averaged and flattened: one cosine (Du et al. 2021).
+
+    Arguments as in `rowwise_gradient_discrepancy`.
+    """
+    parameters = [p for head in heads for p in head]
+    g_s = torch.autograd.grad(l_s, parameters, create_graph=True)
+    g_t = torch.autograd.grad(l_t, parameters, create_graph=True)
+    a, b = (torch.cat([g.flatten() for g in gradients]).view(len(heads), -1).mean(0) for gradients in (g_s, g_t))
+    return 1 - cosine(a @ b, a @ a, b @ b)
 
 
 # -- segmentation ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from uda_core.data.task import IGNORE
+from uda_core.samples import IGNORE
+
+UNLABELLED = -100  # in place of a sample's pseudo-label, where it has none: what cross-entropy skips
 
 
 @dataclass(frozen=True)

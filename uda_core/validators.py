@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from uda_core.losses import cosine, entropy, weighted_cross_entropy
-from uda_core.methods.run import Run, evaluating
+from uda_core.run import Run, evaluating
 
 NORM_FLOOR = 1e-4  # a gradient shorter than this has no direction worth showing
 

@@ -16,11 +16,11 @@ SETUP = """
 import dataclasses, time, torch
 from uda_core import methods
 from uda_core.data.digits import fonts_handwriting
-from uda_core.live import Board
+from uda_lessons.board import Board
 task = fonts_handwriting(1000)
 """
 BOARD = """
-run = methods.cgdm(task.pair, methods.Config(batch_size=16), refresh=5, k=1)
+run = methods.CGDM(task.pair, methods.Config(batch_size=16), refresh=5, k=1)
 board = Board(run, controls=("alpha", "k"), steps=2000, truth=task.truth, baseline=0.7)
 log, step = [], run.step
 def logged():
@@ -35,10 +35,10 @@ board.show()
 STREETS = """
 from uda_core import methods
 from uda_core.data.streets import streets
-from uda_core.live import Board
+from uda_lessons.board import Board
 task = streets(samples=40, test_samples=4)
 config = methods.SegmentationConfig(batch_size=4)
-run = methods.cag(task.pair, config, source_steps=16, stage_steps=4, stages=2)
+run = methods.CAG(task.pair, config, source_steps=16, stage_steps=4, stages=2)
 board = Board(run, controls=("margin",), steps=2000, truth=task.truth, baseline=0.4)
 board.show()
 """
@@ -195,7 +195,7 @@ def test_reset_while_playing_starts_afresh_with_the_seed_on_the_board(board):
         board.click("Step")
         board.rest(n)
     same = """
-other = methods.cgdm(task.pair, dataclasses.replace(run.config, seed=3), refresh=5, k=1, alpha=run.settings.alpha)
+other = methods.CGDM(task.pair, dataclasses.replace(run.config, seed=3), refresh=5, k=1, alpha=run.settings.alpha)
 for _ in range(3): other.step()
 equal = all(torch.equal(a, b) for a, b in zip(run.heads.state_dict().values(), other.heads.state_dict().values()))
 """
@@ -269,7 +269,7 @@ def test_an_exception_stops_the_run_and_is_shown(board):
 
 def test_a_second_board_pauses_the_first(board):
     board.python(
-        "from IPython.display import display\nother = Board(methods.source_only(task.pair), (), steps=50)\nother.show()"
+        "from IPython.display import display\nother = Board(methods.SourceOnly(task.pair), (), steps=50)\nother.show()"
     )
     board.play()
     board.python("other.play()")

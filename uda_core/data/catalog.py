@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from uda_core.data import sets
-from uda_core.data.task import Task
 from uda_core.errors import UserError, choose
+from uda_core.task import Task
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from uda_core.data.sets import require
-from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled
 from uda_core.errors import UserError
+from uda_core.samples import Labelled, Unlabelled
+from uda_core.task import Pair, Task, Truth
 
 CLASSES = tuple("0123456789")
 Split = tuple[Tensor, Tensor]  # images [N, channels, H, W] and labels [N]

@@ -11,8 +11,9 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
-from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled
 from uda_core.errors import UserError
+from uda_core.samples import Labelled, Unlabelled
+from uda_core.task import Pair, Task, Truth
 
 CLASSES = tuple("0123456789")
 FONTS = (  # of those that matplotlib ships; none with old-style figures, none of symbols

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled, tenth
 from uda_core.errors import UserError
+from uda_core.samples import Labelled, Unlabelled, tenth
+from uda_core.task import Pair, Task, Truth
 
 KNOWN = ("features", "labels", "classes")
 

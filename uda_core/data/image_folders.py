@@ -16,8 +16,9 @@ from torch import Tensor
 
 from uda_core.data.image_files import Cut, ImageFiles, reading
 from uda_core.data.sets import require
-from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled, tenth
 from uda_core.errors import UserError
+from uda_core.samples import Labelled, Unlabelled, tenth
+from uda_core.task import Pair, Task, Truth
 
 IMAGECLEF = (
     "aeroplane", "bike", "bird", "boat", "bottle", "bus", "car", "dog", "horse", "monitor", "motorbike", "people",

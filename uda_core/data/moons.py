@@ -6,7 +6,8 @@ import torch
 from sklearn.datasets import make_moons
 from torch import Tensor
 
-from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled
+from uda_core.samples import Labelled, Unlabelled
+from uda_core.task import Pair, Task, Truth
 
 
 def moons(angle: float = 35.0, samples: int = 600, noise: float = 0.08, seed: int = 0) -> Task:

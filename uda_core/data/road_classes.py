@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from uda_core.data.task import IGNORE
+from uda_core.samples import IGNORE
 
 UNKNOWN = 254  # in a table of train ids: the set has no such raw id
 

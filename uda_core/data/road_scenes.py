@@ -20,8 +20,9 @@ from uda_core.data.scene_files import (
     ids_16bit,
 )
 from uda_core.data.sets import require
-from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled
 from uda_core.errors import UserError
+from uda_core.samples import Labelled, Unlabelled
+from uda_core.task import Pair, Task, Truth
 
 # -- the sets ----------------------------------------------------------------------------------------------------------
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from uda_core.data.image_files import Cut, Files, ImageFiles, reading
 from uda_core.data.road_classes import UNKNOWN
-from uda_core.data.task import IGNORE, Labelled, Unlabelled
 from uda_core.errors import UserError
+from uda_core.samples import IGNORE, Labelled, Unlabelled
 
 
 @dataclass(frozen=True)

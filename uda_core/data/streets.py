@@ -10,8 +10,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from uda_core.data.street_styles import CAMERA, CLASSES, COLUMNS, KINDS, RENDERED, photograph
-from uda_core.data.task import Labelled, Pair, Task, Truth, Unlabelled
 from uda_core.errors import UserError
+from uda_core.samples import Labelled, Unlabelled
+from uda_core.task import Pair, Task, Truth
 
 FAR = 130.0  # metres: the end of the street, and how deep the sky is in haze
 

@@ -1,20 +1,22 @@
-"""The methods: `methods.cgdm(task.pair, config)` returns a run."""
+"""The methods. Called with a pair of domains, each makes a run: `methods.CGDM(task.pair, beta=0.1)`.
 
-from uda_core.methods.cag import cag
-from uda_core.methods.cgdm import cgdm
-from uda_core.methods.classification import Config, ce
-from uda_core.methods.mcd import mcd
-from uda_core.methods.output_adversarial import output_adversarial
-from uda_core.methods.run import Batch, Record, Run, RunConfig, Settings, update
+`uda_core.methods.cgdm` is the module with the step of CGDM on one screen, and so on for the others.
+"""
+
+from uda_core.methods.adaptive_batch_norm import adabn
+from uda_core.methods.cag import CAG, CAGConfig
+from uda_core.methods.cgdm import CGDM, CGDMConfig
+from uda_core.methods.classification import Config
+from uda_core.methods.mcd import MCD
+from uda_core.methods.output_adversarial import OutputAdversarial
 from uda_core.methods.segmentation import SegmentationConfig
-from uda_core.methods.source_only import source_only, with_target_statistics
-from uda_core.methods.swd import swd
+from uda_core.methods.source_only import SourceOnly, SourceOnlyPixels
+from uda_core.methods.swd import SWD
 
-CLASSIFY = {"source_only": source_only, "mcd": mcd, "swd": swd, "cgdm": cgdm}
-SEGMENT = {"source_only": source_only, "output_adversarial": output_adversarial, "cag": cag}
-METHODS = CLASSIFY | SEGMENT
+CLASSIFICATION = {method.name: method for method in (SourceOnly, MCD, SWD, CGDM)}
+SEGMENTATION = {method.name: method for method in (SourceOnlyPixels, OutputAdversarial, CAG)}
 
 __all__ = [
-    "CLASSIFY", "METHODS", "SEGMENT", "Batch", "Config", "Record", "Run", "RunConfig", "SegmentationConfig", "Settings",
-    "cag", "ce", "cgdm", "mcd", "output_adversarial", "source_only", "swd", "update", "with_target_statistics",
+    "CAG", "CGDM", "CLASSIFICATION", "MCD", "SEGMENTATION", "SWD", "CAGConfig", "CGDMConfig", "Config",
+    "OutputAdversarial", "SegmentationConfig", "SourceOnly", "adabn",
 ]  # fmt: skip

@@ -1,109 +1,292 @@
-"""CAG-UDA: Category Anchor-Guided Unsupervised Domain Adaptation for segmentation (Zhang et al., NeurIPS 2019)."""
+"""CAG-UDA: Category Anchor-Guided Unsupervised Domain Adaptation for segmentation (Zhang et al., NeurIPS 2019).
 
+A student learns in stages. At the start of each, a frozen copy of it becomes the teacher, and the mean features of the
+source's classes become the anchors; a target pixel is labelled by its nearest anchor where that is near enough.
+
+Letters: B images per domain in a batch, D features, C classes; x [B,3,H,W] images, y [B,H,W] labels, f [B,D,h,w]
+features, z [B,C,h,w] logits; y_hat pseudo-labels and d [B,C,h,w] distances to the anchors, at the features' stride.
+"""
+
+import copy
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from uda_core.anchors import where_right
-from uda_core.data.task import Pair
+from uda_core.anchors import (
+    WEIGHTINGS,
+    Anchors,
+    anchor_distances,
+    category_anchors,
+    margin_from_ratio,
+    shut_out,
+    where_right,
+)
+from uda_core.errors import UserError
 from uda_core.losses import DISTANCE_LOSSES, kept_pairs, pixel_cross_entropy
 from uda_core.maps import at_stride
-from uda_core.methods.output_adversarial import OutputAdversarialSettings, output_adversarial_step
-from uda_core.methods.run import Batch, setting, update
-from uda_core.methods.segmentation import Labelling, SegmentationConfig, SegmentationRun
+from uda_core.methods.output_adversarial import (
+    OutputAdversarialRun,
+    OutputAdversarialSettings,
+    output_adversarial_step,
+)
+from uda_core.methods.segmentation import TOGETHER, SegmentationConfig, decay, set_learning_rate
 from uda_core.methods.source_only import source_pixels_step
+from uda_core.pseudo_labels import anchor_labels, confidence_labels
+from uda_core.run import Losses, Method, option
+from uda_core.samples import IGNORE, Batch, chunks, read
+from uda_core.training import gradients, update
 
 
 @dataclass
 class CAGSettings(OutputAdversarialSettings):
-    stage_learning_rate: float = setting(2e-3, 0.0, 0.1, "step size in the stages")
-    source_steps: int = setting(400, 0, 1_000_000, "first steps, on the source alone", "steps")
-    warm_up_steps: int = setting(
-        120, 0, 1_000_000, "adversarial steps after that, if the warm-up is adversarial", "steps"
+    """Settings of CAG-UDA: of its warm-up, its stages and its losses."""
+
+    margin: float = option(0.27, "how much nearer the nearest anchor must be than the second", 0.0, 100.0)
+    confidence: float = option(0.95, "a pixel is confident above this probability", 0.0, 1.0)
+    distance: float = option(0.7, "weight of the distance to the anchors, in both domains", 0.0, 10.0)
+    stage_learning_rate: float = option(2e-3, "step size in the stages", 0.0, 0.1)
+    source_steps: int = option(400, "first steps, on the source alone", 0, 1_000_000, "steps")
+    warm_up_steps: int = option(
+        120, "adversarial steps after that, if the warm-up is adversarial", 0, 1_000_000, "steps"
     )
-    stage_steps: int = setting(120, 1, 1_000_000, "steps of each stage", "steps")
-    stages: int = setting(3, 1, 20, "new teacher and anchors this many times", "stages")
-    distance: float = setting(0.7, 0.0, 10.0, "weight of the distance to the anchors, in both domains")
+    stage_steps: int = option(120, "steps of each stage", 1, 1_000_000, "steps")
+    stages: int = option(3, "new teacher and anchors this many times", 1, 20, "stages")
 
 
-class CAGRun(SegmentationRun):
-    """A run in phases: source, warm-up, stages."""
-
-    @property
-    def planned_steps(self) -> int:
-        s = self.settings
-        return s.source_steps + self._warm_up_steps(s) + s.stages * s.stage_steps
-
-    @property
-    def milestone(self) -> str | None:
-        """ "source", "warm-up" or "stage1", "stage2" ...: what the last step completed, if anything."""
-        s = self.settings
-        if self.stage:
-            return f"stage{self.stage}" if self.steps - self.stage_began == s.stage_steps else None
-        return {s.source_steps + self._warm_up_steps(s): "warm-up", s.source_steps: "source"}.get(self.steps)
-
-    def phase(self, s: CAGSettings) -> str:
-        """Of the next step: "source", "warm-up", "next stage" or "stage"."""
-        if self.stage == 0 and self.steps < s.source_steps + self._warm_up_steps(s):
-            return "source" if self.steps < s.source_steps else "warm-up"
-        over = self.stage < s.stages and self.steps - self.stage_began >= s.stage_steps
-        return "next stage" if self.stage == 0 or over else "stage"
-
-    def _warm_up_steps(self, s: CAGSettings) -> int:
-        return s.warm_up_steps if self.config.warm_up == "adversarial" else 0
-
-
-def cag_step(run: CAGRun, s: CAGSettings, batch: Batch) -> dict:
+def cag_step(run: "CAGRun", s: CAGSettings, batch: Batch) -> Losses:
     """Source; warm-up; then, by stages, the teacher's anchors label target pixels for the student to learn from."""
     phase = run.phase(s)
     if phase == "source":
         return source_pixels_step(run, s, batch)
     if phase == "warm-up":
         return output_adversarial_step(run, s, batch)
-    if not run.knows_target:
-        run.meet_target(run.pair.target_train.x if run.config.warm_up == "target-statistics" else None)
     if phase == "next stage":
         run.next_stage(s)
-
-    y_hat, losses = run.label(batch.x_t, s), {}
+    y_hat = run.label(batch.x_t, s)
     run.count_labels(y_hat, s)
 
-    def student():
-        f, z = run.embed(batch.x_s, "source")
-        losses["source_ce"] = pixel_cross_entropy(z, batch.y_s)
-        losses["source_distance"] = distance(run, "source", f, z, at_stride(batch.y_s, z))
-        yield losses["source_ce"] + s.distance * losses["source_distance"]
-        f, z = run.embed(batch.x_t, "target")
-        losses["target_ce"] = target_ce(run, z, y_hat)
-        losses["target_distance"] = distance(run, "target", f, z, y_hat.by_anchor)
-        yield losses["target_ce"] + s.distance * losses["target_distance"]
+    f, z = run.embed(batch.x_s, "source")
+    source_ce = pixel_cross_entropy(z, batch.y_s)
+    source_distance = run.distance("source", f, z, at_stride(batch.y_s, z))
+    source = source_ce + s.distance * source_distance
+    g_s = gradients(source, run.segmenter_opt)  # here, so that the source's graph is free before the target's is built
 
-    update(student(), run.student_opt)  # one domain after the other: half the memory
-    return losses
+    f, z = run.embed(batch.x_t, "target")
+    target_ce = run.target_ce(z, y_hat)
+    target_distance = run.distance("target", f, z, y_hat.by_anchor)
+    update(target_ce + s.distance * target_distance, run.segmenter_opt, plus=g_s)
 
-
-def target_ce(run: SegmentationRun, z: Tensor, y_hat: Labelling) -> Tensor:
-    """Cross-entropy on the pseudo-labels, at the stride of the features; "both": half on each kind."""
-    kinds = {"anchors": [y_hat.by_anchor], "confidence": [y_hat.by_confidence]}
-    chosen = kinds.get(run.config.labels, [y_hat.by_anchor, y_hat.by_confidence])
-    return sum(pixel_cross_entropy(z, y) for y in chosen) / len(chosen)
+    return {
+        "source_ce": source_ce, "source_distance": source_distance,
+        "target_ce": target_ce, "target_distance": target_distance,
+    }  # fmt: skip
 
 
-def distance(run: SegmentationRun, domain: str, f: Tensor, z: Tensor, y: Tensor) -> Tensor:
-    """How far features lie from the anchors of their labels; class means only of pixels that the student gets right."""
-    form = run.config.distance_loss
-    if form != "pixel":
-        y = where_right(y, z)
-        run.counts[f"{domain}_class_means"] = int(kept_pairs(y, run.anchors).sum())
-    return DISTANCE_LOSSES[form](f, y, run.anchors)
+@dataclass(frozen=True)
+class CAGConfig(SegmentationConfig):
+    """What is fixed until Reset, and which form of each part of CAG-UDA it is; the defaults are the authors' code's,
+    but for the warm-up and the margin's unit.
 
-
-def cag(pair: Pair, config: SegmentationConfig | None = None, **settings: float) -> CAGRun:
-    """There is no triplet loss: the authors' code makes one and never uses it. The margin chooses pixels, no more.
-
-    As in the authors' code: anchors from rightly predicted source pixels in evaluation mode, labels at the features'
-    stride, cross-entropy on both kinds of labels. Ours: stages renew teacher and anchors by themselves; batch-norm
-    statistics per domain and photometric jitter (`config.batch_norm`, `config.jitter`); a margin in units of the
-    distances between anchors; nothing, not even the choice of a checkpoint, sees a target label.
+    Raises:
+        UserError: for a value that is out of range or none of the choices.
     """
-    return CAGRun("cag", cag_step, pair, config, CAGSettings.of(settings))
+
+    warm_up: str = option("adabn", "between source and stages", choices=("none", "adabn", "adversarial"))
+    labels: str = option("both", "of the cross-entropy; both: half each", choices=("anchors", "confidence", "both"))
+    distance_loss: str = option("code", "form of the distance to the anchors", choices=tuple(DISTANCE_LOSSES))
+    anchor_weighting: str = option("image", "an anchor is a mean over images or over pixels", choices=WEIGHTINGS)
+    margin_unit: str = option("ratio", "of the median distance between anchors", choices=("ratio", "absolute"))
+    stage_decay_steps: int = option(0, "as decay_steps, in each stage from its beginning", 0, 10**9, "steps")
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """Pseudo-labels of target images: [B, h, w] each, `IGNORE` where a pixel has none."""
+
+    by_anchor: Tensor  # y_hat of active pixels
+    by_confidence: Tensor
+    distances: Tensor  # [B, C, h, w]
+
+
+class CAGRun(OutputAdversarialRun[CAGConfig]):
+    """A run in phases: source, warm-up, stages. Its segmenter is the student; the teacher is a frozen copy.
+
+    Teacher and anchors are always made together, from one student (`next_stage`), and `made_from` says from which.
+    """
+
+    CONFIG: ClassVar[type[SegmentationConfig]] = CAGConfig
+    NETWORK_NAMES = ("segmenter", "teacher", "discriminator")
+
+    def _build(self) -> None:
+        super()._build()
+        self.teacher = copy.deepcopy(self.segmenter).requires_grad_(False).eval()
+        self.stage, self.stage_began = 0, 0
+        self.anchors: Anchors | None = None
+        self.made_from: dict[str, Any] = {}
+        self._preview: tuple[int, Anchors] | None = None
+
+    # -- phases --------------------------------------------------------------------------------------------------------
+
+    @property
+    def planned_steps(self) -> int:  # type: ignore[override]
+        """Steps of all phases together."""
+        return self._first_stage_at(self.settings) + self.settings.stages * self.settings.stage_steps
+
+    @property
+    def milestone(self) -> str | None:  # type: ignore[override]
+        """ "source", "warm-up" or "stage1", "stage2" ...: what the last step completed, if anything."""
+        s = self.settings
+        if self.stage:
+            return f"stage{self.stage}" if self.steps - self.stage_began == s.stage_steps else None
+        return {self._first_stage_at(s): "warm-up", s.source_steps: "source"}.get(self.steps)
+
+    def phase(self, s: CAGSettings) -> str:
+        """Of the next step: "source", "warm-up", "next stage" or "stage"."""
+        if self.stage == 0 and self.steps < self._first_stage_at(s):
+            return "source" if self.steps < s.source_steps else "warm-up"
+        over = self.stage < s.stages and self.steps - self.stage_began >= s.stage_steps
+        return "next stage" if self.stage == 0 or over else "stage"
+
+    def _first_stage_at(self, s: CAGSettings) -> int:
+        return s.source_steps + (s.warm_up_steps if self.config.warm_up == "adversarial" else 0)
+
+    def next_stage(self, s: CAGSettings) -> None:
+        """Teacher and anchors, both from the student as it is now; the student goes on with a fresh optimiser.
+
+        Of several processes each measures the anchors on all images, as for the target's statistics: one pass a stage,
+        and nothing to exchange.
+        """
+        if not self.has_target_statistics:
+            self.separate_target_statistics(self.pair.target_train.x if self.config.warm_up == "adabn" else None)
+        self.teacher.load_state_dict(self.segmenter.state_dict())
+        self.anchors = self.measure_anchors(self.teacher)
+        self.segmenter_opt = self._new_optimizer()
+        self.stage, self.stage_began = self.stage + 1, self.steps
+        self.made_from = {"stage": self.stage, "step": self.steps, **self._digests()}
+        self._set_learning_rate(s)
+
+    def _set_learning_rate(self, s: Any) -> None:
+        super()._set_learning_rate(s)
+        if self.stage:
+            factor = decay(self.steps - self.stage_began, self.config.stage_decay_steps)
+            set_learning_rate(self.segmenter_opt, factor * s.stage_learning_rate)
+            set_learning_rate(self.discriminator_opt, factor * s.discriminator_learning_rate)
+
+    # -- labels of target pixels ---------------------------------------------------------------------------------------
+
+    def label(self, x: Tensor, s: CAGSettings) -> Labelling:
+        """The teacher's labels of target images x [B,3,H,W]; before the first stage, the student's own preview."""
+        net, anchors = self.labelling_network()
+        return self.labels_from(*self.features_and_logits(x, "target", net), anchors, s)
+
+    @torch.no_grad()
+    def labels_from(self, f: Tensor, z: Tensor, anchors: Anchors, s: CAGSettings) -> Labelling:
+        """The labels that anchors and settings give to features f and logits z that were computed before."""
+        d = anchor_distances(f, anchors)
+        return Labelling(anchor_labels(d, self.margin(s, anchors)), confidence_labels(z, s.confidence), d)
+
+    def labelling_network(self) -> tuple[nn.Module, Anchors]:
+        """The network and the anchors that label target pixels now."""
+        if self.anchors is not None:
+            return self.teacher, self.anchors
+        if self._preview is None or self._preview[0] != self.steps:
+            self._preview = self.steps, self.measure_anchors(self.segmenter)
+        return self.segmenter, self._preview[1]
+
+    def margin(self, s: CAGSettings, anchors: Anchors | None = None) -> float:
+        """Delta_d in units of the features, between these anchors or those that label now."""
+        if self.config.margin_unit == "absolute":
+            return s.margin
+        return margin_from_ratio(s.margin, anchors or self.labelling_network()[1])
+
+    @torch.no_grad()
+    def measure_anchors(self, net: nn.Module) -> Anchors:
+        """Anchors of the source's training set, in evaluation mode, from rightly predicted pixels."""
+
+        def batches() -> Iterator[tuple[Tensor, Tensor]]:
+            source, device = self.pair.source_train, self.config.device
+            parts = list(chunks(source.x, TOGETHER))
+            for x, y in zip(read(source.x, parts), read(source.y, parts), strict=True):
+                f, z = self._evaluate(net, x.to(device), "source")
+                yield f, where_right(at_stride(y.to(device), z), z)
+
+        return category_anchors(batches(), len(self.pair.classes), self.config.anchor_weighting)
+
+    def left_out(self, s: CAGSettings) -> dict[str, list[str]]:
+        """Names of the classes that no pixel can get: too few right pixels for an anchor, or the margin is too wide."""
+        anchors = self.labelling_network()[1]
+        absent, shut = ~anchors.present, shut_out(anchors, self.margin(s))
+        names = [[c for c, out in zip(self.pair.classes, which, strict=True) if out] for which in (absent, shut)]
+        return dict(zip(("classes_without_anchor", "classes_shut_out"), names, strict=True))
+
+    def count_labels(self, y_hat: Labelling, s: CAGSettings) -> None:
+        """What the record says about this step's pseudo-labels."""
+        self.counts |= {
+            "stage": self.stage,
+            "active_pixels": int((y_hat.by_anchor != IGNORE).sum()),
+            "confident_pixels": int((y_hat.by_confidence != IGNORE).sum()),
+            **{why: len(names) for why, names in self.left_out(s).items()},
+        }
+
+    # -- losses --------------------------------------------------------------------------------------------------------
+
+    def target_ce(self, z: Tensor, y_hat: Labelling) -> Tensor:
+        """Cross-entropy on the pseudo-labels, at the stride of the features; "both": half on each kind."""
+        kinds = {"anchors": [y_hat.by_anchor], "confidence": [y_hat.by_confidence]}
+        chosen = kinds.get(self.config.labels, [y_hat.by_anchor, y_hat.by_confidence])
+        return sum(pixel_cross_entropy(z, y) for y in chosen) / len(chosen)
+
+    def distance(self, domain: str, f: Tensor, z: Tensor, y: Tensor) -> Tensor:
+        """How far features lie from the anchors of their labels; class means only of pixels that are predicted right."""
+        if self.config.distance_loss != "pixel":
+            y = where_right(y, z)
+            self.counts[f"{domain}_class_means"] = int(kept_pairs(y, self.anchors).sum())
+        return DISTANCE_LOSSES[self.config.distance_loss](f, y, self.anchors)
+
+    # -- saving --------------------------------------------------------------------------------------------------------
+
+    def _digests(self) -> dict[str, str]:
+        return {"teacher": digest(self.teacher.state_dict()), "anchors": digest(self.anchors.tensors())}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on bit for bit: tensors and plain values only."""
+        return super().state_dict() | {
+            "stage": self.stage,
+            "stage_began": self.stage_began,
+            "anchors": self.anchors.tensors() if self.anchors else None,
+            "made_from": dict(self.made_from),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state.
+
+        Raises:
+            KeyError, TypeError, RuntimeError: if the state does not fit this run.
+            UserError: if teacher and anchors were not made together.
+        """
+        super().load_state_dict(state)
+        self.stage, self.stage_began, self.made_from = state["stage"], state["stage_began"], dict(state["made_from"])
+        if state["anchors"] is not None:
+            self.anchors = Anchors(**{name: t.to(self.config.device) for name, t in state["anchors"].items()})
+            if self.made_from != self.made_from | self._digests():
+                raise UserError("teacher and anchors are not of one checkpoint")
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """A short name for exactly these tensors."""
+    sha = hashlib.sha256()
+    for name, tensor in tensors.items():
+        sha.update(name.encode())
+        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()[:16]
+
+
+# There is no triplet loss: the authors' code makes one and never uses it. The margin chooses pixels, no more. As in their
+# code: anchors from rightly predicted source pixels in evaluation mode, labels at the features' stride, cross-entropy on
+# both kinds of labels. Ours: stages renew teacher and anchors by themselves; batch-norm statistics per domain and
+# photometric jitter; a margin in units of the distances between anchors. Nothing sees a target label.
+CAG = Method("cag", cag_step, CAGSettings, CAGRun)

@@ -1,123 +1,133 @@
-"""CGDM: Cross-Domain Gradient Discrepancy Minimization (Du et al., CVPR 2021, arXiv 2106.04151)."""
+"""CGDM: Cross-Domain Gradient Discrepancy Minimization (Du et al., CVPR 2021, arXiv 2106.04151).
+
+Letters: x_s, y_s, x_t a batch of labelled source and unlabelled target samples, y_hat [B] the target's pseudo-labels,
+f features, z_s and z_t logits of both heads, g_s and g_t gradients of a head's parameters.
+"""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from uda_core import closed_form
-from uda_core.data.task import Pair
 from uda_core.errors import UserError
 from uda_core.losses import (
     classifier_discrepancy,
-    gradient_discrepancy,
-    information_maximisation,
+    flattened_gradient_discrepancy,
+    rowwise_gradient_discrepancy,
     weighted_cross_entropy,
 )
-from uda_core.methods.classification import ClassificationRun, Config, ce, sum_over_heads
-from uda_core.methods.run import Batch, Settings, setting, update
-from uda_core.models.batch_norm import replay_, running_statistics
+from uda_core.methods.classification import ClassificationRun, Config, ce, im
+from uda_core.methods.mcd import MCDSettings
+from uda_core.methods.source_only import source_step
+from uda_core.models.features import LastBatch
+from uda_core.models.heads import logits_and_gradient_discrepancy
+from uda_core.run import Losses, Method, RunConfig, option
+from uda_core.samples import Batch
+from uda_core.training import update
 
 
 @dataclass
-class CGDMSettings(Settings):
-    discrepancy: float = setting(1.0, 0.0, 100.0, "weight of the disagreement of the heads, in steps B and C")
-    entropy: float = setting(0.3, 0.0, 1.0, "weight of the information-maximisation term, in all steps")
-    alpha: float = setting(0.03, 0.0, 1.0, "weight of the pseudo-labels' cross-entropy, in step A")
-    beta: float = setting(0.1, 0.0, 1.0, "weight of the gradient discrepancy, in step C")
-    k: int = setting(4, 0, 8, "steps C for each step B", "steps")
-    warm_up: int = setting(0, 0, 10_000, "first steps on the source alone", "steps")
-    refresh: int = setting(100, 1, 1_000_000, "new pseudo-labels every so many steps", "steps")
+class CGDMSettings(MCDSettings):
+    """Settings of CGDM: those of MCD, and the weights of the three terms that it adds."""
+
+    infomax: float = option(0.3, "weight of the InfoMax term, in all steps", 0.0, 1.0)
+    alpha: float = option(0.03, "weight of the pseudo-labels' cross-entropy, in step A", 0.0, 1.0)
+    beta: float = option(0.1, "weight of the gradient discrepancy, in step C", 0.0, 1.0)
+    warm_up: int = option(0, "first steps on the source alone", 0, 10_000, "steps")
+    refresh: int = option(100, "new pseudo-labels every so many steps", 1, 1_000_000, "steps")
 
 
-def cgdm_step(run: ClassificationRun, s: CGDMSettings, batch: Batch) -> dict:
-    """A: fit the source and the pseudo-labels.  B: the heads disagree.  C: the features win back, and pull one way."""
-    x_s, y_s, x_t = batch.x_s, batch.y_s, batch.x_t
+def cgdm_step(run: "CGDMRun", s: CGDMSettings, batch: Batch) -> Losses:
+    """A: fit the source and the pseudo-labels.  B: the heads move apart.  C: the features win back, and pull one way."""
     if run.steps < s.warm_up:
-        z_s = run.classify(run.embed(x_s), domains=1)[0]
-        update(ce(z_s, y_s), run.features_opt, run.heads_opt)
-        return {"source_ce": ce(z_s, y_s)}
-    if run.steps and (run.steps - s.warm_up) % s.refresh == 0:
-        run.refresh_pseudo_labels()
-    y_hat = None if run.pseudo_labels is None else run.pseudo_labels[batch.i_t]
+        return source_step(run, batch)
+    x_s, y_s, x_t, l_gd = batch.x_s, batch.y_s, batch.x_t, 0.0
+    y_hat = run.pseudo_labels_of(batch.i_t, after=s.warm_up, every=s.refresh)  # UNLABELLED while there are none
 
     z_s, z_t = run.classify(run.embed(x_s, x_t))
-    losses = {"source_ce": ce(z_s, y_s), "entropy": im(z_t)}
-    loss = losses["source_ce"] + s.entropy * losses["entropy"]
-    if y_hat is not None:
-        losses["pseudo_ce"] = wce(run, z_t, y_hat)
-        loss = loss + s.alpha * losses["pseudo_ce"]
-    update(loss, run.features_opt, run.heads_opt)  # A
+    l_ce, l_im, l_wce = ce(z_s, y_s), im(z_t), run.wce(z_t, y_hat)
+    update(l_ce + s.infomax * l_im + s.alpha * l_wce, run.features_opt, run.heads_opt)  # A: all learn
 
-    before = running_statistics(run.extractor)
-    f = run.embed(x_s, x_t)
-    z_s, z_t = run.classify(f.detach())
-    losses["discrepancy"] = classifier_discrepancy(*z_t)
-    loss = ce(z_s, y_s) - s.discrepancy * losses["discrepancy"] + s.entropy * im(z_t)
-    update(loss, run.heads_opt)  # B: minus, the heads move apart
+    z_s, z_t = run.classify(run.embed(x_s, x_t).detach())
+    l_dis = classifier_discrepancy(*z_t)
+    update(ce(z_s, y_s) - s.discrepancy * l_dis + s.infomax * im(z_t), run.heads_opt)  # B: minus, the heads move apart
 
-    for i in range(s.k):
-        reuse = i == 0 and reusable(run)  # B left the features as they were: its f is still true
-        if not reuse:
-            f = run.embed(x_s, x_t)
-        z_t, l_gd = logits_and_gradient_discrepancy(run, f, y_s, y_hat if s.beta else None)
-        loss = s.discrepancy * classifier_discrepancy(*z_t) + s.entropy * im(z_t)
-        if l_gd is not None:
-            losses["gradient_discrepancy"] = l_gd
-            loss = loss + s.beta * l_gd
-        update(loss, run.features_opt)  # C: plus, the features bring them together
-        if reuse:
-            replay_(run.extractor, before)
-    return losses
+    for _ in range(s.k):
+        z_t, l_gd = run.classify_with_gradient_discrepancy(run.embed(x_s, x_t), y_s, y_hat, s.beta)
+        l_c = s.discrepancy * classifier_discrepancy(*z_t) + s.infomax * im(z_t) + s.beta * l_gd
+        update(l_c, run.features_opt)  # C: plus, the features bring them together
+
+    return {"source_ce": l_ce, "infomax": l_im, "pseudo_ce": l_wce, "discrepancy": l_dis, "gradient_discrepancy": l_gd}
 
 
-def im(z: list[Tensor]) -> Tensor:
-    """Information maximisation of both heads, added."""
-    return sum_over_heads(information_maximisation, z)
+@dataclass(frozen=True)
+class CGDMConfig(Config):
+    """What is fixed until Reset, and which form of CGDM it is.
 
-
-def wce(run: ClassificationRun, z_t: list[Tensor], y_hat: Tensor) -> Tensor:
-    """Weighted cross-entropy of both heads, added. "paper": weights as they are; "code": divided by their sum."""
-    return sum_over_heads(weighted_cross_entropy, z_t, y_hat, run.config.variant == "code")
-
-
-def logits_and_gradient_discrepancy(
-    run: ClassificationRun, f: Tensor, y_s: Tensor, y_hat: Tensor | None
-) -> tuple[list[Tensor], Tensor | None]:
-    """Both heads' target logits for joint features f, and L_gd, or None while there are no pseudo-labels."""
-    if y_hat is None:
-        return run.classify(f)[1], None
-    if not run.config.fast:
-        z_s, z_t = run.classify(f)
-        # "paper": one cosine of the heads' averaged gradients; "code": one per row, biases before a batch norm left out
-        return z_t, gradient_discrepancy(
-            ce(z_s, y_s),
-            wce(run, z_t, y_hat),
-            [head.matched_parameters() for head in run.heads],
-            rowwise=run.config.variant == "code",
-            left_out=run.heads[0].unmatched,
-        )
-    return closed_form.logits_and_gradient_discrepancy(run.heads, f, y_s, y_hat)
-
-
-def reusable(run: ClassificationRun) -> bool:
-    """Whether step C may start from step B's features: on request, and not where dropout makes each forward another."""
-    dropout = nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d
-    return run.config.fast and not any(isinstance(m, dropout) and m.p for m in run.extractor.modules())
-
-
-def cgdm(pair: Pair, config: Config | None = None, **settings: float) -> ClassificationRun:
-    """Variants (`config.variant`): "code" is the authors' repository with its result-changing bugs mended, "paper" the
-    formulas of the paper: one flattened cosine, weights not normalised, and no entropy term (its weight defaults to 0).
+    Variants: "code" is the authors' repository with its result-changing bugs mended, "paper" the formulas of the paper:
+    one flattened cosine, weights not normalised, and no InfoMax term (its weight defaults to 0).
 
     Mended in both: the layer behind the backbone trains; an empty cluster keeps its soft centroid; pseudo-labels start
     only after `refresh` steps (or `warm_up`), not from untrained heads; they are made in evaluation mode, from clean
     images. Both also cluster as the code does: one membership from the summed logits, on features of length 1.
+
+    Raises:
+        UserError: for a value that is out of range or none of the choices, and for `fast` where it does not apply.
     """
-    config = config or Config()
-    if config.variant == "paper":
-        settings = {"entropy": 0.0} | settings
-        if config.fast:
+
+    variant: str = option("code", "the authors' repository, mended, or the paper's formulas", choices=("code", "paper"))
+    fast: bool = option(False, "gradient discrepancy in closed form: faster, equal but for rounding")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.fast and self.variant == "paper":
             raise UserError(
                 "fast covers variant 'code' only, for the paper's single cosine has no closed form here; set fast=false"
             )
-    return ClassificationRun("cgdm", cgdm_step, pair, config, CGDMSettings.of(settings))
+        if self.fast and self.batches == "apart":
+            raise UserError("fast covers joint batches only, whose domains share their statistics; set fast=false")
+
+
+class CGDMRun(ClassificationRun[CGDMConfig]):
+    """A classification run with the words of CGDM that depend on its variant."""
+
+    CONFIG: ClassVar[type[Config]] = CGDMConfig
+
+    def _build(self) -> None:
+        super()._build()
+        dropout = nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d  # with it, each forward pass is another one
+        reuse = self.config.fast and not any(isinstance(m, dropout) and m.p for m in self.extractor.modules())
+        self._last_batch = LastBatch(self.extractor) if reuse else None
+
+    def embed(self, *x: Tensor) -> Tensor:
+        """Training-mode features [sum of B, D]; with `config.fast`, step C starts from those of step B."""
+        return self._last_batch.embed(x, super().embed) if self._last_batch else super().embed(*x)
+
+    def wce(self, z_t: tuple[Tensor, Tensor], y_hat: Tensor) -> Tensor | float:
+        """Weighted cross-entropy of both heads on the pseudo-labels, added; 0 while there are none."""
+        if self.pseudo_labels is None:
+            return 0.0
+        normalise = self.config.variant == "code"  # "paper": weights as they are; "code": divided by their sum
+        return weighted_cross_entropy(z_t[0], y_hat, normalise) + weighted_cross_entropy(z_t[1], y_hat, normalise)
+
+    def classify_with_gradient_discrepancy(
+        self, f: Tensor, y_s: Tensor, y_hat: Tensor, beta: float = 1.0
+    ) -> tuple[tuple[Tensor, Tensor], Tensor | float]:
+        """Both heads' target logits for joint features f, and L_gd; 0 without pseudo-labels, or where beta is 0."""
+        if self.pseudo_labels is None or not beta:
+            return self.classify(f)[1], 0.0
+        if self.config.fast:
+            return logits_and_gradient_discrepancy(self.heads, f, y_s, y_hat)
+        z_s, z_t = self.classify(f)
+        l_s, l_t = ce(z_s, y_s), self.wce(z_t, y_hat)
+        parameters = [head.matched_parameters for head in self.heads]
+        if self.config.variant == "paper":
+            return z_t, flattened_gradient_discrepancy(l_s, l_t, parameters)
+        return z_t, rowwise_gradient_discrepancy(l_s, l_t, parameters, left_out=len(self.heads[0].norms))
+
+
+def _of_variant(config: RunConfig) -> dict[str, float]:
+    return {"infomax": 0.0} if isinstance(config, CGDMConfig) and config.variant == "paper" else {}
+
+
+CGDM = Method("cgdm", cgdm_step, CGDMSettings, CGDMRun, defaults=_of_variant)

@@ -3,65 +3,49 @@
 Letters: B samples per domain in a batch, D features, C classes; x inputs, f [., D] features, z [., C] logits of a head.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from uda_core import distributed
-from uda_core.data.batches import read
-from uda_core.data.task import Samples, chunks
-from uda_core.errors import UserError, choose
-from uda_core.methods.run import Run, RunConfig, evaluating
-from uda_core.models import Head, make_features
-from uda_core.pseudo_labels import cluster_labels
-
-VARIANTS = ("code", "paper")
-OPTIMIZERS = ("adam", "sgd")
-BATCHES = ("joint", "apart")
+from uda_core.errors import UserError
+from uda_core.losses import information_maximisation
+from uda_core.models.features import make_features
+from uda_core.models.heads import Head
+from uda_core.pseudo_labels import UNLABELLED, cluster_labels
+from uda_core.run import Run, RunConfig, evaluating, option
+from uda_core.samples import Samples, chunks, read
 
 
 @dataclass(frozen=True)
 class Config(RunConfig):
-    """What is fixed until Reset: network, batch, device, precision, seed, variant."""
+    """What is fixed until Reset: network, batch, optimiser, device, precision, seed.
 
-    variant: str = "code"  # "code": the authors' repository, mended; "paper": the formulas of the paper
-    network: str = "small"  # of the features; see `models.make_features`
-    features: int = 64  # D, width of the feature vector; 0: the network's own
-    hidden: tuple[int, ...] = (64,)  # widths of the heads' hidden layers
-    dropout: float = 0.5  # in the heads
-    batches: str = "joint"  # or "apart": no common batch, and no common batch-norm statistics, of the two domains
-    optimizer: str = "adam"  # or "sgd", as in the authors' code: momentum 0.9 for the heads, none for the features
-    weight_decay: float = 0.0  # of every parameter
-    fast: bool = False  # closed-form gradient discrepancy, and step B's forward reused in step C
+    Raises:
+        UserError: for a value that is out of range or none of the choices.
+    """
 
-    def __post_init__(self):
-        super().__post_init__()
-        choose("variant", self.variant, VARIANTS)
-        choose("optimizer", self.optimizer, OPTIMIZERS)
-        choose("batches", self.batches, BATCHES)
-        if self.fast and self.batches == "apart":
-            raise UserError("fast covers joint batches only, whose domains share their statistics; set fast=false")
-        if self.features < 0 or any(width < 1 for width in self.hidden):
-            raise UserError(
-                f"hidden widths must be positive, features too (or 0: the network's own), "
-                f"got {self.hidden} and {self.features}"
-            )
-        if not 0 <= self.weight_decay <= 1:
-            raise UserError(f"weight_decay must be from 0 to 1, got {self.weight_decay}")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+    network: str = option("small", "of the features: small, linear (for frozen features), mcd_digits, resnet50 ...")
+    features: int = option(64, "width D of the feature vector; 0: the network's own", 0, 100_000)
+    hidden: tuple[int, ...] = option((64,), "widths of the heads' hidden layers, such as 64,64", 1, 100_000)
+    dropout: float = option(0.5, "in the heads", 0.0, 0.99)
+    batches: str = option("joint", "whether the domains share batches and their statistics", choices=("joint", "apart"))
+    optimizer: str = option("adam", "sgd: momentum 0.9 for the heads, none for the features", choices=("adam", "sgd"))
+    weight_decay: float = option(0.0, "of every parameter", 0.0, 1.0)
 
 
-class ClassificationRun(Run):
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+class ClassificationRun(Run[ConfigT]):
     """A run with one feature extractor and two heads. A domain changes nothing here: both share all statistics."""
 
-    CONFIG = Config
-    NETWORKS: ClassVar = ("extractor", "heads")
-    OPTIMIZERS: ClassVar = ("features_opt", "heads_opt")
+    CONFIG: ClassVar[type[Config]] = Config
+    NETWORK_NAMES = ("extractor", "heads")
+    OPTIMIZER_NAMES = ("features_opt", "heads_opt")
 
     def _build(self) -> None:
         if self.pair.dense:
@@ -81,30 +65,50 @@ class ClassificationRun(Run):
             return torch.optim.SGD(module.parameters(), momentum=momentum, weight_decay=decay, fused=True)
         return torch.optim.Adam(module.parameters(), weight_decay=decay, fused=True)
 
+    # -- the words of the methods --------------------------------------------------------------------------------------
+
     def embed(self, *x: Tensor) -> Tensor:
         """Training-mode features [sum of B, D]. In one joint batch the domains share its statistics."""
-        batches = [torch.cat(x)] if self.config.batches == "joint" else x
-        with self._autocast():
-            return torch.cat([self.extractor(batch).float() for batch in batches])
+        with self._autocast:
+            if self.config.batches == "joint":
+                return self.extractor(torch.cat(x)).float()
+            return torch.cat([self.extractor(batch).float() for batch in x])
 
-    def classify(self, f: Tensor, domains: int = 2) -> list[list[Tensor]]:
-        """Training-mode logits of features, per domain a list over the heads: [[z1_s, z2_s], [z1_t, z2_t]]."""
+    def classify(self, f: Tensor, domains: int = 2) -> list[tuple[Tensor, Tensor]]:
+        """Training-mode logits of features, per domain those of both heads: [(z1_s, z2_s), (z1_t, z2_t)]."""
+        first, second = self.heads
         if self.config.batches == "joint":
-            per_head = [head(f).chunk(domains) for head in self.heads]
-        else:
-            per_head = [[head(part) for part in f.chunk(domains)] for head in self.heads]
-        return [list(domain) for domain in zip(*per_head, strict=True)]
+            return list(zip(first(f).chunk(domains), second(f).chunk(domains), strict=True))
+        z1, z2 = [first(part) for part in f.chunk(domains)], [second(part) for part in f.chunk(domains)]
+        return list(zip(z1, z2, strict=True))
+
+    def pseudo_labels_of(self, i_t: Tensor, after: int, every: int) -> Tensor:
+        """Pseudo-labels [B] of the target's training samples i_t; `UNLABELLED` while there are none.
+
+        They are made anew (`refresh_pseudo_labels`) every so many steps, for the first time after `after` steps, but
+        never from untrained heads.
+        """
+        if self.steps and (self.steps - after) % every == 0:
+            self.refresh_pseudo_labels()
+        if self.pseudo_labels is None:
+            return torch.full(i_t.shape, UNLABELLED, device=self.config.device)
+        return self.pseudo_labels[i_t]
 
     def refresh_pseudo_labels(self) -> None:
         """Cluster the target's training features, in order and in evaluation mode; keep labels by sample index.
 
         Of several processes each computes the features of its share, and all cluster the whole.
+
+        Raises:
+            FloatingPointError: if features or logits are no longer finite.
         """
         x = self.pair.target_train.x
         f, z = self._evaluate(x, distributed.share(len(x)))
-        clusters = cluster_labels(distributed.gather(f, len(x)), distributed.gather(sum(z), len(x)))
+        clusters = cluster_labels(distributed.gather(f, len(x)), distributed.gather(z[0] + z[1], len(x)))
         self.pseudo_labels = clusters.y_hat
         self.counts["empty_clusters"] = int(clusters.empty.sum())
+
+    # -- applying the networks, without changing anything --------------------------------------------------------------
 
     def features(self, x: Samples, domain: str = "target") -> Tensor:
         """Samples x, tensor or files -> features [N, D], as used at test time."""
@@ -116,18 +120,19 @@ class ClassificationRun(Run):
 
     @torch.no_grad()
     def _evaluate(self, x: Samples, of: Tensor | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        with evaluating(self.extractor, self.heads), self._autocast():
+        with evaluating(self.extractor, self.heads), self._autocast:
             parts = read(x, chunks(x, of=of))
             f = torch.cat([self.extractor(part.to(self.config.device)).float() for part in parts])
         with evaluating(self.extractor, self.heads):
-            return f, tuple(head(f) for head in self.heads)
+            first, second = self.heads
+            return f, (first(f), second(f))
 
 
-def sum_over_heads(loss: Callable[..., Tensor], z: list[Tensor], *args) -> Tensor:
-    """loss(z1, ...) + loss(z2, ...)."""
-    return sum(loss(head, *args) for head in z)
-
-
-def ce(z: list[Tensor], y: Tensor) -> Tensor:
+def ce(z: tuple[Tensor, Tensor], y: Tensor) -> Tensor:
     """Cross-entropy of both heads, added."""
-    return sum_over_heads(F.cross_entropy, z, y)
+    return F.cross_entropy(z[0], y) + F.cross_entropy(z[1], y)
+
+
+def im(z: tuple[Tensor, Tensor]) -> Tensor:
+    """Information maximisation (InfoMax) of both heads, added."""
+    return information_maximisation(z[0]) + information_maximisation(z[1])

@@ -2,19 +2,22 @@
 
 from dataclasses import dataclass
 
-from uda_core.data.task import Pair
 from uda_core.losses import classifier_discrepancy
-from uda_core.methods.classification import ClassificationRun, Config, ce
-from uda_core.methods.run import Batch, Settings, setting, update
+from uda_core.methods.classification import ClassificationRun, ce
+from uda_core.run import Losses, Method, Settings, option
+from uda_core.samples import Batch
+from uda_core.training import update
 
 
 @dataclass
 class MCDSettings(Settings):
-    discrepancy: float = setting(1.0, 0.0, 100.0, "weight of the disagreement of the heads, in steps B and C")
-    k: int = setting(4, 0, 8, "steps C for each step B", "steps")
+    """Settings of MCD, and of what grew from it."""
+
+    discrepancy: float = option(1.0, "weight of the disagreement of the heads, in steps B and C", 0.0, 100.0)
+    k: int = option(4, "steps C for each step B", 0, 8, "steps")
 
 
-def mcd_step(run: ClassificationRun, s: MCDSettings, batch: Batch, discrepancy=classifier_discrepancy) -> dict:
+def mcd_step(run: ClassificationRun, s: MCDSettings, batch: Batch, discrepancy=classifier_discrepancy) -> Losses:
     """A: fit the source.  B: the heads disagree on the target.  C: the features win them back."""
     x_s, y_s, x_t = batch.x_s, batch.y_s, batch.x_t
 
@@ -33,6 +36,5 @@ def mcd_step(run: ClassificationRun, s: MCDSettings, batch: Batch, discrepancy=c
     return {"source_ce": source_ce, "discrepancy": l_dis}
 
 
-def mcd(pair: Pair, config: Config | None = None, **settings: float) -> ClassificationRun:
-    """Source and target share batches and their statistics, as in the authors' VisDA code; the digits code does not."""
-    return ClassificationRun("mcd", mcd_step, pair, config, MCDSettings.of(settings))
+# Source and target share batches and their statistics, as in the authors' VisDA code; their digits code does not.
+MCD = Method("mcd", mcd_step, MCDSettings, ClassificationRun)

@@ -1,45 +1,68 @@
 """Output-space adversarial alignment (Tsai et al., CVPR 2018, arXiv 1802.10349): the warm-up of CAG-UDA."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from uda_core.data.task import Pair
+import torch
+
 from uda_core.losses import adversarial_loss, pixel_cross_entropy
-from uda_core.methods.run import Batch, setting, update
-from uda_core.methods.segmentation import SegmentationConfig, SegmentationRun, SegmentationSettings
+from uda_core.methods.segmentation import ConfigT, SegmentationRun, SegmentationSettings, decay, set_learning_rate
+from uda_core.models.discriminator import Discriminator
+from uda_core.run import Losses, Method, option
+from uda_core.samples import Batch
+from uda_core.training import gradients, update
 
 
 @dataclass
 class OutputAdversarialSettings(SegmentationSettings):
-    adversarial: float = setting(0.01, 0.0, 1.0, "weight of the term that makes target maps look like source maps")
+    """Settings of the output-space adversarial method."""
+
+    discriminator_learning_rate: float = option(1e-4, "step size of the discriminator (Adam)", 0.0, 0.1)
+    adversarial: float = option(0.01, "weight of the term that makes target maps look like source maps", 0.0, 1.0)
 
 
-def output_adversarial_step(run: SegmentationRun, s: OutputAdversarialSettings, batch: Batch) -> dict:
+def output_adversarial_step(run: "OutputAdversarialRun", s: OutputAdversarialSettings, batch: Batch) -> Losses:
     """The segmenter fits the source and fools the discriminator; the discriminator tells the domains' maps apart."""
-    if not run.knows_target:
-        run.meet_target()
-    losses, p = {}, {}
+    if not run.has_target_statistics:
+        run.separate_target_statistics()
 
-    def segmenter():
-        z = run.embed(batch.x_s, "source")[1]
-        losses["source_ce"], p["source"] = pixel_cross_entropy(z, batch.y_s), z.softmax(1).detach()
-        yield losses["source_ce"]
-        p_t = run.embed(batch.x_t, "target")[1].softmax(1)
-        losses["adversarial"], p["target"] = adversarial_loss(run.discriminator(p_t), "source"), p_t.detach()
-        yield s.adversarial * losses["adversarial"]
+    z_s = run.embed(batch.x_s, "source")[1]
+    source_ce, p_s = pixel_cross_entropy(z_s, batch.y_s), z_s.softmax(1).detach()
+    g_s = gradients(
+        source_ce, run.segmenter_opt
+    )  # here, so that the source's graph is free before the target's is built
 
-    update(segmenter(), run.student_opt)  # the discriminator stands still
+    p_t = run.embed(batch.x_t, "target")[1].softmax(1)
+    adversarial = adversarial_loss(run.discriminator(p_t), "source")
+    update(s.adversarial * adversarial, run.segmenter_opt, plus=g_s)  # the discriminator stands still
 
-    verdicts = {domain: run.discriminator(maps) for domain, maps in p.items()}
-    losses["discriminator"] = sum(adversarial_loss(verdict, domain) for domain, verdict in verdicts.items()) / 2
-    update(losses["discriminator"], run.discriminator_opt)  # the segmenter stands still
-    return losses
+    verdict_s, verdict_t = run.discriminator(p_s), run.discriminator(p_t.detach())
+    discriminator = (adversarial_loss(verdict_s, "source") + adversarial_loss(verdict_t, "target")) / 2
+    update(discriminator, run.discriminator_opt)  # the segmenter stands still
+    return {"source_ce": source_ce, "adversarial": adversarial, "discriminator": discriminator}
 
 
-def output_adversarial(pair: Pair, config: SegmentationConfig | None = None, **settings: float) -> SegmentationRun:
-    """Single level, least-squares GAN at weight 0.01, on softmax maps at the network's stride.
+class OutputAdversarialRun(SegmentationRun[ConfigT]):
+    """A segmentation run with a discriminator of output maps."""
 
-    CAG-UDA's own warm-up code was never released; its authors and ProDA's name this method (RogerZhangzz/CAG_UDA issue
-    11, microsoft/ProDA issue 27).
-    """
-    values = OutputAdversarialSettings.of(settings)
-    return SegmentationRun("output_adversarial", output_adversarial_step, pair, config, values)
+    NETWORK_NAMES: ClassVar[tuple[str, ...]] = ("segmenter", "discriminator")
+    OPTIMIZER_NAMES: ClassVar[tuple[str, ...]] = ("segmenter_opt", "discriminator_opt")
+
+    def _build(self) -> None:
+        super()._build()
+        # the authors' for real networks; a fraction of it for a laptop's, whose maps are 16 x 32
+        size = {"width": 16, "depth": 3} if self.config.network == "small" else {}
+        self.discriminator = Discriminator(len(self.pair.classes), **size).to(self.config.device)
+        self.discriminator_opt = torch.optim.Adam(self.discriminator.parameters(), betas=(0.9, 0.99))
+
+    def _set_learning_rate(self, s: Any) -> None:
+        super()._set_learning_rate(s)
+        rate = s.discriminator_learning_rate * decay(self.steps, self.config.decay_steps)
+        set_learning_rate(self.discriminator_opt, rate)
+
+
+# Single level, least-squares GAN at weight 0.01, on softmax maps at the network's stride. CAG-UDA's own warm-up code
+# was never released; its authors and ProDA's name this method (RogerZhangzz/CAG_UDA issue 11, microsoft/ProDA issue 27).
+OutputAdversarial = Method(
+    "output_adversarial", output_adversarial_step, OutputAdversarialSettings, OutputAdversarialRun
+)

@@ -1,106 +1,61 @@
-"""Runs that segment: a student, its frozen teacher and their anchors, and the words the segmentation methods use.
+"""Runs that segment: one segmenter, and the words in which the segmentation methods are written.
 
 Letters: B images per domain in a batch, D features, C classes; x [B,3,H,W] images, y [B,H,W] labels, f [B,D,h,w]
 features, z [B,C,h,w] logits.
 """
 
-import copy
-import hashlib
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from uda_core.anchors import (
-    WEIGHTINGS,
-    Anchors,
-    anchor_distances,
-    category_anchors,
-    margin_from_ratio,
-    shut_out,
-    where_right,
-)
-from uda_core.data.batches import read
-from uda_core.data.task import IGNORE, Samples, chunks
-from uda_core.errors import UserError, choose
-from uda_core.losses import DISTANCE_LOSSES
-from uda_core.maps import at_stride, resize
-from uda_core.methods.run import Run, RunConfig, Settings, evaluating, setting
-from uda_core.models import Discriminator
+from uda_core.errors import UserError
+from uda_core.maps import resize
 from uda_core.models.batch_norm import copy_statistics_, per_domain_, reestimate_batches_, use_domain
-from uda_core.pseudo_labels import anchor_labels, confidence_labels
+from uda_core.run import Run, RunConfig, Settings, evaluating, option
+from uda_core.samples import Samples, read
 
-LABELS = ("anchors", "confidence", "both")
-BATCH_NORMS = ("per-domain", "shared")
-WARM_UPS = ("none", "target-statistics", "adversarial")
-OPTIMIZERS = ("adamw", "sgd")
-JITTERS = ("none", "target", "source", "both")
-MARGINS = ("ratio", "absolute")
-CHUNK = 16  # images looked at together
+TOGETHER = 16  # images that the network is applied to at a time outside training
 
 
 @dataclass(frozen=True)
 class SegmentationConfig(RunConfig):
-    """What is fixed until Reset: network, batch, device, precision, seed, and which form of each part."""
+    """What is fixed until Reset: network, batch, optimiser, batch-norm statistics, device, precision, seed.
 
-    batch_size: int = 8  # per domain
-    network: str = "small"
-    features: int = 0  # D, width of the feature vector; 0: the network's own
-    batch_norm: str = "per-domain"  # statistics: "per-domain" is ours, "shared" the authors'
-    warm_up: str = "target-statistics"  # between source and stages
-    labels: str = "both"  # which pseudo-labels' cross-entropy; "both": their mean, as in the authors' code
-    distance_loss: str = "code"  # of three forms, see `losses`
-    anchor_weighting: str = "image"  # mean over images of their class means, or over pixels
-    margin_unit: str = "ratio"  # of the median distance between anchors, or absolute
-    jitter: str = "target"  # photometric, on the student's images of these domains; ours, not the authors'
-    optimizer: str = "adamw"  # or "sgd": momentum 0.9, weight decay 2e-4, as in the authors' code
-    decay_steps: int = 0  # before the stages learning rates fall as (1 - n / decay_steps)^0.9; 0: they stay
-    stage_decay_steps: int = 0  # the same in each stage, from its beginning
+    Raises:
+        UserError: for a value that is out of range or none of the choices.
+    """
 
-    def __post_init__(self):
-        super().__post_init__()
-        for name, known in (
-            ("batch_norm", BATCH_NORMS), ("warm_up", WARM_UPS), ("labels", LABELS),
-            ("distance_loss", DISTANCE_LOSSES), ("anchor_weighting", WEIGHTINGS), ("margin_unit", MARGINS),
-            ("jitter", JITTERS), ("optimizer", OPTIMIZERS),
-        ):  # fmt: skip
-            choose(name, getattr(self, name), known)
-        if min(self.decay_steps, self.stage_decay_steps) < 0:
-            raise UserError(
-                f"decay_steps and stage_decay_steps must be at least 1, or 0 for none, "
-                f"got {self.decay_steps} and {self.stage_decay_steps}"
-            )
-        if self.features < 0:
-            raise UserError(f"features must be at least 1, or 0 for the network's own, got {self.features}")
-
-
-@dataclass(frozen=True)
-class Labelling:
-    """What a teacher says about target images: [B, h, w] each, `IGNORE` where it says nothing."""
-
-    by_anchor: Tensor  # y_hat of active pixels
-    by_confidence: Tensor
-    distances: Tensor  # [B, C, h, w]
+    batch_size: int = option(8, "images per domain and step", 2, 1_000_000)
+    network: str = option("small", "small, efficientnet_lite0, deeplab_v2_resnet50, deeplab_v3plus_resnet101 ...")
+    features: int = option(0, "width D of the feature vector; 0: the network's own", 0, 100_000)
+    batch_norm: str = option(
+        "per-domain", "statistics: per domain is ours, shared the authors'", choices=("per-domain", "shared")
+    )
+    jitter: str = option(
+        "target", "photometric, on the images of these domains; ours", choices=("none", "target", "source", "both")
+    )
+    optimizer: str = option("adamw", "sgd: momentum 0.9, weight decay 2e-4, as CAG-UDA's", choices=("adamw", "sgd"))
+    decay_steps: int = option(0, "learning rates fall as (1 - step / decay_steps)^0.9; 0: they stay", 0, 10**9, "steps")
 
 
 @dataclass
 class SegmentationSettings(Settings):
-    learning_rate: float = setting(3e-3, 0.0, 0.1, "step size on the source, and of the warm-up")
-    discriminator_learning_rate: float = setting(1e-4, 0.0, 0.1, "step size of the discriminator (Adam)")
-    margin: float = setting(0.27, 0.0, 100.0, "how much nearer the nearest anchor must be than the second")
-    confidence: float = setting(0.95, 0.0, 1.0, "a pixel is confident above this probability")
+    """Settings of every method that segments."""
+
+    learning_rate: float = option(3e-3, "step size on the source, and of the warm-up", 0.0, 0.1)
 
 
-class SegmentationRun(Run):
-    """A run with one segmenter that trains, the student, and a frozen copy, the teacher, that labels target pixels.
+ConfigT = TypeVar("ConfigT", bound=SegmentationConfig)
 
-    Teacher and anchors are always made together, from one student (`next_stage`), and `made_from` says from which.
-    """
 
-    CONFIG = SegmentationConfig
-    NETWORKS: ClassVar = ("student", "teacher", "discriminator")
-    OPTIMIZERS: ClassVar = ("student_opt", "discriminator_opt")
+class SegmentationRun(Run[ConfigT]):
+    """A run with one segmenter."""
+
+    CONFIG: ClassVar[type[SegmentationConfig]] = SegmentationConfig
+    NETWORK_NAMES: ClassVar[tuple[str, ...]] = ("segmenter",)
+    OPTIMIZER_NAMES: ClassVar[tuple[str, ...]] = ("segmenter_opt",)
 
     def _build(self) -> None:
         if not self.pair.dense:
@@ -108,37 +63,21 @@ class SegmentationRun(Run):
         from uda_core.models.segmenters import make_segmenter  # not at the top: torchvision takes seconds to import
 
         config, classes = self.config, len(self.pair.classes)
-        self.student = make_segmenter(config.network, classes, config.features or None, config.weights)
+        self.segmenter = make_segmenter(config.network, classes, config.features or None, config.weights)
         if config.batch_norm == "per-domain":
-            per_domain_(self.student)
-        self.student.to(config.device)
-        self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
-        self.discriminator = Discriminator(classes, **self._discriminator_size()).to(config.device)
-        self.discriminator_opt = torch.optim.Adam(self.discriminator.parameters(), betas=(0.9, 0.99))
-        self.renew_optimizer()
-        self.stage, self.stage_began, self.knows_target = 0, 0, False
-        self.anchors: Anchors | None = None
-        self.made_from: dict = {}
-        self._preview: tuple[int, Anchors] | None = None
+            per_domain_(self.segmenter)
+        self.segmenter.to(config.device)
+        self.segmenter_opt = self._new_optimizer()
+        self.has_target_statistics = False
 
-    def _discriminator_size(self) -> dict:
-        """The authors' for real networks; a fraction of it for a laptop's, whose maps are 16 x 32."""
-        return {"width": 16, "depth": 3} if self.config.network == "small" else {}
-
-    def renew_optimizer(self) -> None:
-        """A fresh optimiser for the student, without momentum from before."""
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        """A fresh optimiser for the segmenter, without momentum from before."""
         if self.config.optimizer == "sgd":
-            self.student_opt = torch.optim.SGD(self.student.parameters(), momentum=0.9, weight_decay=2e-4)
-        else:
-            self.student_opt = torch.optim.AdamW(self.student.parameters(), fused=True)
+            return torch.optim.SGD(self.segmenter.parameters(), momentum=0.9, weight_decay=2e-4)
+        return torch.optim.AdamW(self.segmenter.parameters(), fused=True)
 
-    def _set_learning_rate(self, s: SegmentationSettings) -> None:
-        rates = s.stage_learning_rate if self.stage else s.learning_rate, s.discriminator_learning_rate
-        length = self.config.stage_decay_steps if self.stage else self.config.decay_steps
-        decay = max(0.0, 1 - (self.steps - self.stage_began) / length) ** 0.9 if length else 1.0
-        for optimizer, rate in zip((self.student_opt, self.discriminator_opt), rates, strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = decay * rate
+    def _set_learning_rate(self, s: Any) -> None:
+        set_learning_rate(self.segmenter_opt, s.learning_rate * decay(self.steps, self.config.decay_steps))
 
     # -- the words of the methods --------------------------------------------------------------------------------------
 
@@ -146,138 +85,75 @@ class SegmentationRun(Run):
         """Training-mode features and logits of a batch of one domain; photometric jitter where the config asks."""
         if self.config.jitter in (domain, "both"):
             x = photometric_jitter(x)
-        self.student.train()
-        use_domain(self.student, domain)
-        with self._autocast():
-            f, z = self.student(x)
+        self.segmenter.train()
+        use_domain(self.segmenter, domain)
+        with self._autocast:
+            f, z = self.segmenter(x)
         return f.float(), z.float()
 
-    def label(self, x: Tensor, s: SegmentationSettings) -> Labelling:
-        """The teacher's labels of target images x [B,3,H,W]; before the first stage, the student's own preview."""
-        net, anchors = self.teaching()
-        return self.judge(*self.look(x, "target", net), anchors, s)
-
-    @torch.no_grad()
-    def judge(self, f: Tensor, z: Tensor, anchors: Anchors, s: SegmentationSettings) -> Labelling:
-        """The labels that anchors and settings make of a network's f and z, so that new settings need no new look."""
-        d = anchor_distances(f, anchors)
-        return Labelling(anchor_labels(d, self.margin(s, anchors)), confidence_labels(z, s.confidence), d)
-
-    def teaching(self) -> tuple[nn.Module, Anchors]:
-        """The network and the anchors that label target pixels now."""
-        if self.anchors is not None:
-            return self.teacher, self.anchors
-        if self._preview is None or self._preview[0] != self.steps:
-            self._preview = self.steps, self.measure_anchors(self.student)
-        return self.student, self._preview[1]
-
-    def margin(self, s: SegmentationSettings, anchors: Anchors | None = None) -> float:
-        """Delta_d in units of the features, between these anchors or those that label now."""
-        if self.config.margin_unit == "absolute":
-            return s.margin
-        return margin_from_ratio(s.margin, anchors or self.teaching()[1])
-
-    def meet_target(self, x: Samples | None = None) -> None:
+    def separate_target_statistics(self, x: Samples | None = None) -> None:
         """From here on the target has batch-norm statistics of its own: those of images x, or at first the source's."""
-        self.knows_target = True
+        self.has_target_statistics = True
         if self.config.batch_norm == "per-domain":
-            copy_statistics_(self.student, "source", "target")
+            copy_statistics_(self.segmenter, "source", "target")
         if x is not None:
-            use_domain(self.student, "target")
-            size = CHUNK if isinstance(x, Tensor) else self.config.batch_size
+            use_domain(self.segmenter, "target")
+            size = TOGETHER if isinstance(x, Tensor) else self.config.batch_size
             parts = torch.arange(len(x)).tensor_split(max(1, len(x) // size))  # of one size, or nearly
-            reestimate_batches_(self.student, (part.to(self.config.device) for part in read(x, parts)))
+            reestimate_batches_(self.segmenter, (part.to(self.config.device) for part in read(x, parts)))
 
-    def next_stage(self, s: SegmentationSettings) -> None:
-        """Teacher and anchors, both from the student as it is now; the student goes on with a fresh optimiser.
+    # -- applying the networks, without changing anything --------------------------------------------------------------
 
-        Of several processes each measures the anchors on all images, as `meet_target` does the statistics: one pass a
-        stage, and nothing to exchange.
-        """
-        self.teacher.load_state_dict(self.student.state_dict())
-        self.anchors = self.measure_anchors(self.teacher)
-        self.renew_optimizer()
-        self.stage, self.stage_began = self.stage + 1, self.steps
-        self.made_from = {"stage": self.stage, "step": self.steps, **self._digests()}
-        self._set_learning_rate(s)
-
-    @torch.no_grad()
-    def measure_anchors(self, net: nn.Module) -> Anchors:
-        """Anchors of the source's training set, in evaluation mode, from rightly predicted pixels."""
-
-        def batches():
-            source, device = self.pair.source_train, self.config.device
-            parts = list(chunks(source.x, CHUNK))
-            for x, y in zip(read(source.x, parts), read(source.y, parts), strict=True):
-                f, z = self._look(net, x.to(device), "source")
-                yield f, where_right(at_stride(y.to(device), z), z)
-
-        return category_anchors(batches(), len(self.pair.classes), self.config.anchor_weighting)
-
-    def left_out(self, s: SegmentationSettings) -> dict[str, list[str]]:
-        """Names of the classes that no pixel can get: too few right pixels for an anchor, or the margin is too wide."""
-        out = {
-            "classes_without_anchor": ~self.anchors.present,
-            "classes_shut_out": shut_out(self.anchors, self.margin(s)),
-        }
-        return {
-            why: [c for c, is_out in zip(self.pair.classes, which, strict=True) if is_out] for why, which in out.items()
-        }
-
-    def count_labels(self, labels: Labelling, s: SegmentationSettings) -> None:
-        """What the record tells of this step's pseudo-labels."""
-        self.counts |= {
-            "stage": self.stage,
-            "active_pixels": int((labels.by_anchor != IGNORE).sum()),
-            "confident_pixels": int((labels.by_confidence != IGNORE).sum()),
-            **{why: len(names) for why, names in self.left_out(s).items()},
-        }
-
-    # -- looking, without touching -------------------------------------------------------------------------------------
-
-    def features(self, x: Tensor, domain: str = "target") -> Tensor:
+    def features(self, x: Tensor, domain: str = "target") -> Tensor:  # type: ignore[override]
         """[N,3,H,W] -> features [N,D,h,w], as used at test time."""
-        return self.look(x, domain)[0]
+        return self.features_and_logits(x, domain)[0]
 
-    def predict(self, x: Tensor, domain: str = "target") -> tuple[Tensor]:
+    def predict(self, x: Tensor, domain: str = "target") -> tuple[Tensor]:  # type: ignore[override]
         """[N,3,H,W] -> logits ([N,C,H,W],), at the size of the images."""
-        return (resize(self.look(x, domain)[1], x),)
+        return (resize(self.features_and_logits(x, domain)[1], x),)
 
     @torch.no_grad()
-    def look(self, x: Tensor, domain: str = "target", net: nn.Module | None = None) -> tuple[Tensor, Tensor]:
-        """Features [N,D,h,w] and logits [N,C,h,w], both at their stride, in one pass: of the student, or of `net`."""
-        parts = [self._look(net or self.student, part.to(self.config.device), domain) for part in x.split(CHUNK)]
+    def features_and_logits(
+        self, x: Tensor, domain: str = "target", net: nn.Module | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Features [N,D,h,w] and logits [N,C,h,w], both at their stride, in one pass: of the segmenter, or of `net`."""
+        parts = [
+            self._evaluate(net or self.segmenter, part.to(self.config.device), domain) for part in x.split(TOGETHER)
+        ]
         f, z = zip(*parts, strict=True)
         return torch.cat(f), torch.cat(z)
 
-    def _look(self, net: nn.Module, x: Tensor, domain: str) -> tuple[Tensor, Tensor]:
-        use_domain(net, domain if self.knows_target else "source")
-        with evaluating(net), self._autocast():
+    def _evaluate(self, net: nn.Module, x: Tensor, domain: str) -> tuple[Tensor, Tensor]:
+        use_domain(net, domain if self.has_target_statistics else "source")
+        with evaluating(net), self._autocast:
             f, z = net(x)
         return f.float(), z.float()
 
     # -- saving --------------------------------------------------------------------------------------------------------
 
-    def _digests(self) -> dict[str, str]:
-        return {"teacher": digest(self.teacher.state_dict()), "anchors": digest(vars(self.anchors))}
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on bit for bit: tensors and plain values only."""
+        return super().state_dict() | {"has_target_statistics": self.has_target_statistics}
 
-    def state_dict(self) -> dict:
-        return super().state_dict() | {
-            "stage": self.stage,
-            "stage_began": self.stage_began,
-            "knows_target": self.knows_target,
-            "anchors": dict(vars(self.anchors)) if self.anchors else None,
-            "made_from": dict(self.made_from),
-        }
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state.
 
-    def load_state_dict(self, state: dict) -> None:
+        Raises:
+            KeyError, TypeError, RuntimeError, UserError: if the state does not fit this run.
+        """
         super().load_state_dict(state)
-        self.stage, self.stage_began = state["stage"], state["stage_began"]
-        self.knows_target, self.made_from = state["knows_target"], dict(state["made_from"])
-        if state["anchors"] is not None:
-            self.anchors = Anchors(**{name: t.to(self.config.device) for name, t in state["anchors"].items()})
-            if self.made_from != self.made_from | self._digests():
-                raise UserError("teacher and anchors are not of one checkpoint")
+        self.has_target_statistics = state["has_target_statistics"]
+
+
+def decay(step: int, length: int) -> float:
+    """(1 - step / length)^0.9, the factor of the learning rate after so many steps; 1 where length is 0."""
+    return max(0.0, 1 - step / length) ** 0.9 if length else 1.0
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every parameter of the optimiser this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def photometric_jitter(x: Tensor) -> Tensor:
@@ -286,12 +162,3 @@ def photometric_jitter(x: Tensor) -> Tensor:
 
     jitter = v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
     return torch.stack([jitter(image) for image in x])
-
-
-def digest(tensors: dict[str, Tensor]) -> str:
-    """A short name for exactly these tensors."""
-    sha = hashlib.sha256()
-    for name, tensor in tensors.items():
-        sha.update(name.encode())
-        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return sha.hexdigest()[:16]

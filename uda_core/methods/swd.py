@@ -2,24 +2,24 @@
 
 from dataclasses import dataclass
 
-from uda_core.data.task import Pair
 from uda_core.losses import sliced_wasserstein_discrepancy
-from uda_core.methods.classification import ClassificationRun, Config
+from uda_core.methods.classification import ClassificationRun
 from uda_core.methods.mcd import MCDSettings, mcd_step
-from uda_core.methods.run import Batch, setting
+from uda_core.run import Losses, Method, option
+from uda_core.samples import Batch
 
 
 @dataclass
 class SWDSettings(MCDSettings):
-    learning_rate: float = setting(4e-3, 0.0, 0.1, "step size of Adam, features and heads alike")
-    discrepancy: float = setting(20.0, 0.0, 1000.0, "weight of the sliced Wasserstein discrepancy, in steps B and C")
+    """Settings of SWD: its discrepancy is a mean of squares, far below MCD's, so the same pull needs more weight."""
+
+    learning_rate: float = option(4e-3, "step size of Adam, features and heads alike", 0.0, 0.1)
+    discrepancy: float = option(20.0, "weight of the sliced Wasserstein discrepancy, in steps B and C", 0.0, 1000.0)
 
 
-def swd_step(run: ClassificationRun, s: SWDSettings, batch: Batch) -> dict:
+def swd_step(run: ClassificationRun, s: SWDSettings, batch: Batch) -> Losses:
     """MCD's three steps with another ruler: how far apart the two heads' *sets* of outputs lie."""
     return mcd_step(run, s, batch, discrepancy=sliced_wasserstein_discrepancy)
 
 
-def swd(pair: Pair, config: Config | None = None, **settings: float) -> ClassificationRun:
-    """The discrepancy is a mean of squares, much smaller than MCD's: its weight must be larger for the same pull."""
-    return ClassificationRun("swd", swd_step, pair, config, SWDSettings.of(settings))
+SWD = Method("swd", swd_step, SWDSettings, ClassificationRun)

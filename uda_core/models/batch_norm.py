@@ -98,21 +98,3 @@ def trained_statistics(net: nn.Module) -> list[Tensor]:
     """The running means and variances themselves, of every domain, that training updates."""
     norms = (m for m in net.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) and m.training)
     return [statistic for norm in norms for statistic in (norm.running_mean, norm.running_var)]
-
-
-def running_statistics(net: nn.Module) -> list[Tensor]:
-    """Copies of all running means and variances."""
-    return [s.clone() for norm in batch_norms(net) for s in (norm.running_mean, norm.running_var)]
-
-
-@torch.no_grad()
-def replay_(net: nn.Module, before: list[Tensor]) -> None:
-    """Update the running statistics as a second forward of the same batch would, given those before the first.
-
-    With momentum m and batch statistic s: r1 = (1-m) r0 + m s, so r2 = (1-m) r1 + m s = r1 + (1-m)(r1 - r0).
-    """
-    old = iter(before)
-    for norm in batch_norms(net):
-        norm.num_batches_tracked += 1
-        for running in (norm.running_mean, norm.running_var):
-            running += (1 - norm.momentum) * (running - next(old))

@@ -1,11 +1,14 @@
 """Feature extractors: what both heads, and both domains, share."""
 
 import math
+from collections.abc import Callable
+from operator import attrgetter
 
 import torch
 from torch import Tensor, nn
 
 from uda_core.errors import UserError, choose
+from uda_core.models.batch_norm import batch_norms
 
 
 class SmallCNN(nn.Module):
@@ -80,7 +83,7 @@ def make_features(network: str, shape: tuple[int, ...], features: int, weights: 
     Args:
         network: "small" is `SmallCNN` for images, `MLP` for vectors; "linear" one layer, for frozen features; MCD's
             networks for digits; a ResNet or EfficientNet-Lite0 up to its average pool; or what you have put into
-            `NETWORKS` yourself.
+            `FEATURE_EXTRACTORS` yourself.
         features: D; 0 is the network's own width, as MCD's networks always have it. A ResNet or EfficientNet gets there
             by one linear layer, CGDM's bottleneck.
         weights: of these; see `encoders`.
@@ -88,7 +91,7 @@ def make_features(network: str, shape: tuple[int, ...], features: int, weights: 
     Raises:
         UserError: for a network that is not known, or does not suit the samples.
     """
-    return NETWORKS[choose("network", network, NETWORKS)](shape, features, weights)
+    return FEATURE_EXTRACTORS[choose("network", network, FEATURE_EXTRACTORS)](shape, features, weights)
 
 
 def bottleneck(inputs: int, features: int) -> nn.Linear:
@@ -140,7 +143,7 @@ def _backbone(name: str, width: int):
 
 
 # name -> function of a sample's shape, the wanted width D (0: its own) and the weights, that gives network and width
-NETWORKS = {
+FEATURE_EXTRACTORS = {
     "small": _small,
     "linear": _linear,
     "mcd_digits": _mcd("mcd_digits", MCDDigits, (1, 28, 28), 768),
@@ -150,3 +153,39 @@ NETWORKS = {
     "resnet101": _backbone("resnet101", 2048),
     "efficientnet_lite0": _backbone("efficientnet_lite0", 1280),
 }
+
+
+class LastBatch:
+    """Keeps the features of the last batch, so that the same batch through the same weights is not computed again.
+
+    What else a second forward pass would do is done: the running statistics of the batch norms move once more. Not for
+    networks with dropout, whose every forward pass is another one.
+    """
+
+    def __init__(self, net: nn.Module):
+        self.parameters, self.norms = list(net.parameters()), list(batch_norms(net))
+        self.f, self.x, self.versions = torch.empty(0), tuple[Tensor, ...](), list[int]()
+        self.statistics = list[Tensor]()  # of the norms, before that batch
+
+    def embed(self, x: tuple[Tensor, ...], compute: Callable[..., Tensor]) -> Tensor:
+        """compute(*x), or the features that it gave for this very x, with their graph, while no weight has changed."""
+        versions = list(map(attrgetter("_version"), self.parameters))
+        if versions == self.versions and list(map(id, x)) == list(map(id, self.x)):
+            self._replay()
+            return self.f
+        self.statistics = [s.clone() for norm in self.norms for s in (norm.running_mean, norm.running_var)]
+        self.f, self.x, self.versions = compute(*x), x, versions
+        return self.f
+
+    @torch.no_grad()
+    def _replay(self) -> None:
+        """Update the running statistics as a second forward of the same batch would.
+
+        With momentum m and batch statistic s: r1 = (1-m) r0 + m s, so r2 = (1-m) r1 + m s = r1 + (1-m)(r1 - r0).
+        """
+        before = iter(self.statistics)
+        for norm in self.norms:
+            norm.num_batches_tracked += 1
+            for running in (norm.running_mean, norm.running_var):
+                # .data: the graph of the forward has saved them, though in training mode its backward needs neither
+                running.data += (1 - norm.momentum) * (running - next(before))

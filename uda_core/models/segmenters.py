@@ -96,7 +96,7 @@ def _lite0(weights: str, **sizes) -> nn.Module:
     return DeepLabV3Plus(EfficientNetLite0(weights), **{"features": 64, **sizes}, rates=(2, 4, 6), skip=24)
 
 
-NETWORKS = {
+SEGMENTERS = {
     "small": _small,
     "efficientnet_lite0": _lite0,
     "deeplab_v2_resnet50": lambda weights, **sizes: DeepLabV2(ResNet("resnet50", 8, weights), **sizes),
@@ -117,6 +117,6 @@ def make_segmenter(network: str, classes: int, features: int | None = None, weig
     Raises:
         UserError: for an unknown name, or weights that do not fit.
     """
-    choose("network", network, NETWORKS)
+    choose("network", network, SEGMENTERS)
     sizes = {"classes": classes} if features is None else {"classes": classes, "features": features}
-    return NETWORKS[network](weights, **sizes)
+    return SEGMENTERS[network](weights, **sizes)

@@ -1,0 +1,9 @@
+"""The live board: watch a run train, and take part.
+
+>>> board = Board(methods.CGDM(task.pair), controls=("alpha", "beta"), truth=task.truth)
+>>> board.show()
+"""
+
+from uda_lessons.board.page import Board
+
+__all__ = ["Board"]

@@ -1,0 +1,245 @@
+"""The board's loop without its widgets: train, look, move the map, measure - one thing at a time, whoever asks.
+
+Letters: N points on the map (source first, then target), C classes.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field, replace
+
+import torch
+from uda_lessons.board.feature_map import FeatureMap, umap_error, umap_ready
+from uda_lessons.board.points import Reading, View, from_uint16, points_of, uint16
+
+from uda_core import validators
+from uda_core.run import Record, Run, RunConfig
+
+BUDGET = 0.045  # seconds of training in one go
+LOOKS, PACE = 60, 0.3  # frames over the planned steps at least; seconds of training between two at most
+MEASURE = 1.0  # seconds between two measurements of the slower numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame(Reading):
+    """One picture of the film: a reading, and where its points lie. Bytes are little-endian uint16."""
+
+    step: int
+    map: str  # "PCA" or "UMAP"
+    positions: bytes  # [N, 2]
+    centroids: bytes  # [2, C, 2] filled and hollow stars; 65535 where a class has none
+    cosines: list[list[float | None]] | None  # [heads][C], CGDM only
+
+
+@dataclass
+class Look:
+    """A view of the points and what is read off it; becomes a frame once its layout and numbers are there."""
+
+    step: int
+    view: View
+    reading: Reading
+    layout: Future
+    to_measure: list[Callable[["Look"], None]]  # what is still to do, one after the other
+
+
+@dataclass
+class Loop:
+    """A run under observation: its records, its film, and `advance()`, which does one thing."""
+
+    run: Run
+    steps: int  # a Play's worth
+    records: list[Record] = field(default_factory=list)
+    film: list[Frame] = field(default_factory=list)
+    playing: bool = False
+    single_steps: int = 0  # asked for and not yet done
+    reset_to: RunConfig | None = None  # asked for and not yet done
+    error: Exception | None = None
+
+    def __post_init__(self):
+        self.points, self.goal = points_of(self.run), self.steps
+        self.threads = torch.get_num_threads()  # a setting per thread: what the notebook chose holds where we step
+        self.looks, self.pace = LOOKS, PACE
+        self._forget()
+
+    # -- asking: only notes down, so that it is safe from any thread ---------------------------------------------------
+
+    def play(self) -> None:
+        """Train on to the goal; if that is reached, set the next one."""
+        if self.run.steps >= self.goal and self.reset_to is None:
+            self.goal += self.steps
+        self._pulse = deque([(time.perf_counter(), self.run.steps)], maxlen=40)
+        self.playing, self.error = True, None
+
+    def pause(self) -> None:
+        self.playing, self.single_steps = False, 0
+
+    def step(self) -> None:
+        self.playing, self.error = False, None
+        self.single_steps += 1
+
+    def reset(self, config: RunConfig) -> None:
+        self.pause()
+        self.reset_to, self.error = config, None
+
+    # -- doing -------------------------------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Nothing left to do until somebody asks."""
+        busy = self.playing or self.single_steps or self.reset_to or self._look
+        return bool(self.error) or not (busy or self._due())
+
+    @property
+    def map_waits(self) -> bool:
+        """Whether the map is still PCA because UMAP compiles."""
+        return self._map.kind == "PCA" and umap_error() is None
+
+    def advance(self, thorough: bool = False) -> None:
+        """Do one thing: reset, train a little, look, measure, or take up a layout. Errors stop the run and are kept."""
+        torch.set_num_threads(self.threads)
+        start, steps = time.perf_counter(), self.run.steps
+        try:
+            self._do_one_thing(thorough)
+        except Exception as error:
+            self.pause()
+            self._look, self.error = None, error
+        seconds = time.perf_counter() - start
+        self._just_trained = self.run.steps > steps
+        if self._just_trained:
+            self._trained += seconds
+        else:
+            self._looked += seconds
+
+    def _do_one_thing(self, thorough: bool) -> None:
+        if self.reset_to is not None:
+            config, self.reset_to = self.reset_to, None
+            self.run.reset(config)
+            self._forget()
+        elif self.playing and self.film and not (self._just_trained or self._due()):
+            self._train()  # between any two other things, so that a slider never waits for all of them
+        elif self._look is not None and self._look.to_measure:
+            self._look.to_measure.pop()(self._look)
+        elif self._look is not None and self._look.layout.done():
+            self._keep_frame()
+        elif self._due():
+            if self._look is not None:
+                wait([self._look.layout], BUDGET)
+            elif self.film and self.film[-1].step == self.run.steps and not self._better_map():
+                self._read_again()
+            else:
+                self._take_look(thorough)
+        else:
+            self._train()
+
+    def settle(self, thorough: bool = False) -> None:
+        """Advance until idle, in the foreground; an error is raised. `thorough`: look once, at the end, but well."""
+        self.looks, self.pace = (1, math.inf) if thorough else (LOOKS, PACE)
+        while not self.idle:
+            self.advance(thorough)
+        self.looks, self.pace = LOOKS, PACE
+        if self.error:
+            raise self.error
+
+    @property
+    def steps_per_second(self) -> float:
+        """Since Play or over the last forty slices, looking and drawing included."""
+        (t0, n0), (t1, n1) = self._pulse[0], self._pulse[-1]
+        return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
+
+    def _forget(self) -> None:
+        self.records.clear()
+        self.film.clear()
+        self.goal = self.steps
+        self._map, self._look, self._numbers, self._cosines = FeatureMap(), None, {}, None
+        self._view: tuple[int, View] | None = None  # and the step at which it was taken
+        self._read_with: tuple = ()  # the settings that the last reading depends on
+        self._trained = self._looked = 0.0  # seconds since the last look began: training, and all else
+        self._measured, self._just_trained = 0.0, False  # when; whether the last thing was training
+        self._pulse = deque([(time.perf_counter(), 0)], maxlen=40)
+
+    def _due(self) -> bool:
+        """Whether it is time to look again."""
+        if not self.film and self._look is None:
+            return True
+        last = self._look.step if self._look else self.film[-1].step
+        behind = self.run.steps - last
+        if not (self.playing or self.single_steps):
+            return behind > 0 or self._look is not None or self._better_map() or self._settings_moved()
+        late = behind > 0 and self._look is None and self._trained > max(self.pace, self._looked)
+        return late or behind >= max(1, self.steps // self.looks)
+
+    def _better_map(self) -> bool:
+        """Whether UMAP can take over now."""
+        return self._map.kind == "PCA" and umap_ready()
+
+    def _settings_moved(self) -> bool:
+        """Whether settings that the last reading depends on are no longer what they were."""
+        return self.points.depends_on(self.run.settings) != self._read_with
+
+    def _train(self) -> None:
+        end = time.perf_counter() + BUDGET
+        while self.playing or self.single_steps:
+            self.records.append(self.run.step())
+            self.single_steps = max(0, self.single_steps - 1)
+            if self.run.steps >= self.goal:
+                self.playing = False
+            if self._due() or time.perf_counter() > end:
+                break
+        self._pulse.append((time.perf_counter(), self.run.steps))
+
+    def _take_look(self, thorough: bool) -> None:
+        self._trained = self._looked = 0.0
+        due = not self.playing or time.perf_counter() - self._measured > MEASURE
+        if self._view is None or self._view[0] != self.run.steps:
+            self._view = self.run.steps, self.points.view(self.run)
+        self._look = Look(
+            self.run.steps,
+            self._view[1],
+            self._read(),
+            self._map.advance(self._view[1].f, thorough and self.run.steps > 0),
+            [self._measure_domains, *([self._measure_cosines] if self.run.method == "cgdm" else [])] if due else [],
+        )
+
+    def _read(self) -> Reading:
+        settings = self.run.settings.snapshot()
+        self._read_with = self.points.depends_on(settings)
+        return self.points.read(self.run, self._view[1], settings)
+
+    def _read_again(self) -> None:
+        """The last frame, read with the settings as they are now: no step was trained, so its points stay in place."""
+        reading = self._read()
+        numbers = self.film[-1].numbers | reading.numbers
+        self.film.append(replace(self.film[-1], **vars(reading) | {"numbers": numbers}))
+
+    # Measuring may take place some steps after its look: these numbers hold for about a second, not for one step.
+
+    def _measure_domains(self, look: Look) -> None:
+        f_s, f_t = look.view.compared
+        domain, mixing = validators.domain_accuracy(f_s, f_t), validators.neighbour_mixing(f_s, f_t)
+        self._numbers = {
+            "domain_accuracy": domain.value, "domain_accuracy_control": domain.control,
+            "neighbour_mixing": mixing.value, "neighbour_mixing_control": mixing.control,
+        }  # fmt: skip
+        self._measured = time.perf_counter()
+
+    def _measure_cosines(self, look: Look) -> None:
+        cosines = validators.class_gradient_cosines(self.run).tolist()
+        self._cosines = [[None if math.isnan(c) else c for c in row] for row in cosines]
+
+    def _keep_frame(self) -> None:
+        look, self._look = self._look, None
+        if look.layout.exception():
+            look.layout = self._map.advance(look.view.f)
+        positions, predictions = self._map.take(look.layout.result()), from_uint16(look.reading.predictions)
+        self.film.append(
+            Frame(
+                **vars(look.reading) | {"numbers": look.reading.numbers | self._numbers},
+                step=look.step,
+                map=self._map.kind,
+                positions=uint16(positions[: len(predictions)]),
+                centroids=uint16(self.points.stars(positions, predictions, look.view)),
+                cosines=self._cosines,
+            )
+        )

@@ -1,0 +1,310 @@
+"""The live board: a run, its controls, and the page that asks for one slice of training after another."""
+
+import base64
+import dataclasses
+import io
+import itertools
+import time
+import traceback
+import uuid
+import weakref
+from collections.abc import Sequence
+from typing import ClassVar
+
+import ipywidgets as widgets
+from IPython import get_ipython
+from IPython.display import HTML, DisplayHandle, display
+from matplotlib.figure import Figure
+from torch import Tensor
+from uda_lessons.board import feature_map, figures, kernel
+from uda_lessons.board.canvas import Canvas
+from uda_lessons.board.controls import make_controls
+from uda_lessons.board.loop import Frame, Loop
+from uda_lessons.board.points import NO_LABEL, uint16
+
+from uda_core.errors import UserError, choose
+from uda_core.run import Record, Run
+from uda_core.samples import IGNORE
+from uda_core.task import Truth
+
+PICTURE_AFTER = 2.0  # seconds of rest before the picture for the saved notebook is drawn: it takes one, and blocks
+
+
+class Board:
+    """Watch a run train on a page, and take part: `Board(run, controls=("alpha", "beta"), truth=task.truth).show()`.
+
+    Args:
+        run: what `methods.CGDM(task.pair)` and its like return.
+        controls: names of the settings that get a slider; all of them by default.
+        steps: how long Play trains; pressed again at the end, it trains as long once more.
+        truth: the target's labels, opened by Reveal alone. Without it there is no Reveal button.
+        baseline: the same score after source-only training, from 0 to 1, shown on Reveal.
+    """
+
+    _boards: ClassVar["weakref.WeakSet[Board]"] = weakref.WeakSet()
+
+    def __init__(
+        self,
+        run: Run,
+        controls: Sequence[str] | None = None,
+        steps: int = 400,
+        truth: Truth | None = None,
+        baseline: float | None = None,
+    ):
+        if steps < 1:
+            raise UserError(f"steps must be at least 1, got {steps}")
+        names = [f.name for f in dataclasses.fields(run.settings)]
+        self.run, self.revealed = run, False
+        self._truth, self._baseline, self._y = truth, baseline, None
+        self._loop = Loop(run, steps)
+        self._controls = [choose("setting", name, names) for name in (names if controls is None else controls)]
+        self._canvas: Canvas | None = None
+        self._told = 0, 0  # records and frames that the page has
+        self._rested = time.perf_counter()
+        self._picture: DisplayHandle | None = None
+        self._picture_class, self._pictured = f"uda-picture-{uuid.uuid4().hex[:8]}", None
+        feature_map.worker()  # UMAP compiles while you read
+        Board._boards.add(self)
+
+    # -- what a notebook uses ----------------------------------------------------------------------------------------
+
+    @property
+    def records(self) -> list[Record]:
+        """One for each step so far."""
+        return self._loop.records
+
+    @property
+    def film(self) -> list[Frame]:
+        """Every frame as it was sent to the page."""
+        return self._loop.film
+
+    @property
+    def playing(self) -> bool:
+        return self._loop.playing
+
+    @property
+    def error(self) -> Exception | None:
+        """What stopped the run, if anything did."""
+        return self._loop.error
+
+    def show(self) -> None:
+        """Display the board; where nobody watches, train `steps` steps here and now and display one figure."""
+        if not kernel.is_watched():
+            self.play()
+            if get_ipython() is not None:
+                display(HTML(self._picture_html(hide=False)))
+            return
+        kernel.take_turns(Board._pause_all)
+        if self._canvas is None:
+            self._make_page()
+        display(self._page)
+        self._picture, self._pictured = display(HTML(""), display_id=True), None
+
+    def play(self) -> None:
+        """Train on, up to `steps` steps more. Another board that plays is paused."""
+        for board in Board._boards:
+            if board is not self and board.playing:
+                board.pause()
+        self._loop.play()
+        if self._canvas is None:
+            with kernel.turn:
+                self._loop.settle(thorough=True)
+        self._wake()
+
+    def pause(self) -> None:
+        """Stop after the step that is under way."""
+        self._loop.pause()
+        self._wake()
+
+    def step(self) -> None:
+        """Train for one step, and look."""
+        self._loop.step()
+        self._do_or_wake()
+
+    def reset(self) -> None:
+        """Back to step 0, with the seed that the board shows, and nothing revealed. The settings stay as they are."""
+        seed = self.run.config.seed if self._canvas is None else self._seed.value
+        self.revealed = False
+        self._loop.reset(dataclasses.replace(self.run.config, seed=seed))
+        self._do_or_wake()
+
+    def reveal(self) -> None:
+        """Show what needs target labels: accuracies, wrong predictions, the baseline."""
+        if self._truth is None:
+            raise UserError("this board has no truth to reveal; make it with Board(run, truth=task.truth)")
+        self.revealed = True
+        if self._canvas is not None:
+            y, points = self._target_labels(), self._loop.points
+            self._send(
+                {"do": "reveal", "scores": [self.scores(frame) for frame in self.film], "baseline": self._baseline},
+                [uint16(points.labels(y)), points.true_pictures(y).tobytes()],
+            )
+            self._wake()
+
+    def scores(self, frame: Frame) -> dict:
+        """Shares from 0 to 1 of one frame, by the names of `figures.SCORES`. Needs labels you would not have.
+
+        Where each pixel has a label, "classes" holds those of each class, by the names of `figures.COLUMNS`.
+        """
+        return self._loop.points.scores(frame, self._target_labels())
+
+    def _target_labels(self) -> Tensor:
+        """Of the target samples that the board looks at."""
+        if self._y is None:
+            self._y = self._truth.target_train[self._loop.points.i_all]
+        return self._y
+
+    def figure(self) -> Figure:
+        """The board's last frame as one static figure."""
+        scores = self.scores(self.film[-1]) | {"baseline": self._baseline} if self.revealed else None
+        y = self._target_labels() if self.revealed else None
+        return figures.board_figure(self.run, self._loop.points, self.film[-1], self.records, scores, y)
+
+    # -- the page ----------------------------------------------------------------------------------------------------
+
+    def _make_page(self) -> None:
+        while not self.film:
+            self._loop.advance()
+            if self.error:
+                raise self.error
+        facts, first = self._facts(), self._frame_message(0)
+        self._canvas = Canvas(look=figures.LOOK, facts=facts, images=self._loop.points.images(), first=first)
+        self._canvas.on_msg(self._on_message)
+        self._seed = widgets.BoundedIntText(value=self.run.config.seed, min=0, max=2**31 - 1, description="seed")
+        controls = make_controls(self.run, self._controls, self._seed, self._loop.steps, self._wake)
+        self._page = widgets.VBox([controls, self._canvas])
+
+    def _on_message(self, _, content: dict, buffers: list) -> None:
+        """From the page. Only a tick touches torch; the rest is noted down for it."""
+        do = content.get("do")
+        if do == "tick":
+            self._tick()
+        elif do == "hello":
+            self._told = 0, 0
+            self._send({"do": "clear"})
+            self._tell()
+            if self.revealed:
+                self.reveal()
+        elif do in ("play", "pause", "step", "reset", "reveal"):
+            getattr(self, do)()
+
+    def _tick(self) -> None:
+        if not kernel.turn.acquire(timeout=0.1):
+            self._tell(after=0.25, note="waits for a running cell")
+            return
+        try:
+            with kernel.deferred_interrupt(Board._pause_all):
+                resting = self._loop.idle
+                try:
+                    self._rest() if resting else self._work()
+                except Exception as error:  # whatever it is: the page must get an answer, or it never asks again
+                    self._loop.error = error
+                self._tell(after=0.3 if resting else 0.0)
+        finally:
+            kernel.turn.release()
+
+    def _work(self) -> None:
+        cleared = self._loop.reset_to is not None
+        self._loop.advance()
+        if cleared:
+            self._told = 0, 0
+            self._send({"do": "clear"})
+        self._rested = time.perf_counter()
+
+    def _tell(self, after: float = 0.0, note: str = "") -> None:
+        """Everything new, and whether the page should ask again, `after` seconds from now."""
+        loop = self._loop
+        records, frames = self._told
+        for i in range(frames, len(loop.film)):
+            message = self._frame_message(i)
+            self._send(message, message.pop("data"))
+        new = [[r.step, r.losses, r.counts] for r in loop.records[records:]]
+        self._told = len(loop.records), len(loop.film)
+        more = not loop.idle or loop.map_waits or (self._pictured != self._now() and loop.records)
+        self._send({
+            "do": "state", "step": self.run.steps, "goal": loop.goal, "seed": self.run.config.seed, "records": new,
+            "moved": _moved(loop.records, records), "playing": loop.playing, "rate": loop.steps_per_second,
+            "error": _one_line(loop.error), "trace": _trace(loop.error), "note": note,
+            "umap_error": feature_map.umap_error(), "more": bool(more), "after": after,
+        })  # fmt: skip
+
+    def _frame_message(self, i: int) -> dict:
+        frame = self.film[i]
+        return {
+            "do": "frame", "i": i, "step": frame.step, "map": frame.map, "numbers": frame.numbers,
+            "cosines": frame.cosines, "sent": time.time(), "scores": self.scores(frame) if self.revealed else None,
+            "coverage": frame.coverage, "notes": frame.notes,
+            "data": [frame.positions, frame.predictions, frame.pseudo_labels, frame.centroids, frame.pictures],
+        }  # fmt: skip
+
+    def _send(self, message: dict, buffers: Sequence[bytes] = ()) -> None:
+        if self._canvas is not None:
+            self._canvas.send(message, buffers=list(buffers))
+
+    def _do_or_wake(self) -> None:
+        if self._canvas is None:
+            with kernel.turn:
+                self._loop.settle()
+        else:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._send({"do": "wake"})
+
+    @staticmethod
+    def _pause_all() -> None:
+        """What an interrupt does: notes only, as it may come at any moment."""
+        for board in Board._boards:
+            board._loop.pause()
+
+    # -- what the page is told once ----------------------------------------------------------------------------------
+
+    def _facts(self) -> dict:
+        pair, points = self.run.pair, self._loop.points
+        return points.facts() | {
+            "method": self.run.method, "pair": pair.name, "classes": list(pair.classes),
+            "numbers": [figures.NUMBERS[name] | {"name": name} for name in points.numbers],
+            "scores": figures.SCORES, "columns": figures.COLUMNS, "source": points.source, "target": points.target,
+            "labels": uint16(points.y_s), "truth": self._truth is not None, "picture": self._picture_class,
+            "words": figures.WORDS | figures.KIND_WORDS[points.kind], "no_label": NO_LABEL, "ignore": IGNORE,
+        }  # fmt: skip
+
+    # -- the picture that stays in the saved notebook ------------------------------------------------------------------
+
+    def _now(self) -> tuple:
+        return self.run.steps, len(self.film), self.revealed
+
+    def _rest(self) -> None:
+        if self._pictured == self._now() or time.perf_counter() - self._rested < PICTURE_AFTER or not self.records:
+            return
+        self._pictured = self._now()
+        if self._picture is not None:
+            self._picture.update(HTML(self._picture_html(hide=True)))
+
+    def _picture_html(self, hide: bool) -> str:
+        """The figure as an image with a text summary. A board that is alive hides its own by its class."""
+        png = io.BytesIO()
+        self.figure().savefig(png, format="png", dpi=72, bbox_inches="tight")
+        data = base64.b64encode(png.getvalue()).decode()
+        css = f' class="{self._picture_class}"' if hide else ""
+        summary = figures.summary(self.run, self._loop.points, self.film[-1], len(self.records))
+        return f'<img{css} alt="{summary}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+
+
+def _moved(records: Sequence[Record], start: int) -> list[list]:
+    """[step, words] for every record from `start` on whose settings are not those of the record before it."""
+    moved = []
+    for before, after in itertools.pairwise(records[max(0, start - 1) :]):
+        old, new = dataclasses.asdict(before.settings), dataclasses.asdict(after.settings)
+        if old != new:
+            words = ", ".join(f"{name} {old[name]:g} to {new[name]:g}" for name in new if old[name] != new[name])
+            moved.append([after.step, words])
+    return moved
+
+
+def _one_line(error: Exception | None) -> str:
+    return "" if error is None else f"{type(error).__name__}: {error}"
+
+
+def _trace(error: Exception | None) -> str:
+    return "" if error is None else "".join(traceback.format_exception(error)[-6:])

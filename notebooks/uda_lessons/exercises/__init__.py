@@ -1,0 +1,10 @@
+"""What a lesson asks of its reader: a guess before the experiment, and a function of one to five lines after it.
+
+>>> check("classifier_discrepancy", my_function)
+Not yet: the differences cancel: take their absolute values before the mean.
+"""
+
+from uda_lessons.exercises.dialogue import check, hint, reveal
+from uda_lessons.exercises.guesses import predict, replay
+
+__all__ = ["check", "hint", "predict", "replay", "reveal"]

@@ -1,0 +1,271 @@
+"""Exercises of lesson 04. Letters: B samples, C classes, z [B, C] logits, p = softmax(z); a, b [m, n] two gradients."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.autograd import grad
+from torch.nn import functional as F
+from uda_lessons.exercises.exercise import Exercise, Mistake
+
+from uda_core.losses import cosine, entropy, gradient_discrepancy, information_maximisation, row_cosine
+
+
+def _random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _two_gradients() -> list[tuple]:
+    """Ordinary rows; then a row without any gradient; then one of rounding noise, 1e-7 long."""
+    a, b = _random(4, 5), _random(4, 5, seed=1)
+    b = b + 0.5 * a
+    zero, noise = (torch.tensor([[1.0], [1.0], [length], [1.0]]).double() for length in (0.0, 1e-7))
+    return [
+        (a.clone().requires_grad_(), b.clone().requires_grad_()),
+        ((a * zero).requires_grad_(), (b * zero).requires_grad_()),
+        (a * noise, b * noise),
+    ]
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(-1)
+
+
+ROW_COSINE = Exercise(
+    name="row_cosine",
+    reference=row_cosine,
+    cases=_two_gradients,
+    mistakes=(
+        Mistake(
+            lambda a, b: cosine((a * b).sum(), a.square().sum(), b.square().sum()),
+            "you flatten the matrices: one cosine is the paper's form. Take one per row, then the mean.",
+        ),
+        Mistake(
+            lambda a, b: row_cosine(a.T, b.T),
+            "you compare columns: each row belongs to one output unit, so sum over the last dimension.",
+        ),
+        Mistake(
+            lambda a, b: cosine(_inner(a, b), _inner(a, a), _inner(b, b)),
+            "one number per row: average them over the rows.",
+        ),
+        Mistake(lambda a, b: len(a) * row_cosine(a, b), "you add over the rows: take the mean, from -1 to 1."),
+        Mistake(lambda a, b: 1 - row_cosine(a, b), "this is 1 - cos already: the next exercise takes that step."),
+        Mistake(
+            lambda a, b: _inner(a, b).mean(),
+            "these are inner products: divide each by the lengths of both rows, or large gradients decide everything.",
+        ),
+        Mistake(
+            lambda a, b: (_inner(a, b) / (_inner(a, a) * _inner(b, b)).clamp_min(1e-16)).mean(),
+            "you divide by squared lengths: a square root is missing.",
+        ),
+        Mistake(
+            lambda a, b: F.cosine_similarity(a, b, dim=-1).mean(),
+            "in the third case a row is rounding noise, 1e-7 long, and you scale it up to full size: "
+            "F.cosine_similarity has its floor under each length. Put one of 1e-8 under their product.",
+        ),
+        Mistake(
+            lambda a, b: (_inner(a, b) / (a.norm(dim=-1) * b.norm(dim=-1))).mean(),
+            "NaN: in the second case a row is zero in both, and 0/0 is not a number. Let the product of the lengths be "
+            "at least 1e-8.",
+        ),
+        Mistake(
+            lambda a, b: (_inner(a, b) / (_inner(a, a).sqrt() * _inner(b, b).sqrt()).clamp_min(1e-8)).mean(),
+            "the value is right, but the gradient is NaN: a square root has an infinite slope at 0. Take the root "
+            "after the floor, or use .norm(), which torch differentiates safely.",
+        ),
+        Mistake(
+            lambda a, b: row_cosine(a.detach(), b), "the value is right, but a is detached: half the gradient is lost."
+        ),
+        Mistake(
+            lambda a, b: row_cosine(a, b.detach()), "the value is right, but b is detached: half the gradient is lost."
+        ),
+        Mistake(
+            lambda a, b: row_cosine(a, b).detach(),
+            "the value is right, but detached: the features could not learn from it.",
+        ),
+    ),
+    hints=(
+        "For each row: inner product divided by the product of both lengths. Then the mean over the rows.",
+        "(a * b).sum(-1) are the inner products, a.norm(dim=-1) the lengths of the rows.",
+        "Divide by (a.norm(dim=-1) * b.norm(dim=-1)).clamp_min(1e-8), then .mean().",
+    ),
+    right="each output unit has one vote, however short its gradient, and a unit without gradient abstains.",
+)
+
+
+def _two_domains() -> list[tuple]:
+    """Features of two domains, their labels, and one weight matrix; then with more samples and classes."""
+    cases = []
+    for samples, features, classes in ((6, 4, 3), (9, 5, 4)):
+        y = torch.arange(samples)
+        f_s, f_t = _random(samples, features), _random(samples, features, seed=1)
+        weight = _random(classes, features, seed=2)
+        cases.append(
+            (f_s.requires_grad_(), y % classes, f_t.requires_grad_(), y // 2 % classes, weight.requires_grad_())
+        )
+    return cases
+
+
+def _of_linear_head(
+    discrepancy: Callable, f_s: Tensor, y_s: Tensor, f_t: Tensor, y_hat: Tensor, weight: Tensor
+) -> Tensor:
+    """The losses of a head with one matrix, z = f W^T, handed to `discrepancy`."""
+    loss_s, loss_t = F.cross_entropy(f_s @ weight.T, y_s), F.cross_entropy(f_t @ weight.T, y_hat)
+    return discrepancy(loss_s, loss_t, [[weight]])
+
+
+def _between(compare: Callable, graph_s: bool = True, graph_t: bool = True) -> Callable:
+    """`compare` both gradients of the one matrix."""
+
+    def discrepancy(loss_s: Tensor, loss_t: Tensor, parameters: list) -> Tensor:
+        weight = parameters[0][0]
+        return compare(grad(loss_s, weight, create_graph=graph_s)[0], grad(loss_t, weight, create_graph=graph_t)[0])
+
+    return discrepancy
+
+
+def _discrepancy(g_s: Tensor, g_t: Tensor) -> Tensor:
+    return 1 - row_cosine(g_s, g_t)
+
+
+def _flat_cosine(g_s: Tensor, g_t: Tensor) -> Tensor:
+    return row_cosine(g_s.flatten(), g_t.flatten())
+
+
+GRADIENT_DISCREPANCY = Exercise(
+    name="gradient_discrepancy",
+    reference=gradient_discrepancy,
+    cases=_two_domains,
+    observe=_of_linear_head,
+    mistakes=(
+        Mistake(
+            _between(_discrepancy, False, False),
+            "the value is right, but both gradients are plain numbers: L_gd could not move one feature. "
+            "Ask `grad` for create_graph=True.",
+        ),
+        Mistake(
+            _between(_discrepancy, graph_s=False),
+            "the value is right, but g_s has no graph: only the target's features would move. create_graph=True there "
+            "too.",
+        ),
+        Mistake(
+            _between(_discrepancy, graph_t=False),
+            "the value is right, but g_t has no graph: only the source's features would move. create_graph=True there "
+            "too.",
+        ),
+        Mistake(
+            _between(row_cosine), "this is the cosine: a *discrepancy* is 1 - cos, 0 where both pull the same way."
+        ),
+        Mistake(_between(lambda g_s, g_t: -row_cosine(g_s, g_t)), "the 1 is missing: identical gradients must give 0."),
+        Mistake(
+            _between(lambda g_s, g_t: row_cosine(g_s, g_t) - 1),
+            "the sign: minimising this would turn the gradients against each other.",
+        ),
+        Mistake(
+            _between(lambda g_s, g_t: 1 - _flat_cosine(g_s, g_t)),
+            "one cosine of the flattened matrix: this is the paper's form. The authors' code takes one per row.",
+        ),
+        Mistake(
+            _between(lambda g_s, g_t: 1 - row_cosine(g_s.T, g_t.T)),
+            "you compare columns: each row of the weight belongs to one output unit.",
+        ),
+        Mistake(
+            _between(lambda g_s, g_t: len(g_s) * _discrepancy(g_s, g_t)),
+            "you add over the rows: with a sum, the loss weight would depend on the number of classes. Take the mean.",
+        ),
+        Mistake(
+            _between(lambda g_s, g_t: (g_s - g_t).square().mean()),
+            "this compares lengths too, and two different losses need not pull equally hard: compare directions.",
+        ),
+        Mistake(
+            _between(lambda g_s, g_t: _discrepancy(g_s, g_s + g_t), False, False),
+            "after the second backward() weight.grad holds the *sum* of both gradients: use torch.autograd.grad "
+            "instead.",
+        ),
+        Mistake(
+            _between(lambda g_s, g_t: _discrepancy(g_s, g_s)),
+            "you compare a gradient with itself: weight.grad is one tensor, and .backward() writes both into it. Use "
+            "torch.autograd.grad, once for each loss.",
+        ),
+    ),
+    hints=(
+        "Two gradients of one matrix, one for each loss: torch.autograd.grad(loss, weight) returns a tuple of one.",
+        "The result needs a gradient of its own with respect to the features: create_graph=True keeps it.",
+        "g_s = torch.autograd.grad(loss_s, weight, create_graph=True)[0], g_t alike, then 1 - row_cosine(g_s, g_t).",
+    ),
+    right="a gradient of a gradient: the features can now move so that both domains pull the head the same way.",
+)
+
+
+def _logits() -> list[tuple]:
+    """Ordinary logits; then a sure head that never uses class 2."""
+    sure = 900 * F.one_hot(torch.tensor([0, 1, 3, 0, 1, 3]), 4).double()
+    return [((2 * _random(6, 4)).requires_grad_(),), (sure.requires_grad_(),)]
+
+
+def _negative_entropy(m: Tensor) -> Tensor:
+    return (m * (m + 1e-5).log()).sum()
+
+
+def _mean_p(z: Tensor) -> Tensor:
+    return z.softmax(1).mean(0)
+
+
+INFORMATION_MAXIMISATION = Exercise(
+    name="information_maximisation",
+    reference=information_maximisation,
+    cases=_logits,
+    mistakes=(
+        Mistake(
+            lambda z: entropy(z).mean(),
+            "this makes the head sure, and the surest head gives everything one class: the balance of the classes is "
+            "missing.",
+        ),
+        Mistake(
+            lambda z: _negative_entropy(_mean_p(z)),
+            "this balances the classes alone, and a head that is clueless about every sample is balanced too: add the "
+            "mean entropy of the samples.",
+        ),
+        Mistake(
+            lambda z: entropy(z).mean() - _negative_entropy(_mean_p(z)),
+            "the sign of the second part: this makes *both* entropies small, and all samples fall into one class.",
+        ),
+        Mistake(
+            lambda z: -entropy(z).mean() - _negative_entropy(_mean_p(z)),
+            "both signs are swapped: minimising this makes the head clueless about samples and blind to classes.",
+        ),
+        Mistake(
+            lambda z: -entropy(z).mean() + _negative_entropy(_mean_p(z)),
+            "the sign of the first part: this would make the head clueless about every sample.",
+        ),
+        Mistake(
+            lambda z: entropy(z).sum() + _negative_entropy(_mean_p(z)),
+            "you add the entropies of the samples: take their mean, or the balance drowns in a large batch.",
+        ),
+        Mistake(
+            lambda z: entropy(z).mean() + _negative_entropy(z.mean(0).softmax(0)),
+            "you average logits: m is the mean of the *probabilities*, softmax first.",
+        ),
+        Mistake(
+            lambda z: entropy(z).mean() + _negative_entropy(_mean_p(z)) / z.shape[1],
+            "you average m log m over the classes: an entropy is a sum over them.",
+        ),
+        Mistake(
+            lambda z: entropy(z).mean() + (_mean_p(z) * _mean_p(z).log()).sum(),
+            "NaN: in the second case one class is never used, m = 0, and 0 * log(0) is not a number. Add 1e-5 to m.",
+        ),
+        Mistake(
+            lambda z: information_maximisation(z).detach(),
+            "the value is right, but z is detached: nothing can learn from it.",
+        ),
+    ),
+    hints=(
+        "First part: mean over the samples of each one's entropy. It is small when the head is sure.",
+        "Second part: m = z.softmax(1).mean(0) is how much each class is used; sum m log m is smallest for uniform m.",
+        "m = z.softmax(1).mean(0) + 1e-5, then entropy(z).mean() + (m * m.log()).sum().",
+    ),
+    right="-log C at best, for a head that is sure of each sample and uses all classes equally often, true or not.",
+    tolerance=1e-3,  # with or without the 1e-5 inside the logarithms
+)
+
+EXERCISES = (ROW_COSINE, GRADIENT_DISCREPANCY, INFORMATION_MAXIMISATION)

@@ -1,0 +1,124 @@
+"""Exercises of lesson 03. Letters: N samples, C classes; f [N, D] unit features, m [N, C] membership."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from uda_lessons.exercises.exercise import Exercise, Mistake
+
+from uda_core.pseudo_labels import centroids, nearest_centroid
+
+
+def _features(samples: int) -> Tensor:
+    f = torch.randn(samples, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return F.normalize(f + torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), dim=1)
+
+
+def _members() -> list[tuple]:
+    """Soft membership; then a hard one in which class 2 has nobody."""
+    soft = (2 * torch.randn(7, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)).softmax(1)
+    hard = F.one_hot(torch.tensor([0, 1, 1, 3, 0, 3, 1]), 4).double()
+    return [(_features(7).requires_grad_(), m) for m in (soft, hard)]
+
+
+CENTROIDS = Exercise(
+    name="centroids",
+    reference=centroids,
+    cases=_members,
+    mistakes=(
+        Mistake(
+            lambda f, m: m.T @ f,
+            "this is a weighted sum: divide each class by its total membership, m.sum(0).",
+        ),
+        Mistake(
+            lambda f, m: m.T @ f / len(f),
+            "you divide by N: a class with few samples gets a short centroid. Divide by its own total, m.sum(0).",
+        ),
+        Mistake(
+            lambda f, m: m.T @ f / m.mean(0)[:, None],
+            "N times too long: the total membership of a class is m.sum(0), not its mean.",
+        ),
+        Mistake(
+            lambda f, m: centroids(f, F.one_hot(m.argmax(1), m.shape[1]).to(f.dtype)),
+            "you count each sample for its likeliest class alone: these are hard centroids. Weigh by all of m.",
+        ),
+        Mistake(
+            lambda f, m: centroids(f, m.softmax(1)),
+            "m holds probabilities already: a second softmax makes every sample belong everywhere.",
+        ),
+        Mistake(
+            lambda f, m: F.normalize(centroids(f, m), dim=1),
+            "you also scale the centroids to length 1: the mean comes first, the cosine takes care of the length.",
+        ),
+        Mistake(lambda f, m: centroids(f, m).T, "transposed: one row per class, shape [C, D]."),
+        Mistake(
+            lambda f, m: m.T @ f / m.sum(0)[:, None],
+            "NaN: in the second case class 2 has no members, and 0/0 is not a number. Add 1e-8 to the total.",
+        ),
+        Mistake(lambda f, m: centroids(f.detach(), m), "the value is right, but f is detached from its graph."),
+    ),
+    hints=(
+        "Every class averages all N features, each weighted by how much it belongs to that class.",
+        "The weighted sums of all classes at once are one matrix product: [C, N] times [N, D].",
+        "m.T @ f, divided by (1e-8 + m.sum(0)[:, None]).",
+    ),
+    right="C means of N features in one product, and zeros where a class has nobody.",
+)
+
+
+def _samples_and_centroids() -> list[tuple]:
+    """Centroids of unequal lengths; then one of them the zero vector."""
+    c = torch.tensor([[0.9, 0.1, 0.2], [0.0, 0.3, 0.1], [-0.2, -0.2, 0.5], [0.3, 0.2, 2.0]], dtype=torch.float64)
+    empty = c.clone()
+    empty[1] = 0
+    return [(_features(12), c), (_features(12), empty)]
+
+
+NEAREST_CENTROID = Exercise(
+    name="nearest_centroid",
+    reference=nearest_centroid,
+    cases=_samples_and_centroids,
+    mistakes=(
+        Mistake(
+            lambda f, c: (f @ F.normalize(c, dim=1).T).argmin(1),
+            "argmin of a similarity is the *farthest* centroid: argmax of the cosine, or argmin of 1 - cosine.",
+        ),
+        Mistake(
+            lambda f, c: (f @ c.T).argmax(1),
+            "the centroids have unequal lengths, and the long one wins: scale them to length 1 first.",
+        ),
+        Mistake(
+            lambda f, c: torch.cdist(f, c).argmin(1),
+            "this is the Euclidean distance, which counts the centroids' lengths: compare directions.",
+        ),
+        Mistake(
+            lambda f, c: (f @ F.normalize(c, dim=0).T).argmax(1),
+            "you scale the columns: each centroid is a row, so normalise over dimension 1.",
+        ),
+        Mistake(
+            lambda f, c: (f @ F.normalize(c, dim=1).T).argmax(0),
+            "one sample per class: the argmax belongs over the classes, dimension 1, one label per sample.",
+        ),
+        Mistake(
+            lambda f, c: (f @ F.normalize(c, dim=1).T).max(1).values,
+            "you return how similar the nearest centroid is: return which one it is.",
+        ),
+        Mistake(
+            lambda f, c: 1 - (f @ F.normalize(c, dim=1).T),
+            "these are all distances: return the index of the smallest one for each sample.",
+        ),
+        Mistake(
+            lambda f, c: (f @ c.T / c.norm(dim=1)).argmax(1),
+            "in the second case class 1 has no members, its centroid is the zero vector, its cosine 0/0 = NaN, and "
+            "argmax takes NaN for the largest: every sample falls into that class, as in the authors' code; "
+            "F.normalize keeps a zero vector zero.",
+        ),
+    ),
+    hints=(
+        "f has rows of length 1, so the cosine to a centroid of length 1 is one inner product.",
+        "F.normalize(c, dim=1) scales the rows, and leaves a zero row zero.",
+        "(f @ F.normalize(c, dim=1).T) holds all cosines, [N, C]: take its argmax over the classes.",
+    ),
+    right="a long centroid has no advantage, and an empty class attracts nobody.",
+)
+
+EXERCISES = (CENTROIDS, NEAREST_CENTROID)

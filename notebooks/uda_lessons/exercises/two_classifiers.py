@@ -1,0 +1,194 @@
+"""Exercises of lesson 02. Letters: B samples, C classes, z1, z2 [B, C] the heads' logits, p = softmax(z)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from uda_lessons.exercises.exercise import Exercise, Mistake
+
+from uda_core.data.moons import moons
+from uda_core.losses import classifier_discrepancy
+from uda_core.methods.classification import Config, ce
+from uda_core.methods.mcd import MCD, MCDSettings, mcd_step
+from uda_core.run import Run, Settings
+from uda_core.samples import Batch
+from uda_core.training import update
+
+
+def _two_heads() -> list[tuple]:
+    """Logits of two heads; then a batch of one."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = (6, 4), (1, 3)
+    return [
+        tuple((2 * torch.randn(shape, generator=generator, dtype=torch.float64)).requires_grad_() for _ in range(2))
+        for shape in shapes
+    ]
+
+
+def _gap(z1: Tensor, z2: Tensor, dim: int = 1) -> Tensor:
+    return z1.softmax(dim) - z2.softmax(dim)
+
+
+CLASSIFIER_DISCREPANCY = Exercise(
+    name="classifier_discrepancy",
+    reference=classifier_discrepancy,
+    cases=_two_heads,
+    mistakes=(
+        Mistake(
+            lambda z1, z2: _gap(z1, z2).mean(),
+            "the differences cancel: both rows add up to 1, so take the absolute values before the mean.",
+        ),
+        Mistake(lambda z1, z2: -classifier_discrepancy(z1, z2), "the sign: a disagreement is never negative."),
+        Mistake(lambda z1, z2: (z1 - z2).abs().mean(), "logits have no common scale: softmax first."),
+        Mistake(
+            lambda z1, z2: (z1.log_softmax(1) - z2.log_softmax(1)).abs().mean(),
+            "you compare log-probabilities: the discrepancy is between the probabilities themselves.",
+        ),
+        Mistake(
+            lambda z1, z2: _gap(z1, z2, 0).abs().mean(),
+            "the softmax runs over the samples: it belongs over the classes, dimension 1.",
+        ),
+        Mistake(
+            lambda z1, z2: _gap(z1, z2).abs().sum(1).mean(),
+            "you add over the classes: the authors average over samples *and* classes, so yours is C times as large.",
+        ),
+        Mistake(
+            lambda z1, z2: _gap(z1, z2).abs().sum(),
+            "you add everything up: with a sum, the loss weight would depend on the batch size. Take the mean.",
+        ),
+        Mistake(
+            lambda z1, z2: _gap(z1, z2).abs().mean(1),
+            "one number per sample: average over the batch too.",
+        ),
+        Mistake(
+            lambda z1, z2: _gap(z1, z2).square().mean(),
+            "squares: MCD takes absolute values (its authors report that squares did not work).",
+        ),
+        Mistake(
+            lambda z1, z2: (z1.softmax(1).mean(0) - z2.softmax(1).mean(0)).abs().mean(),
+            "you average over the batch before you compare: heads that disagree on every sample could still score 0.",
+        ),
+        Mistake(
+            lambda z1, z2: (z1.argmax(1) != z2.argmax(1)).double().mean(),
+            "you count samples with different classes: a count has no gradient. Compare the probabilities.",
+        ),
+        Mistake(
+            lambda z1, z2: classifier_discrepancy(z1.detach(), z2),
+            "the value is right, but no gradient reaches head 1: it is detached.",
+        ),
+        Mistake(
+            lambda z1, z2: classifier_discrepancy(z1, z2.detach()),
+            "the value is right, but no gradient reaches head 2: it is detached.",
+        ),
+        Mistake(
+            lambda z1, z2: classifier_discrepancy(z1.detach(), z2.detach()),
+            "the value is right, but both heads are detached (or it is a plain number): nothing can learn from it.",
+        ),
+    ),
+    hints=(
+        "Two steps: logits to probabilities, then a mean of absolute differences.",
+        "p1 = z1.softmax(1), and p2 alike; both are [B, C], so subtract them element by element.",
+        ".abs().mean() takes the mean over samples and classes at once.",
+    ),
+    right="0 where the heads say the same, at most 2/C, and a gradient for both heads.",
+)
+
+
+def _moons_run() -> list[tuple]:
+    """A run on moons with plain gradient descent, the settings and one batch."""
+    pair = moons(samples=64).pair
+    run = MCD(pair, Config(features=8, hidden=(8,), dropout=0.0), discrepancy=2.0, k=2)
+    run.features_opt = torch.optim.SGD(run.extractor.parameters(), lr=0.5)
+    run.heads_opt = torch.optim.SGD(run.heads.parameters(), lr=0.5)
+    i = torch.arange(32)
+    source, target = pair.source_train, pair.target_train
+    return [(run, run.settings, Batch(source.x[i], source.y[i], target.x[i], i))]
+
+
+def _weights_after(step: Callable, run: Run, s: Settings, batch: Batch) -> Tensor:
+    """All weights, features first, after one call of `step`."""
+    step(run, s, batch)
+    return torch.cat([p.detach().flatten() for module in (run.extractor, run.heads) for p in module.parameters()])
+
+
+def _step(
+    b: float | None = -1.0,
+    fit: float = 1.0,
+    b_moves: tuple[str, ...] = ("heads_opt",),
+    c: float = 1.0,
+    c_fit: float = 0.0,
+    c_moves: tuple[str, ...] = ("features_opt",),
+    k: int | None = None,
+    domain: int = 1,
+    weigh: bool = True,
+) -> Callable:
+    """MCD's step with something changed: signs b and c of the discrepancy, who moves, on which domain, how often."""
+
+    def step(run: Run, s: MCDSettings, batch: Batch) -> None:
+        weight = s.discrepancy if weigh else 1.0
+
+        def loss(of_ce: float, sign: float) -> Tensor:
+            z = run.classify(run.embed(batch.x_s, batch.x_t))
+            return of_ce * ce(z[0], batch.y_s) + sign * weight * classifier_discrepancy(*z[domain])
+
+        update(loss(1.0, 0.0), run.features_opt, run.heads_opt)  # A
+        if b is not None:
+            update(loss(fit, b), *(getattr(run, name) for name in b_moves))
+        for _ in range(s.k if k is None else k):
+            update(loss(c_fit, c), *(getattr(run, name) for name in c_moves))
+
+    return step
+
+
+BOTH = "features_opt", "heads_opt"
+MCD_STEP = Exercise(
+    name="mcd_step",
+    reference=mcd_step,
+    cases=_moons_run,
+    observe=_weights_after,
+    mistakes=(
+        Mistake(_step(b=None, k=0), "only step A has moved anything: B and C are still to be written."),
+        Mistake(_step(k=0), "step B is right; step C is still missing."),
+        Mistake(_step(b=None), "step C is right; step B is still missing: nobody moves the heads apart."),
+        Mistake(
+            _step(b=1.0),
+            "the sign in B: plus pulls the heads together, and two lazy heads that agree find nothing. Minus there.",
+        ),
+        Mistake(_step(c=-1.0), "the sign in C: minus drives the features to where the heads quarrel. Plus there."),
+        Mistake(_step(b=1.0, c=-1.0), "both signs are swapped: B wants minus (apart), C wants plus (together)."),
+        Mistake(
+            _step(b_moves=BOTH),
+            "B also moves the features, which would help the heads disagree: hand `update` the heads' optimiser alone.",
+        ),
+        Mistake(
+            _step(c_moves=BOTH),
+            "C also moves the heads: they make peace by themselves, and the features need not change.",
+        ),
+        Mistake(_step(c_moves=("heads_opt",)), "C moves the heads and not the features: hand it run.features_opt."),
+        Mistake(
+            _step(b_moves=("features_opt",), c_moves=("heads_opt",)),
+            "the optimisers are swapped: B moves the heads, C the features.",
+        ),
+        Mistake(
+            _step(fit=0.0),
+            "B lacks the source's cross-entropy: the heads may quarrel about the target only while they stay right on "
+            "the source.",
+        ),
+        Mistake(
+            _step(c_fit=1.0),
+            "C has the source's cross-entropy in it: in MCD, C moves the features by the discrepancy alone.",
+        ),
+        Mistake(_step(domain=0), "you measure the disagreement on the source: it is the target, z_t, that matters."),
+        Mistake(_step(weigh=False), "the weight s.discrepancy is missing: the slider would do nothing."),
+        Mistake(_step(k=1), "C runs once: s.k times, each with a fresh forward pass."),
+    ),
+    hints=(
+        "In B the heads move and the features hold still; in C it is the other way round.",
+        "B: stay right on the source (plus cross-entropy) and differ on the target (minus discrepancy).",
+        "B: update(ce(z_s, y_s) - s.discrepancy * l_dis, run.heads_opt).  C: plus, and run.features_opt.",
+    ),
+    right="A moves everything, B the heads alone with a minus, C the features alone with a plus.",
+    tolerance=1e-5,  # the networks count in float32
+)
+
+EXERCISES = (CLASSIFIER_DISCREPANCY, MCD_STEP)

@@ -1,0 +1,251 @@
+"""Frozen features from .npz files: what is read, what is refused, and that a target needs no labels to train."""
+
+import errno
+import json
+import os
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import torch
+
+from uda_core import __main__ as cli
+from uda_core import methods
+from uda_core.data import feature_files
+from uda_core.errors import UserError
+from uda_core.evaluation import evaluate
+from uda_core.lab.benchmarks import accuracy, frozen_features
+from uda_core.samples import tenth
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(25, 6)).astype(np.float16), np.arange(25) % 3
+CLASSES = np.array(["bike", "mug", "pen"])
+
+
+def write(path, **arrays):
+    np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A function that writes source and target: sound ones, but for the changes given to the one or the other."""
+
+    def make(source=None, target=None):
+        sound = {"features": X, "labels": Y, "classes": CLASSES}
+        return tuple(
+            write(tmp_path / f"{name}.npz", **sound | (changes or {}))
+            for name, changes in (("s", source), ("t", target))
+        )
+
+    return make
+
+
+def refusal(*files):
+    with pytest.raises(UserError) as caught:
+        feature_files.load(*files)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(files[0].parent) in message
+    return message
+
+
+def test_every_sample_is_where_it_belongs(files):
+    task = feature_files.load(*files())
+    pair = task.pair
+    assert (task.name, pair.classes, task.metric) == ("features:s-t", ("bike", "mug", "pen"), "accuracy")
+    x, y, held = torch.from_numpy(X).float(), torch.from_numpy(Y), [3, 4, 5]
+    others = [i for i in range(25) if i not in held]
+    for split, chosen in ((pair.source_val, held), (pair.source_train, others)):
+        assert split.x.equal(x[chosen])
+        assert split.y.equal(y[chosen])
+    assert pair.target_train.x.equal(x)
+    assert pair.target_test.x.equal(x)
+    assert task.truth.target_train.equal(y)
+    assert task.truth.target_test.equal(y)
+
+
+def test_one_sample_in_ten_of_each_class_validates():
+    y = torch.tensor([0] * 12 + [1] + [2, 0, 2])
+    assert tenth(y).nonzero().flatten().tolist() == [1, 11, 15]
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("whole", [np.uint8, np.int32])
+def test_kinds_of_numbers(kind, whole, files):
+    task = feature_files.load(*files({"features": X.astype(kind), "labels": Y.astype(whole)}))
+    assert task.pair.source_train.x.dtype == torch.float32
+    assert task.pair.source_train.y.dtype == torch.int64
+    assert task.pair.source_val.x.equal(torch.from_numpy(X[[3, 4, 5]]).float())
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "classes"),
+    [
+        ({}, {"classes": None}, ("bike", "mug", "pen")),
+        ({"classes": None}, {}, ("bike", "mug", "pen")),
+        ({"classes": None}, {"classes": None}, ("0", "1", "2")),
+        ({"classes": None}, {"classes": None, "labels": np.zeros(25, int)}, ("0", "1", "2")),
+    ],
+)
+def test_names_of_classes(source, target, classes, files):
+    assert feature_files.load(*files(source, target)).pair.classes == classes
+
+
+def test_a_target_without_labels_trains_and_predicts_and_has_no_score(files):
+    with_labels = feature_files.load(*files())
+    without = feature_files.load(*files(target={"labels": None, "classes": None}))
+    assert without.truth is None
+    runs = [
+        methods.MCD(task.pair, methods.Config(network="linear", features=4, hidden=(5,), batch_size=8))
+        for task in (with_labels, without)
+    ]
+    records = [[run.step().losses for _ in range(3)] for run in runs]
+    assert records[0] == records[1]
+    known, unknown = (evaluate(run, task) for run, task in zip(runs, (with_labels, without), strict=True))
+    assert 0 <= known.score <= 1
+    assert unknown.score is None
+    assert unknown.source_score == known.source_score
+    assert unknown.per_class == dict.fromkeys(CLASSES.tolist())
+    assert str(unknown).splitlines()[1] == "target, target_test: accuracy not known, for there are no labels"
+
+
+def bad(array, i, value):
+    array = array.copy()
+    array[i] = value
+    return array
+
+
+PICKLED = np.array(["bike", "mug", "pen"], dtype=object)
+MISTAKES = [
+    ({"features": None}, "s.npz: no array 'features', only labels, classes"),
+    ({"labels": None}, "s.npz: no array 'labels'; the source needs one label a sample"),
+    ({"features": X[:24]}, "s.npz: 24 features but 25 labels"),
+    ({"features": X[:, 0]}, "s.npz: features must be floating point [N, D], got float16 of shape [25]"),
+    ({"features": Y[:, None]}, "s.npz: features must be floating point [N, D], got int64 of shape [25, 1]"),
+    (
+        {"features": X[:0], "labels": Y[:0]},
+        "s.npz: features must be floating point [N, D], got float16 of shape [0, 6]",
+    ),
+    ({"features": X[:, :0]}, "s.npz: features must be floating point [N, D], got float16 of shape [25, 0]"),
+    ({"features": X[:, :5]}, "t.npz: features of width 5 and 6; make both with one backbone"),
+    ({"features": bad(X, (7, 2), np.nan)}, "s.npz: features hold NaN or infinity, first in sample 7"),
+    ({"features": bad(X, (9, 0), np.inf)}, "s.npz: features hold NaN or infinity, first in sample 9"),
+    ({"labels": Y + 1}, "s.npz: labels run from 1 to 3, but there are 3 classes"),
+    ({"labels": bad(Y, 4, -1)}, "s.npz: label -1 of sample 4; labels are whole numbers from 0"),
+    ({"labels": Y.astype(float)}, "s.npz: labels must be whole numbers [N], got float64 of shape [25]"),
+    ({"labels": Y[:, None]}, "s.npz: labels must be whole numbers [N], got int64 of shape [25, 1]"),
+    ({"labels": np.zeros(25, int)}, "features:s-t: source_train has samples of one class only"),
+    ({"classes": PICKLED}, "s.npz: cannot be read (an array of Python objects; text is saved as"),
+    ({"labels": Y.astype(object)}, "s.npz: cannot be read (an array of Python objects"),
+    ({"classes": np.arange(3)}, "s.npz: classes must be text [C], got int64 of shape [3]"),
+    ({"classes": np.array(["bike", "bike", "pen"])}, "s.npz: two classes have the same name"),
+    ({"classes": np.array(["bike", "cup", "pen"])}, "classes differ; only in the source: cup; only in the target: mug"),
+    ({"classes": np.array(["bike", "pen", "mug"])}, "classes differ; the same names, but in another order"),
+]
+
+
+@pytest.mark.parametrize(("changes", "says"), MISTAKES, ids=[says.split(": ")[-1] for _, says in MISTAKES])
+def test_a_bad_source_gets_one_clear_line(changes, says, files):
+    with pytest.raises(UserError) as caught:
+        feature_files.load(*files(changes))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_label_of_the_target_beyond_the_classes_is_refused(files):
+    bare = {"classes": None}
+    assert "t.npz: labels run from 0 to 3" in refusal(*files(bare, bare | {"labels": np.arange(25) % 4}))
+
+
+def test_files_that_are_no_npz(files, tmp_path):
+    source, target = files()
+    whole = target.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(flipped) // 8] ^= 255
+    directory = whole.index(b"PK\1\2")
+    encrypted, packed = (
+        whole[: directory + i] + bytes([n]) + whole[directory + i + 1 :] for i, n in ((8, 1), (10, 99))
+    )
+    np.save(tmp_path / "array.npy", X)
+    for content, says in (
+        (b"", "not an .npz file, or cut short"),
+        (b"features", "not an .npz file, or cut short"),
+        ((tmp_path / "array.npy").read_bytes(), "not an .npz file, or cut short"),
+        (whole[:-40], "not an .npz file, or cut short"),
+        (bytes(flipped), "cannot be read (Bad CRC-32"),
+        (encrypted, "cannot be read (File 'features.npy' is encrypted"),
+        (packed, "cannot be read (That compression method is not supported)"),
+    ):
+        target.write_bytes(content)
+        assert f"{target}: {says}" in refusal(source, target)
+    target.unlink()
+    assert f"{target}: no such file" in refusal(source, target)
+    target.mkdir()
+    assert f"{target}: no such file" in refusal(source, target)
+
+
+def test_train_and_evaluate_on_ones_own_features(files, tmp_path, capsys):
+    source, target = files(target={"labels": None})
+    words = [
+        "train",
+        "cgdm",
+        "features",
+        "--source",
+        source,
+        "--target",
+        target,
+        "--steps",
+        3,
+        "--out",
+        tmp_path / "run",
+    ]
+    words += ["--set", "batch_size=8", "features=4", "hidden=5", "refresh=2"]
+    assert cli.main([str(word) for word in words]) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["target"]["score"] is None
+    assert 0 <= summary["source"]["score"] <= 1
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(tmp_path / "run"), "--export", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "target, target_test: accuracy not known, for there are no labels\n" in said
+    assert said.endswith("source_val.npz, target_test.npz, predictions.csv\n")
+    assert np.load(tmp_path / "out" / "target_test.npz")["predictions"].shape == (25,)
+
+
+def test_table_of_office31_measures_every_row_on_every_task(tmp_path, monkeypatch):
+    monkeypatch.setattr(frozen_features, "STEPS", 3)
+    small = {"features": 4, "hidden": (5,), "batch_size": 8}
+    monkeypatch.setattr(frozen_features, "CONFIG", frozen_features.CONFIG | small)
+    (tmp_path / "office31_features").mkdir()
+    for samples, domain in zip((27, 18, 24), ("amazon", "dslr", "webcam"), strict=True):
+        x, y = RNG.normal(size=(samples, 6)), np.arange(samples) % 3
+        write(tmp_path / "office31_features" / f"{domain}.npz", features=x, labels=y, classes=CLASSES)
+    out = tmp_path / "office31.json"
+    accuracy.main([0], out, "office31-features", tmp_path)
+    held = json.loads(out.read_text())
+    assert list(held["rows"]) == list(frozen_features.ROWS)
+    for row, told in held["rows"].items():
+        scores = {task: result["score"] for task, result in told["seeds"]["0"]["tasks"].items()}
+        assert list(scores) == ["A->D", "A->W", "D->A", "D->W", "W->A", "W->D"]
+        assert told["seeds"]["0"]["score"] == pytest.approx(sum(scores.values()) / 6, abs=1e-4)
+        assert ("refresh" in told["all_settings"]) == (told["method"] == "cgdm"), row
+    before = out.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            accuracy.main([1], out, "office31-features", tmp_path)
+    assert out.read_bytes() == before
+    suite = frozen_features.office31(tmp_path)
+    tasks = {name: (len(t.pair.source_train), len(t.pair.target_train)) for name, t in suite.tasks.items()}
+    assert tasks["W->D"] == (21, 18)  # three of webcam's 24 validate
+    run = frozen_features.ROWS["CGDM (code)"].train(suite.tasks["W->D"], 0)
+    assert (run.settings.refresh, run.settings.alpha, run.settings.beta, run.settings.entropy) == (2, 0.1, 0.1, 0.1)
+    assert run.pseudo_labels is not None
+
+
+def test_table_of_office31_says_how_its_files_are_made(tmp_path):
+    with pytest.raises(
+        UserError, match=r"amazon\.npz: no such file; make it with: python -m uda_core features .*/images "
+    ):
+        frozen_features.office31(tmp_path)

@@ -1,0 +1,525 @@
+"""Image sets: what a network sees of a file, what is found and refused, and each set's real layout, made small."""
+
+import copy
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import CenterCrop, Compose, Resize
+
+from uda_core import __main__ as cli
+from uda_core import checkpoints
+from uda_core.data import TASKS, image_folders, load
+from uda_core.data.image_folders import Images, View, folders
+from uda_core.errors import UserError
+from uda_core.evaluation import evaluate, pseudo_label_accuracy, supervised
+from uda_core.methods import CGDM, METHODS, Config, SourceOnly, adabn
+from uda_core.task import Task, Truth
+
+OFFICE31 = Path(__file__).parents[2] / "shared" / "data" / "office31_160.zip"
+CLASSES = ("cup", "lamp", "pen")
+SMALL = View(resize=36, crop=32)
+QUICK = Config(network="small", features=8, hidden=(8,), batch_size=4)
+
+
+def small_view(**kwargs) -> View:
+    """Instead of 224x224 pixels, where a test has no use for them."""
+    return View(36, 32, **kwargs)
+
+
+def picture(path: Path, seed: int = 0, size: tuple[int, int] = (48, 40), mode: str = "RGB") -> Path:
+    """An image of smooth random colours, whose brightness tells the class of the folder it is in."""
+    rng = np.random.default_rng(seed)
+    image = Image.fromarray(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.convert(mode).save(path)
+    return path
+
+
+def tree(folder: Path, classes=CLASSES, images: int = 4, ending: str = ".jpg") -> Path:
+    for c, name in enumerate(classes):
+        for n in range(images):
+            picture(folder / name / f"{n}{ending}", 100 * c + n)
+    return folder
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Source and target folders of three classes with four images each."""
+    return tree(tmp_path / "photos"), tree(tmp_path / "drawings")
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    """The user's own folders, at 32x32 pixels."""
+    folder = tmp_path_factory.mktemp("own")
+    return folders(tree(folder / "photos", images=12), tree(folder / "drawings"), SMALL)
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*words):
+        status = cli.main([str(word) for word in words])
+        return status, *capsys.readouterr()
+
+    return call
+
+
+# -- what a network sees -----------------------------------------------------------------------------------------------
+
+
+def test_clean_images_are_resized_and_cut_as_published(tmp_path):
+    path = picture(tmp_path / "a.png", size=(300, 200))
+    published = Compose([Resize((256, 256)), CenterCrop(224)])(Image.open(path))
+    x = Images([path], View())[torch.tensor([0])]
+    assert x.shape == (1, 3, 224, 224)
+    assert (x[0] - torch.from_numpy(np.array(published)).permute(2, 0, 1) / 255).abs().max() < 2.5 / 255  # rounding
+
+
+def test_the_published_views_are_mirrored_and_only_imageclef_is_cut_at_random(tmp_path):
+    x = Images([picture(tmp_path / "a.png")], View(resize=36, crop=32))
+    clean, draw = x[torch.tensor([0])], lambda view: Images(x.paths, view).draw(torch.zeros(64, dtype=int))
+    mirrored = [bool((cut == clean[0].flip(2)).all()) for cut in draw(View(36, 32))]
+    assert all(
+        m or bool((cut == clean[0]).all()) for m, cut in zip(mirrored, draw(View(36, 32, flip=0.0)), strict=True)
+    )
+    assert 10 < sum(mirrored) < 54
+    cuts = draw(View(36, 32, random_crop=True, flip=0.0))
+    assert len(cuts.unique(dim=0)) > 15  # of 25 places
+    assert not torch.equal(cuts[0], cuts[1])
+
+
+@pytest.mark.parametrize("size", [(49, 47), (1, 1), (37, 250)])
+def test_a_cut_never_leaves_the_image(size, tmp_path):
+    x = Images([picture(tmp_path / "a.png", size=size)], View(resize=36, crop=35, random_crop=True))
+    assert x.draw(torch.zeros(64, dtype=int)).shape == (64, 3, 35, 35)
+
+
+def test_drawing_follows_the_generator(task):
+    i, draw = torch.arange(6), task.pair.source_train.draw
+    state = torch.get_rng_state()
+    first, again, other = (draw(i, torch.Generator().manual_seed(seed))[0] for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_large_jpegs_are_decoded_small_and_look_the_same(tmp_path):
+    path = picture(tmp_path / "large.jpg", size=(1200, 900))
+    fast, slow = Images([path], View()), Images([path], View())
+    slow.draft = None
+    assert fast._open(0).size == (600, 450)  # never below 256x256
+    assert (fast[torch.tensor([0])] - slow[torch.tensor([0])]).abs().max() < 3 / 255
+
+
+GREY = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("image", "ending"),
+    [
+        (Image.fromarray(GREY), ".jpg"),
+        (Image.fromarray(GREY), ".png"),
+        (Image.fromarray(GREY.astype(np.uint16) * 257), ".png"),  # 16 bits, scaled, not clipped
+        (Image.fromarray(GREY).convert("RGBA"), ".png"),
+        (Image.fromarray(GREY).convert("LA"), ".png"),
+        (Image.fromarray(GREY).convert("P"), ".png"),
+        (Image.fromarray(GREY).convert("RGB").convert("CMYK"), ".jpg"),
+    ],
+    ids=["grey jpeg", "grey", "16 bits", "RGBA", "grey and alpha", "palette", "CMYK"],
+)
+def test_every_kind_of_image_is_read_as_rgb(image, ending, tmp_path):
+    image.save(tmp_path / f"a{ending}")
+    x = Images([tmp_path / f"a{ending}"], View(64, 64))[torch.tensor([0])][0]
+    assert (x - torch.from_numpy(GREY).float() / 255).abs().max() < 0.02
+
+
+def test_what_is_transparent_lies_on_white(tmp_path):
+    Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    Image.new("RGBA", (8, 8), (255, 0, 0, 255)).save(tmp_path / "red.png")
+    clear, red = Images([tmp_path / "clear.png", tmp_path / "red.png"], View(8, 8))[torch.arange(2)]
+    assert clear.min() == 1
+    assert red[:, 0, 0].tolist() == [1, 0, 0]
+
+
+# -- ten kinds of bad folders ------------------------------------------------------------------------------------------
+
+
+def empty(source, target):
+    for path in source.glob("*/*"):
+        path.unlink()
+    for path in source.iterdir():
+        path.rmdir()
+
+
+def no_such_folder(source, target):
+    empty(source, target)
+    source.rmdir()
+
+
+def missing_class(source, target):
+    for path in (target / "pen").iterdir():
+        path.unlink()
+    (target / "pen").rmdir()
+
+
+def other_names(source, target):
+    (target / "pen").rename(target / "pencil")
+
+
+def empty_class(source, target):
+    for path in (target / "pen").iterdir():
+        path.unlink()
+
+
+def text_file(source, target):
+    (source / "cup" / "notes.txt").write_text("taken in May")
+
+
+def zero_bytes(source, target):
+    (source / "lamp" / "2.jpg").write_bytes(b"")
+
+
+def link_in_a_circle(source, target):
+    (source / "lamp" / "more").symlink_to(source / "lamp", target_is_directory=True)
+
+
+def link_to_itself(source, target):
+    (source / "lamp" / "9.jpg").symlink_to(source / "lamp" / "9.jpg")
+
+
+SEEN = [
+    (no_such_folder, "{source}: no such folder"),
+    (empty, "{source}: no class folders in it; images belong in one folder per class"),
+    (missing_class, "the classes differ: {target} lacks pen; rename, add or take away folders until they agree"),
+    (other_names, "the classes differ: {target} lacks pen; {source} lacks pencil; rename"),
+    (empty_class, "{target}/pen: no image in it; fill this class, or take its folder away in both domains"),
+    (text_file, "{source}/cup/notes.txt: no image (.jpg, .jpeg, .png, "),
+    (zero_bytes, "{source}/lamp/2.jpg: the file is empty; unpack or download it again, or delete it"),
+    (link_in_a_circle, "{source}/lamp/more: a link to {source}/lamp, in which it lies itself; delete the link"),
+    (link_to_itself, "{source}/lamp/9.jpg: cannot be found ("),
+]
+
+
+@pytest.mark.parametrize(("spoil", "told"), SEEN, ids=[spoil.__name__ for spoil, _ in SEEN])
+def test_bad_folders_are_told_in_one_line_before_training(spoil, told, two, run, tmp_path):
+    spoil(*two)
+    source, target = two
+    out = tmp_path / "run"
+    status, _, err = run("train", "cgdm", "folders", "--source", source, "--target", target, "--out", out)
+    assert status == 2
+    assert err.startswith("error: " + told.format(source=source, target=target))
+    assert err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_a_file_that_may_not_be_read_is_told_before_training(two, monkeypatch):
+    path = two[1] / "lamp" / "1.jpg"
+    monkeypatch.setattr(image_folders.os, "access", lambda p, mode: p != path or mode != os.R_OK)
+    with pytest.raises(UserError, match=rf"{path}: you may not read this file; change its permissions"):
+        folders(*two)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"no JPEG at all"])
+def test_damaged_images_are_told_by_name_when_they_are_read(damage, two, run, tmp_path):
+    path, out = two[0] / "cup" / "0.jpg", tmp_path / "run"
+    path.write_bytes(damage(path.read_bytes()))
+    settings = ["network=small", "features=4", "hidden=4", "batch_size=9"]
+    words = ["train", "source_only", "folders", "--source", two[0], "--target", two[1], "--out", out]
+    status, _, err = run(*words, "--steps", 2, "--set", *settings)
+    assert status == 2
+    line = err.strip().splitlines()[-1]
+    assert line.startswith(f"error: {path}: cannot be read (")
+    assert line.endswith("; unpack or download it again")
+
+
+def test_floating_point_pixels_are_refused(tmp_path):
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(UserError, match=r"a\.tif: holds floating-point values, of unknown range"):
+        Images([tmp_path / "a.tif"], SMALL)[torch.tensor([0])]
+
+
+def test_hidden_files_are_left_out_and_images_found_in_folders_within(two):
+    source, target = two
+    (source / ".git").mkdir()
+    (source / "cup" / ".DS_Store").write_bytes(b"x")
+    picture(source / "cup" / "more" / "x.PNG", 7)
+    paths = folders(source, target, SMALL).pair.source_train.x.paths
+    assert source / "cup" / "more" / "x.PNG" in paths
+    assert not any(part.startswith(".") for path in paths for part in path.relative_to(source).parts)
+
+
+# -- tasks of one's own ------------------------------------------------------------------------------------------------
+
+
+def test_a_tenth_of_each_class_of_ones_own_source_validates(task):
+    pair = task.pair
+    assert pair.classes == CLASSES
+    assert [len(s) for s in (pair.source_train, pair.source_val, pair.target_train, pair.target_test)] == [
+        30,
+        6,
+        12,
+        12,
+    ]
+    assert pair.source_val.y.bincount().tolist() == [2, 2, 2]  # of twelve: the second and the twelfth
+    assert not set(pair.source_train.x.paths) & set(pair.source_val.x.paths)
+    for split in (pair.source_train, pair.source_val):
+        assert [CLASSES[y] for y in split.y] == [path.parent.name for path in split.x.paths]
+    assert [CLASSES[y] for y in task.truth.target_test] == [path.parent.name for path in pair.target_test.x.paths]
+
+
+def test_files_and_the_same_images_in_memory_are_looked_at_alike(task):
+    run, x = CGDM(task.pair, QUICK, refresh=2), task.pair.target_train.x
+    held = x[torch.arange(len(x))]
+    for _ in range(3):
+        record = run.step()
+    assert record.losses["pseudo_ce"] > 0
+    assert torch.equal(run.features(x), run.features(held))
+    assert all(torch.equal(a, b) for a, b in zip(run.predict(x), run.predict(held), strict=True))
+    assert 0 <= pseudo_label_accuracy(run, task) <= 1
+    adapted = [adabn(run, samples) for samples in (None, held)]
+    assert torch.equal(*(other.features(held) for other in adapted))
+    assert not torch.equal(adapted[0].features(held), run.features(held))
+
+
+def test_statistics_of_many_samples_need_no_more_memory_than_a_chunk(task, monkeypatch):
+    run = SourceOnly(task.pair, QUICK)
+    whole = adabn(run).features(task.pair.target_train.x)
+    monkeypatch.setattr("uda_core.samples.CHUNK", 6 * 3 * 32 * 32)
+    sizes = []
+    forward = type(run.extractor).forward
+    monkeypatch.setattr(type(run.extractor), "forward", lambda net, x: sizes.append(len(x)) or forward(net, x))
+    parts = adabn(run).features(task.pair.target_train.x)
+    assert max(sizes) == 6
+    assert (parts - whole).abs().mean() < 0.2 * whole.std()  # an average over two halves, not the same number
+
+
+def test_the_ceiling_sees_augmented_target_images(task):
+    pair = supervised(task)
+    assert pair.source_train.x is task.pair.target_train.x
+    draws = [pair.source_train.draw(torch.arange(12), torch.Generator().manual_seed(s))[0] for s in (0, 1)]
+    assert not torch.equal(*draws)
+
+
+def test_poisoned_truth_changes_nothing_that_trains(task, tmp_path):
+    noise = torch.randint(3, (12,), generator=torch.Generator().manual_seed(1))
+    for name, truth in (("clean", task.truth), ("poisoned", Truth(noise, noise))):
+        run = CGDM(Task(task.pair, truth).pair, QUICK, refresh=1)
+        for _ in range(3):
+            run.step()
+        checkpoints.save(run, tmp_path / name)
+    assert (tmp_path / "clean").read_bytes() == (tmp_path / "poisoned").read_bytes()
+
+
+def test_a_run_on_files_goes_on_bit_for_bit(task, tmp_path):
+    whole, first, second = (CGDM(task.pair, QUICK, refresh=2) for _ in range(3))
+    for _ in range(5):
+        whole.step()
+    for _ in range(2):
+        first.step()
+    checkpoints.save(first, tmp_path / "first")
+    checkpoints.load(tmp_path / "first", second)
+    twin = copy.deepcopy(second)
+    for run in (second, twin):
+        for _ in range(3):
+            run.step()
+        checkpoints.save(run, tmp_path / "again")
+        checkpoints.save(whole, tmp_path / "whole")
+        assert (tmp_path / "again").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_own_folders_train_on_a_resnet_and_are_found_again(two, run, tmp_path, monkeypatch):
+    out, words = tmp_path / "run", ["--set", "network=resnet18", "batch_size=2", "hidden=8", "refresh=1", "features=8"]
+    monkeypatch.chdir(tmp_path)  # paths are recorded in full
+    monkeypatch.setattr(image_folders, "View", small_view)
+    status, trained, _ = run(
+        "train", "cgdm", "folders", "--source", "photos", "--target", "drawings", "--steps", 2, "--out", out, *words
+    )
+    assert status == 0
+    settings = json.loads((out / "settings.json").read_text())
+    assert (settings["task"], settings["source"], settings["target"]) == ("folders", str(two[0]), str(two[1]))
+    assert json.loads((out / "summary.json").read_text())["source"]["split"] == "source_val"
+    monkeypatch.chdir("/")
+    status, again, _ = run("evaluate", out)
+    assert status == 0
+    scores = [line for line in again.splitlines() if line.startswith(("source,", "target,"))]
+    assert len(scores) == 2
+    assert all(line in trained for line in scores)
+
+
+# -- the public sets, in their layouts ---------------------------------------------------------------------------------
+
+
+def office31(folder):
+    for domain in ("amazon", "dslr", "webcam"):
+        tree(folder / "office31" / domain / "images", ("back_pack", "bike"))
+
+
+def imageclef(folder):
+    """Files of all classes in one folder; the list says which is which."""
+    for domain in ("i", "p", "c"):
+        lines = []
+        for label in (*range(12), 3, 3):
+            path = picture(folder / "imageclef" / domain / f"n{label:02}_{len(lines)}.JPEG", len(lines))
+            lines.append(f"{domain}/{path.name} {label}\n")
+        (folder / "imageclef" / "list").mkdir(exist_ok=True)
+        (folder / "imageclef" / "list" / f"{domain}List.txt").write_text("".join(lines))
+
+
+def visda2017(folder):
+    for split, ending in (("train", ".png"), ("validation", ".jpg")):
+        tree(folder / "visda2017" / split, ("aeroplane", "bicycle", "bus"), ending=ending)
+        (folder / "visda2017" / split / "image_list.txt").write_text("aeroplane/0.png 0\n")
+
+
+def domainnet(folder, domains=("clipart", "infograph", "painting", "quickdraw", "real", "sketch")):
+    """345 classes, not in the order of their names; paintings have no T-shirts."""
+    data = picture(folder / "domainnet" / "a.jpg").read_bytes()
+    for domain in domains:
+        lists = {"train": [], "test": []}
+        for label in range(345) if domain in ("real", "painting") else range(2):
+            if domain == "painting" and label == 327:
+                continue
+            name = "The_Eiffel_Tower" if label == 300 else f"{'b' if label % 2 else 'a'}{label:03}"
+            for split, lines in lists.items():
+                path = folder / "domainnet" / domain / name / f"{domain}_{split}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+                lines.append(f"{domain}/{name}/{path.name} {label}\n")
+        for split, lines in lists.items():
+            (folder / "domainnet" / f"{domain}_{split}.txt").write_text("".join(lines))
+
+
+LAYOUTS = [
+    (office31, "office31:A-W", [8, 2, 8, 8], "accuracy", []),
+    (imageclef, "imageclef:I-P", [14, 1, 14, 14], "accuracy", ["--preset", "cgdm-imageclef"]),
+    (visda2017, "visda2017", [12, 3, 12, 12], "mean_class_accuracy", ["--preset", "cgdm-visda"]),
+    (domainnet, "domainnet:P-R", [344, 344, 345, 345], "accuracy", ["--preset", "cgdm-domainnet"]),
+]
+
+
+@pytest.mark.parametrize(("make", "name", "sizes", "metric", "preset"), LAYOUTS, ids=[name for _, name, *_ in LAYOUTS])
+def test_each_set_trains_from_its_real_layout(make, name, sizes, metric, preset, tmp_path, run, monkeypatch):
+    make(tmp_path)
+    monkeypatch.setattr(image_folders, "View", small_view)
+    pair = load(name, tmp_path).pair
+    assert [len(s) for s in (pair.source_train, pair.source_val, pair.target_train, pair.target_test)] == sizes
+    out, settings = tmp_path / "run", ["network=small", "features=8", "hidden=8", "batch_size=4", "refresh=1"]
+    words = ["train", "cgdm", name, "--data", tmp_path, "--steps", 2, "--out", out]
+    status, *_ = run(*words, *preset, "--weights", "none", "--set", *settings)
+    assert status == 0
+    summary = json.loads((out / "summary.json").read_text())
+    transductive = "" if name.startswith("domainnet") else ", part of what trained"
+    assert (summary["metric"], summary["source"]["split"]) == (metric, "source_val" + transductive)
+    assert run("evaluate", out, "--data", tmp_path)[0] == 0
+
+
+def test_imageclef_is_cut_at_random_and_the_others_in_the_centre(tmp_path):
+    imageclef(tmp_path)
+    visda2017(tmp_path)
+    assert load("imageclef:C-I", tmp_path).pair.target_train.x.view == View(random_crop=True)
+    assert load("visda2017", tmp_path).pair.target_train.x.view == View(256, 224, random_crop=False, flip=0.5)
+
+
+def test_domainnet_numbers_classes_as_its_lists_do(tmp_path):
+    domainnet(tmp_path)
+    task = load("domainnet:R-P", tmp_path)
+    assert len(task.pair.classes) == 345
+    assert task.pair.classes[300] == "The_Eiffel_Tower"
+    assert 327 not in task.truth.target_test
+    assert [path.name for path in task.pair.target_test.x.paths[:1]] == ["painting_test.jpg"]
+
+
+LISTS = [
+    ("i/n00_0.JPEG 12", "iList.txt, line 2: label 12, but the 12 classes go from 0 to 11"),
+    ("i/n00_0.JPEG -1", "iList.txt, line 2: 'i/n00_0.JPEG -1' is not a path and a label; download the list again"),
+    ("i/n00_0.JPEG", "iList.txt, line 2: 'i/n00_0.JPEG' is not a path and a label; download the list again"),
+    ("i/gone.JPEG 3", "i/gone.JPEG: cannot be found (No such file or directory)"),
+    ("i/n00_0.JPEG 1", "iList.txt: no image of class 2; download the list again"),
+]
+
+
+@pytest.mark.parametrize(("line", "told"), LISTS)
+def test_wrong_lists_are_told_by_line(line, told, tmp_path):
+    imageclef(tmp_path)
+    file = tmp_path / "imageclef" / "list" / "iList.txt"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([lines[0], line, lines[1], *lines[3:]]))
+    with pytest.raises(UserError) as error:
+        load("imageclef:I-P", tmp_path)
+    assert told in str(error.value)
+
+
+def test_lists_that_number_classes_differently_are_told(tmp_path):
+    domainnet(tmp_path)
+    file = tmp_path / "domainnet" / "painting_test.txt"
+    file.write_text(
+        file.read_text().replace("b001_", "b001").replace("b001/painting_test.jpg 1", "b001/painting_test.jpg 2")
+    )
+    with pytest.raises(UserError, match=r"has label 2, which is a002 elsewhere"):
+        load("domainnet:R-P", tmp_path)
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            "office31",
+            "unknown task 'office31': office31 needs two of its domains, as in office31:A-D; known: A (amazon),",
+        ),
+        ("office31:A-A", "unknown task 'office31:A-A': office31 needs two of its domains"),
+        ("domainnet:R-X", "known: C (clipart), I (infograph), P (painting), Q (quickdraw), R (real), S (sketch)"),
+        ("ofice31:A-W", "Did you mean 'office31'?"),
+        ("moons:A-W", "unknown task 'moons:A-W': moons has no domains to choose from"),
+        ("folders", "folders needs your own data: give both --source and --target"),
+        ("folders --source .", "folders needs your own data: give both --source and --target"),
+        (
+            "moons --source . --target .",
+            "moons brings its own data; --source and --target belong to folders and features",
+        ),
+        ("office31:A-W --data /", "office31: nothing in /office31/amazon/images"),
+    ],
+)
+def test_wrong_names_are_told_in_one_line(words, told, run):
+    status, _, err = run("train", "cgdm", *words.split())
+    assert status == 2
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_every_pair_of_domains_is_a_task(monkeypatch):
+    asked = []
+    monkeypatch.setattr(image_folders, "domainnet", lambda data, name, *domains: asked.append((name, *domains)))
+    letters = TASKS["domainnet"].domains
+    for s in letters:
+        for t in letters:
+            if s != t:
+                load(f"domainnet:{s}-{t}")
+    assert len(set(asked)) == 30
+    assert ("domainnet:R-S", "real", "sketch") in asked
+
+
+# -- Office-31 itself --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not OFFICE31.is_file(), reason=f"no {OFFICE31.name} beside the checkout")
+def test_office31(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_folders, "View", small_view)
+    with zipfile.ZipFile(OFFICE31) as archive:
+        archive.extractall(tmp_path / "office31")
+    counts = {"A": 2817, "D": 498, "W": 795}
+    for source, target in (("A", "W"), ("W", "D")):
+        task = load(f"office31:{source}-{target}", tmp_path)
+        assert (len(task.pair.source_train), len(task.pair.target_train)) == (counts[source], counts[target])
+        assert len(task.pair.classes) == 31
+    run = METHODS["source_only"](task.pair, QUICK)
+    run.step()
+    assert evaluate(run, task).confusion.sum() == counts["D"]

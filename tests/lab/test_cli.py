@@ -1,0 +1,484 @@
+"""The command line: what it writes, what it says, and that it looks at the target's labels only at the end."""
+
+import dataclasses
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from uda_core import __main__ as cli
+from uda_core import __version__
+from uda_core.data import TASKS, load
+from uda_core.data.digits import fonts_handwriting
+from uda_core.evaluation import evaluate as score
+from uda_core.lab import options
+from uda_core.lab.commands import arguments, bench, train
+from uda_core.methods import CLASSIFY, METHODS, SEGMENT
+from uda_core.task import Truth
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line on words: (exit status, stdout, stderr)."""
+
+    def call(*words):
+        try:
+            status = cli.main([str(word) for word in words])
+        except SystemExit as end:  # --help and --version
+            status = end.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a finished run: CGDM on moons, six steps, pseudo-labels from the third on."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    words = ["train", "cgdm", "moons", "--steps", "6", "--seed", "3", "--set", "refresh=2", "beta=0.2", "hidden=32,16"]
+    assert cli.main([*words, "--out", str(folder)]) == 0
+    return folder
+
+
+# -- train -------------------------------------------------------------------------------------------------------------
+
+
+def test_summary_names_what_was_measured(trained):
+    summary = json.loads((trained / "summary.json").read_text())
+    said = {name: summary[name] for name in ("method", "variant", "task", "seed", "steps", "metric", "split")}
+    assert said == {
+        "method": "cgdm",
+        "variant": "code",
+        "task": "moons",
+        "seed": 3,
+        "steps": 6,
+        "metric": "accuracy",
+        "split": "target_test",
+    }
+    assert summary["seconds"] > 0
+    assert summary["source"]["split"] == "source_val"
+    assert 0 <= summary["source"]["score"] <= 1
+    shares = summary["target"]["per_class"]
+    assert list(shares) == ["upper", "lower"]
+    assert summary["target"]["score"] == pytest.approx(sum(shares.values()) / 2)  # 300 of each
+    assert summary["versions"]["uda_core"] == __version__
+    assert summary["versions"]["torch"] == torch.__version__
+
+
+def test_settings_and_metrics_hold_every_step(trained):
+    settings = json.loads((trained / "settings.json").read_text())
+    assert (settings["method"], settings["task"], settings["steps"]) == ("cgdm", "moons", 6)
+    assert settings["config"]["hidden"] == [32, 16]
+    assert settings["config"]["dropout"] == 0.0  # the task's own default
+    assert settings["settings"]["beta"] == 0.2
+    records = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == [1, 2, 3, 4, 5, 6]
+    assert "pseudo_ce" not in records[1]["losses"]
+    assert records[2]["losses"].keys() >= {"source_ce", "pseudo_ce", "discrepancy", "gradient_discrepancy"}
+    assert all(record["settings"] == settings["settings"] for record in records)
+
+
+def test_folder_is_named_after_the_run(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run("train", "source_only", "moons", "--steps", 2, "--seed", 5)
+    assert status == 0
+    folder = Path("runs", "source_only-moons-seed5")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "checkpoint.pt",
+        "metrics.jsonl",
+        "progress.json",
+        "settings.json",
+        "summary.json",
+    ]
+    assert "target, target_test: accuracy" in out
+    assert str(folder) in out
+    assert "source_ce=" in err  # the progress bar
+
+
+def test_config_names_are_taken_by_their_type():
+    words = ["seed=4", "hidden=100,50", "dropout=0.25", "fast=true", "variant=code", "entropy=0.2", "k=2"]
+    config, settings = options.parse(words, "cgdm")
+    assert config == {"seed": 4, "hidden": (100, 50), "dropout": 0.25, "fast": True, "variant": "code"}
+    assert settings == {"entropy": 0.2, "k": 2}
+
+
+def test_finished_run_is_not_overwritten(run, trained):
+    before = {path.name: path.read_bytes() for path in trained.iterdir()}
+    status, _, err = run("train", "mcd", "moons", "--steps", 1, "--out", trained)
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"holds a run already; go on with --resume {trained}, give another --out, or delete the folder" in err
+    assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
+
+
+@pytest.mark.parametrize("method", CLASSIFY)
+def test_poisoned_truth_changes_nothing_that_trains(method, run, tmp_path, monkeypatch):
+    task = fonts_handwriting(samples=300)
+    noise = torch.randint(10, (len(task.pair.target_train),), generator=torch.Generator().manual_seed(1))
+    for name, truth in (("clean", task.truth), ("poisoned", Truth(noise, noise))):
+        monkeypatch.setattr(arguments, "load", lambda *_, truth=truth: dataclasses.replace(task, truth=truth))
+        refresh = ["--set", "refresh=2"] if method == "cgdm" else []
+        status, *_ = run("train", method, "fonts-handwriting", "--steps", 5, "--out", tmp_path / name, *refresh)
+        assert status == 0
+    clean, poisoned = ({p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in ("clean", "poisoned"))
+    for name in ("checkpoint.pt", "metrics.jsonl", "settings.json"):
+        assert clean[name] == poisoned[name]
+    assert clean["summary.json"] != poisoned["summary.json"]
+
+
+def test_target_labels_are_opened_after_the_checkpoint_is_written(run, tmp_path, monkeypatch):
+    def evaluate(*_):
+        assert (tmp_path / "run" / "checkpoint.pt").exists()
+        raise OSError("stop here")
+
+    monkeypatch.setattr(train, "evaluate", evaluate)
+    status, _, err = run("train", "mcd", "moons", "--steps", 1, "--out", tmp_path / "run")
+    assert (status, err.splitlines()[-1]) == (2, "error: stop here")
+
+
+def test_interrupt_ends_the_step_and_saves(run, tmp_path, monkeypatch):
+    def interrupted_fit(run, steps):
+        for _ in range(steps):
+            if run.steps == 2:
+                signal.raise_signal(signal.SIGINT)  # arrives in the middle of step 3
+            yield run.step()
+
+    monkeypatch.setattr(train, "fit", interrupted_fit)
+    folder, handler = tmp_path / "run", signal.getsignal(signal.SIGINT)
+    status, _, err = run("train", "mcd", "moons", "--steps", 50, "--out", folder)
+    assert status == 130
+    assert f"interrupted: step 3 of 50 is saved in {folder / 'checkpoint.pt'}" in err
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert not (folder / "summary.json").exists()
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
+    status, out, _ = run("evaluate", folder)
+    assert status == 0
+    assert "3 steps" in out
+
+
+@pytest.fixture
+def _ctrl_c():
+    """Ctrl-C as in a terminal: what starts in the background of a script ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c")
+def test_second_interrupt_ends_at_once(run, tmp_path, monkeypatch):
+    def impatient_fit(run, steps):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        yield run.step()
+
+    monkeypatch.setattr(train, "fit", impatient_fit)
+    status, _, err = run("train", "mcd", "moons", "--out", tmp_path / "run")
+    assert (status, err.splitlines()[-1]) == (130, "interrupted")
+
+
+def test_loss_that_is_no_number_ends_the_run_in_one_line(run, tmp_path, monkeypatch):
+    def exploding_fit(run, steps):
+        with torch.no_grad():
+            run.extractor.layers[0].weight.fill_(float("nan"))
+        yield run.step()
+
+    monkeypatch.setattr(train, "fit", exploding_fit)
+    status, _, err = run("train", "mcd", "moons", "--out", tmp_path / "run")
+    assert status == 2
+    assert err.splitlines()[-1].startswith("error: step 1: source_ce is nan; lower learning_rate")
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+# -- evaluate, tasks, bench --------------------------------------------------------------------------------------------
+
+
+PHASES = ["--set", "source_steps=2", "stage_steps=2", "stages=2", "batch_size=4"]
+
+
+@pytest.fixture
+def segmented(run, tiny_streets, tmp_path, monkeypatch):
+    """A folder with a finished CAG run of two source steps and two stages of two steps, and what was printed."""
+    monkeypatch.setattr(arguments, "load", lambda *_: tiny_streets)
+    status, out, _ = run("train", "cag", "streets", "--out", tmp_path / "run", *PHASES)
+    assert status == 0
+    return tmp_path / "run", out
+
+
+def test_every_stage_is_saved_scored_and_told(segmented):
+    folder, out = segmented
+    assert {p.name for p in folder.glob("*.pt")} == {"source.pt", "stage1.pt", "stage2.pt", "checkpoint.pt"}
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["steps"], summary["metric"], list(summary["milestones"])) == (
+        6,
+        "miou",
+        ["source", "stage1", "stage2"],
+    )
+    for name, scores in summary["milestones"].items():
+        assert f"target, target_test, after {name}: {scores['target']['score']:.1%}" in out
+    assert summary["milestones"]["stage2"]["target"] == summary["target"]
+    assert summary["milestones"]["source"]["made_from"] == {}
+    made = [summary["milestones"][name]["made_from"] for name in ("stage1", "stage2")]
+    assert [(m["stage"], m["step"]) for m in made] == [(1, 2), (2, 4)]
+    assert made[0]["teacher"] != made[1]["teacher"]
+    labels = summary["milestones"]["stage1"]["labels"]["anchors"]
+    assert list(labels["recall"]) == list(summary["target"]["per_class"])
+    assert 0 <= labels["overall_coverage"] <= 1
+    without = summary["milestones"]["stage1"]["classes_without_anchor"]
+    assert without  # two steps do not teach eight classes
+    assert f"  classes without anchor: {', '.join(without)}\n" in out
+
+
+def test_milestones_are_scored_on_the_device_that_trained(run, tiny_streets, tmp_path, monkeypatch):
+    devices = []
+    monkeypatch.setattr(arguments, "load", lambda *_: tiny_streets)
+    monkeypatch.setattr(train, "evaluate", lambda run, task: devices.append(run.config.device) or score(run, task))
+    assert run("train", "cag", "streets", "--out", tmp_path / "run", *PHASES, "device=cpu:0")[0] == 0
+    assert devices == ["cpu:0"] * 4  # the end, the source phase, two stages
+
+
+def test_a_segmentation_run_is_scored_again(segmented, run):
+    folder, _ = segmented
+    score = json.loads((folder / "summary.json").read_text())["target"]["score"]
+    status, out, _ = run("evaluate", folder)
+    assert status == 0
+    assert out.startswith("cag, seed 0, 6 steps\n")
+    assert f"target, target_test: mIoU {score:.1%}" in out
+    status, adapted, _ = run("evaluate", folder, "--target-statistics")
+    assert status == 0
+    assert adapted.splitlines()[1] == "batch-norm statistics re-estimated on the target"
+    status, _, err = run("evaluate", folder, "--device", "gpu")
+    assert status == 2
+    assert "device 'gpu' is not available here; use cpu" in err
+
+
+def test_evaluate_gives_the_scores_of_train(run, trained):
+    target = json.loads((trained / "summary.json").read_text())["target"]
+    status, out, _ = run("evaluate", trained)
+    assert status == 0
+    assert out.startswith("cgdm (code), seed 3, 6 steps\n")
+    assert f"target, target_test: accuracy {target['score']:.1%}" in out
+    assert f"upper       300 {target['per_class']['upper']:>10.1%}" in out
+
+
+def test_target_statistics_make_another_row(run, trained):
+    _, plain, _ = run("evaluate", trained)
+    status, adapted, _ = run("evaluate", trained, "--target-statistics")
+    assert status == 0
+    assert adapted != plain
+    assert "batch-norm statistics re-estimated on the target" in adapted
+
+
+def test_tasks_are_listed_with_their_data(run):
+    status, out, _ = run("tasks")
+    assert status == 0
+    for name, entry in TASKS.items():
+        assert f"{name:24}{entry.about}" in out
+    built_in = [entry for entry in TASKS.values() if not entry.sets and not entry.own]
+    assert out.count("data: built in, nothing to download") == len(built_in)
+    assert "defaults: 300 steps, dropout=0.0" in out
+
+
+def test_tasks_say_what_is_missing_and_where_to_get_it(run, tmp_path):
+    for folder in ("train", "trainannot", "test", "testannot"):
+        (tmp_path / "camvid" / folder).mkdir(parents=True)
+        (tmp_path / "camvid" / folder / "a.png").touch()
+    _, out, _ = run("tasks", "--data", tmp_path)
+    camvid, gta5 = (out[out.index(f"\n{name}") :].splitlines()[2] for name in ("camvid-day-dusk", "gta5-cityscapes"))
+    assert camvid.strip() == "data: found"
+    assert gta5.strip().startswith(f"data: gta5: nothing in {tmp_path / 'gta5' / 'images'}")
+    assert f"python -m data_download cityscapes --to {tmp_path}" in out
+
+
+def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr("uda_core.lab.benchmarks.speed.main", lambda out, device: calls.append((out, device)) or 1)
+    assert run("bench", "speed")[0] == 1  # a missed target shows in the exit status
+    assert run("bench", "speed", "--device", "cuda", "--out", tmp_path / "speed.json")[0] == 1
+    assert calls == [(None, "cpu"), (tmp_path / "speed.json", "cuda")]
+
+    calls.clear()
+    monkeypatch.setattr("uda_core.lab.benchmarks.accuracy.main", lambda *arguments: calls.append(arguments))
+    assert run("bench", "accuracy", "--seeds", "2-4", "--out", "a.json")[0] == 0
+    assert run("bench", "accuracy", "--seeds", "7,1", "--table", "imbalanced", "--out", "a.json")[0] == 0
+    path = Path("a.json")
+    assert run("bench", "accuracy", "--table", "camvid-day-dusk", "--data", tmp_path, "--out", "a.json")[0] == 0
+    assert calls[:2] == [([2, 3, 4], path, "fonts-handwriting", None), ([7, 1], path, "imbalanced", None)]
+    assert calls[2] == ([*range(10)], path, "camvid-day-dusk", tmp_path)
+
+    calls.clear()
+    monkeypatch.setattr("uda_core.lab.benchmarks.anchors.main", lambda out: calls.append(out) or 1)
+    assert run("bench", "anchors", "--out", tmp_path / "anchors.json")[0] == 1
+    assert calls == [tmp_path / "anchors.json"]
+
+    monkeypatch.setattr(subprocess, "run", lambda command, cwd: subprocess.CompletedProcess(command, len(command)))
+    assert run("bench", "board", "--out", "figures.json")[0] == 6
+    monkeypatch.setattr(bench, "__file__", str(tmp_path / "site-packages" / "uda_core" / "commands" / "bench.py"))
+    status, _, err = run("bench", "board", "--out", "figures.json")
+    assert status == 2
+    assert "only a checkout of the repository has" in err
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("0-3", [0, 1, 2, 3]), ("7", [7]), ("5,1", [5, 1])])
+def test_seeds_are_a_range_or_a_list(text, seeds):
+    assert bench._seeds(text) == seeds
+
+
+# -- help and mistakes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("dense", "task"), [(False, "moons"), (True, "streets")])
+def test_settings_in_the_help_are_those_of_the_methods(dense, task, tiny_streets):
+    pair = tiny_streets.pair if dense else load(task).pair
+    for name, method in (SEGMENT if dense else CLASSIFY).items():
+        run = method(pair)
+        assert options.settings_of(name, dense) == {f.name: f for f in dataclasses.fields(run.settings)}
+        assert options.config_of(name, dense).keys() <= {f.name for f in dataclasses.fields(run.config)}
+    words = options.CONFIG_HELP | (options.SEGMENT_HELP if dense else options.CLASSIFY_HELP)
+    assert words.keys() == {f.name for f in dataclasses.fields(run.config)}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "tasks",
+        "train",
+        "evaluate",
+        "bench",
+        "bench speed",
+        "bench anchors",
+        "bench accuracy",
+        "bench loader",
+        "bench board",
+    ],
+)
+def test_help_gives_an_example_that_parses(command, run):
+    status, out, _ = run(*command.split(), "--help")
+    assert status == 0
+    example = out.split("example:\n  python -m uda_core ")[1].splitlines()[0]
+    assert example.startswith(command)
+    assert callable(cli._parser().parse_args(example.split()).command)
+
+
+def test_help_of_train_lists_methods_and_settings(run):
+    _, out, _ = run("train", "--help")
+    for word in [*METHODS, "weight of the gradient discrepancy, in step C (0.1, 0 to 1)"]:
+        assert word in out
+    for name in options.config_of("cag", dense=True).keys() | options.settings_of("cag", dense=True).keys():
+        assert f"    {name} " in out
+
+
+MISTAKES = [
+    ("train cgm moons", "unknown method 'cgm'; known: source_only, mcd, swd, cgdm, output_adversarial, cag."),
+    ("train cgdm moon", "unknown task 'moon'; known: fonts-handwriting, fonts-distorted, moons,"),
+    ("train cgdm streets", "unknown method for streets 'cgdm'; known: source_only, output_adversarial, cag."),
+    ("train cag moons", "unknown method for moons 'cag'; known: source_only, mcd, swd, cgdm."),
+    ("train cag streets --set network=smal", "unknown network 'smal'; known: small, efficientnet_lite0,"),
+    ("train cag streets --set warm_up=hot", "unknown warm_up 'hot'; known: none, target-statistics, adversarial."),
+    ("train source_only streets --set labels=anchors", "unknown setting 'labels'"),  # cag alone has it
+    ("train cag streets --set margin=-1", "setting margin must lie between 0.0 and 100.0, got -1.0"),
+    ("train cag streets --weights nowhere.pt", "unknown weights of the small network 'nowhere.pt'; known: none."),
+    ("train cag moons --weights x", "unknown method for moons 'cag'"),
+    ("train mcd moons --weights x", "unknown weights of the small network 'x'; known: none."),
+    ("train cag camvid-day-dusk", "camvid: nothing in data/camvid/train, data/camvid/trainannot and 2 more; get"),
+    ("train cag camvid-day-dusk --data elsewhere", "elsewhere: no such folder; --data names the folder with the sets"),
+    ("train mcd moons --set aplha=1", "unknown setting 'aplha'; known: learning_rate, discrepancy, k, seed,"),
+    ("train mcd moons --set alpha=0.1", "unknown setting 'alpha'"),  # a setting of another method
+    ("train mcd moons --set variant=paper", "unknown setting 'variant'"),
+    ("train swd moons --set fast=true", "unknown setting 'fast'"),
+    ("train cgdm moons --set alpha", "--set takes name=value, got 'alpha'"),
+    ("train cgdm moons --set alpha=2", "setting alpha must lie between 0.0 and 1.0, got 2.0"),
+    ("train cgdm moons --set alpha=much", "setting alpha must be a number from 0.0 to 1.0, got 'much'"),
+    ("train cgdm moons --set alpha=nan", "setting alpha must be a number"),
+    ("train cgdm moons --set alpha=", "setting alpha must be a number from 0.0 to 1.0, got ''"),
+    ("train cgdm moons --set k=1.5", "setting k must be a whole number, got 1.5"),
+    ("train cgdm moons --set batch_size=1", "batch_size must be at least 2"),
+    ("train cgdm moons --set batch_size=many", "setting batch_size must be a whole number, got 'many'"),
+    ("train cgdm moons --set batch_size=601", "batch_size 601 is larger than the 600 training samples"),
+    ("train cgdm moons --set hidden=64,x", "setting hidden must be widths such as 64,64, got '64,x'"),
+    ("train cgdm moons --set dropout=nan", "dropout must be at least 0 and below 1, got nan"),
+    ("train cgdm moons --set fast=maybe", "setting fast must be true or false, got 'maybe'"),
+    ("train cgdm moons --set variant=papper", "unknown variant 'papper'; known: code, paper. Did you mean 'paper'?"),
+    ("train cgdm moons --set device=gpu", "device 'gpu' is not available here; use cpu"),
+    ("train cgdm moons --seed -1", "seed must be at least 0 and below 2^63, got -1"),
+    (
+        "train cgdm moons --seed first",
+        "argument --seed: invalid int value: 'first'; see python -m uda_core train --help",
+    ),
+    ("train cgdm moons --steps 0", "--steps must be at least 1, got 0"),
+    ("train cgdm", "the following arguments are required: TASK; see python -m uda_core train --help"),
+    ("train", "the following arguments are required: METHOD, TASK; see python -m uda_core train --help"),
+    ("train --resume nowhere", "nowhere: no settings.json; give a folder that `train` wrote"),
+    ("train mcd moons --resume a --out b", "argument --out: not allowed with argument --resume; see"),
+    ("train mcd moons --checkpoint-minutes -1", "--checkpoint-minutes must be at least 0, got -1.0"),
+    ("train mcd moons --checkpoint-minutes nan", "--checkpoint-minutes must be at least 0, got nan"),
+    ("", "the following arguments are required: COMMAND; see python -m uda_core --help"),
+    ("evaluate nowhere", "nowhere: no settings.json; give a folder that `train` wrote"),
+    (
+        "bench accuracy --table all --out x",
+        "unknown table 'all'; known: rehearsal, fonts-handwriting, imbalanced,",
+    ),
+    ("bench accuracy --seeds 9-0 --out x", "--seeds takes a range such as 0-9 or a list such as 0,3,4, got '9-0'"),
+    ("bench accuracy --seeds few --out x", "--seeds takes a range such as 0-9 or a list such as 0,3,4, got 'few'"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), MISTAKES, ids=[words for words, _ in MISTAKES])
+def test_mistake_gets_one_clear_line(words, message, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(*words.split())
+    assert status == 2
+    assert out == ""
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def edited(trained, folder, **changes):
+    """A copy of the finished run with other values in its settings.json."""
+    shutil.copytree(trained, folder)
+    path = folder / "settings.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "mcd"}, "method is 'cgdm', but this run has 'mcd'"),
+        ({"task": "fonts-handwriting"}, "task is 'moons', but this run has 'fonts-handwriting'"),
+        ({"method": "magic"}, "unknown method 'magic'"),
+    ],
+)
+def test_checkpoint_of_something_else_is_refused(change, message, trained, run, tmp_path):
+    status, _, err = run("evaluate", edited(trained, tmp_path / "run", **change))
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_files_cut_short_are_refused(trained, run, tmp_path):
+    folder = edited(trained, tmp_path / "run")
+    for name, message in (("checkpoint.pt", "damaged, cut short"), ("settings.json", "damaged; train again")):
+        path = folder / name
+        for content in (path.read_bytes()[:-40], b"\xff\xfe"):
+            path.write_bytes(content)
+            status, _, err = run("evaluate", folder)
+            assert status == 2
+            assert err.startswith(f"error: {path}: {message}")
+            assert err.count("\n") == 1
+
+
+def test_mistake_is_told_without_traceback_or_slow_imports():
+    command = [sys.executable, "-X", "importtime", "-m", "uda_core", "train", "magic", "moons"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    *imports, message = result.stderr.splitlines()
+    assert result.returncode == 2
+    assert message.startswith("error: unknown method 'magic'")
+    imported = {line.split("|")[-1].strip() for line in imports}
+    assert "torch" in imported
+    assert imported.isdisjoint({"umap", "numba", "matplotlib", "IPython"})

@@ -1,0 +1,1 @@
+"""The command line, run folders, recipes, studies and their results."""

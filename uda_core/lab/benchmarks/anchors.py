@@ -1,0 +1,157 @@
+"""What vectorised anchors save: time against loops over images and classes, memory against one joint backward.
+
+Float32, feature maps of 4 x 256 x 128 x 224 and 19 classes, as for the authors' crops of 512 x 896.
+Forms are interleaved round by round; medians of clock time and their ratios within this one run. The loops are ours,
+of the same formulas: one image and one class at a time, as the authors' code goes through them.
+"""
+
+import json
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from uda_core.anchors import Anchors, anchor_distances, class_means
+from uda_core.lab.benchmarks import speed
+from uda_core.methods import CAG, SegmentationConfig
+from uda_core.pseudo_labels import anchor_labels
+from uda_core.samples import IGNORE, Labelled, Unlabelled
+from uda_core.task import Pair
+from uda_core.training import update
+
+SHAPE, CLASSES, MARGIN = (4, 256, 128, 224), 19, 2.5
+TARGETS = {  # (slow form, fast form) -> the speed-up that the fast form must reach
+    ("distances and active labels, loops", "distances and active labels, vectorised"): 6.0,
+    ("class means, loops", "class means, vectorised"): 10.0,
+}
+MEMORY_TARGET = 0.6  # of the joint backward's saved tensors
+
+
+def main(out: Path | None = None) -> int:
+    """Measure, print the table, write the figures as JSON to `out`; the exit status is 1 if a target is missed."""
+    result = measure()
+    print(table(result))
+    if out:
+        out.write_text(json.dumps(result, indent=2) + "\n")
+    fast = all(row["ratio"] >= row["target"] for row in result["ratios"])
+    return 0 if fast and result["memory"]["share"] <= MEMORY_TARGET else 1
+
+
+def measure(
+    rounds: int = 5,
+    shape: tuple[int, ...] = SHAPE,
+    network: str = "deeplab_v3plus_resnet50",
+    size: tuple[int, int] = (256, 448),
+) -> dict:
+    """Milliseconds of each form, the ratios of `TARGETS`, and the saved tensors of a CAG step in MB."""
+    result = speed.race(lambda: forms(shape), TARGETS, rounds, "bench anchors", torch.get_num_threads())
+    joint, separate = (peak_saved(network, size, joint) / 2**20 for joint in (True, False))
+    memory = {
+        "network": network,
+        "size": list(size),
+        "joint_mb": joint,
+        "separate_mb": separate,
+        "share": separate / joint,
+    }
+    return result | {"memory": memory}
+
+
+def table(result: dict) -> str:
+    """The figures of `measure`, one line each."""
+    memory = result["memory"]
+    words = f"of the saved tensors of one joint backward ({memory['network']}); at most {MEMORY_TARGET:.0%} wanted"
+    return f"{speed.table(result)}\n{memory['share']:9.0%}     {words}"
+
+
+def forms(shape: tuple[int, ...]) -> dict[str, Callable]:
+    """Each form by its name."""
+    f = torch.rand(shape)
+    anchors = Anchors(torch.rand(CLASSES, shape[1]), torch.ones(CLASSES, dtype=torch.long))
+    y = torch.randint(CLASSES, (shape[0], *shape[2:]))
+    return {
+        "distances and active labels, loops": lambda: looped_labels(looped_distances(f, anchors.a), MARGIN),
+        "distances and active labels, vectorised": lambda: anchor_labels(anchor_distances(f, anchors), MARGIN),
+        "class means, loops": lambda: looped_class_means(f, y, CLASSES),
+        "class means, vectorised": lambda: class_means(f, y, CLASSES),
+    }
+
+
+def looped_distances(f: Tensor, a: Tensor) -> Tensor:
+    """d_nc = |f_n - a_c|, one image and one class at a time: [B, C, h, w]."""
+    return torch.stack([torch.stack([(image - c[:, None, None]).norm(dim=0) for c in a]) for image in f])
+
+
+def looped_labels(d: Tensor, margin: float) -> Tensor:
+    """The nearest anchor's class where every other anchor is `margin` farther away, class by class: [B, h, w]."""
+    y_hat = torch.full((len(d), *d.shape[2:]), IGNORE)
+    for n in range(len(d)):
+        for c in range(d.shape[1]):
+            active = torch.ones(d.shape[2:], dtype=torch.bool)
+            for other in range(d.shape[1]):
+                if other != c:
+                    active &= d[n, other] - d[n, c] >= margin
+            y_hat[n][active] = c
+    return y_hat
+
+
+def looped_class_means(f: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """v_nc and its number of pixels, one image and one class at a time: [B, C, D] and [B, C]."""
+    v, n = f.new_zeros(len(f), classes, f.shape[1]), f.new_zeros(len(f), classes)
+    for i in range(len(f)):
+        for c in range(classes):
+            pixels = f[i][:, y[i] == c]
+            n[i, c] = pixels.shape[1]
+            if pixels.shape[1]:
+                v[i, c] = pixels.mean(1)
+    return v, n
+
+
+def peak_saved(network: str, size: tuple[int, int], joint: bool) -> int:
+    """Bytes of the tensors that autograd keeps at once, at most, in one step of a CAG stage on 2 + 2 images.
+
+    The network's weights are among them, and the same in both forms: small images would hide what is saved.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.rand(2, 3, *size, generator=generator), torch.randint(4, (2, *size), generator=generator)
+    source = Labelled(x, y.to(torch.uint8))
+    pair = Pair("noise", ("a", "b", "c", "d"), source, source, Unlabelled(x), Unlabelled(x))
+    run = CAG(pair, SegmentationConfig(network=network, batch_size=2, warm_up="none"), source_steps=0)
+    run.step()  # teacher and anchors are made here
+    together = mock.patch("uda_core.methods.cag.update", lambda losses, *optimizers: update(sum(losses), *optimizers))
+    with together if joint else mock.patch("uda_core.methods.cag.update", update), saved_tensors() as peak:
+        run.step()
+    return peak()
+
+
+@contextmanager
+def saved_tensors() -> Iterator[Callable[[], int]]:
+    """Counts the bytes of the storages that autograd keeps inside; gives a function that returns their peak."""
+    kept: dict[int, int] = {}  # storage -> how many saved tensors hold it
+    now = peak = 0
+
+    class Saved:
+        def __init__(self, tensor: Tensor):
+            self.tensor = tensor
+
+    def forget(storage: int, size: int) -> None:
+        nonlocal now
+        kept[storage] -= 1
+        if not kept[storage]:
+            now -= size
+
+    def pack(tensor: Tensor) -> Saved:
+        nonlocal now, peak
+        storage, size, saved = tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes(), Saved(tensor)
+        if not kept.get(storage):
+            now += size
+        kept[storage] = kept.get(storage, 0) + 1
+        peak = max(peak, now)
+        weakref.finalize(saved, forget, storage, size)
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor):
+        yield lambda: peak

@@ -1,0 +1,242 @@
+"""How much the fast forms save: CGDM's heads alone, and a whole training step, against the naive forms.
+
+Forms are interleaved round by round; medians, and their ratios within this one run. On a CPU one thread, and processor
+time, which other programs disturb less than the clock; on a GPU the clock, and ResNet-101 at VisDA's size only. The
+naive forms are our transcription of what the authors' code computes (lijin118/CGDM, commit 012d631, train_visda.py and
+utils.py): six forwards, six whole backwards and one `autograd.grad` for each tensor.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import trange
+
+from uda_core import closed_form
+from uda_core.losses import classifier_discrepancy, gradient_discrepancy, weighted_cross_entropy
+from uda_core.methods.cgdm import CGDMSettings, cgdm_step, im
+from uda_core.methods.classification import ClassificationRun, Config, ce, sum_over_heads
+from uda_core.models import Head
+from uda_core.run import PRECISIONS
+from uda_core.samples import Batch, Labelled, Unlabelled
+from uda_core.task import Pair
+
+BATCH = 32  # per domain
+TARGETS = {  # (slow form, fast form) -> the speed-up that the fast form must reach
+    ("heads, one autograd.grad per tensor", "heads, closed form"): 3.0,
+    ("heads, one autograd.grad per domain", "heads, closed form"): 1.5,
+    ("whole step, naive", "whole step, fast"): 1.3,
+    ("resnet18 fp32, naive", "resnet18 fp32, fast"): 1.2,
+}
+GPU_TARGETS = {
+    ("resnet101 fp32, naive", "resnet101 fp32, fast"): 1.5,
+    ("resnet101 bf16, naive", "resnet101 bf16, fast"): 1.5,
+    ("resnet101 fp32, naive", "resnet101 bf16, fast and compiled"): 3.0,
+}
+
+
+def main(out: Path | None = None, device: str = "cpu") -> int:
+    """Measure, print the table, write the figures as JSON to `out`; the exit status is 1 if a target is missed."""
+    result = measure(device=device)
+    print(table(result))
+    if out:
+        out.write_text(json.dumps(result, indent=2) + "\n")
+    return 0 if all(row["ratio"] >= row["target"] for row in result["ratios"]) else 1
+
+
+def measure(rounds: int = 30, device: str = "cpu") -> dict:
+    """Milliseconds of each form (median over `rounds`), the ratios of the targets, and ResNet's images per second."""
+    Config(device=device)  # refuses a device that is not here
+    if torch.device(device).type == "cpu":
+        forms, targets, clock = (
+            lambda: _heads_forms() | _step_forms() | _resnet_forms(device),
+            TARGETS,
+            time.process_time,
+        )
+    else:
+        forms, targets, clock = lambda: _resnet_forms(device), GPU_TARGETS, _clock_of_gpu
+    result = race(forms, targets, rounds, "bench speed", 1, clock)
+    images = 2 * _resnet_size(device)[2]
+    steps = {name: ms for name, ms in result["median_ms"].items() if name.startswith("resnet")}
+    return result | {"device": device, "images_per_s": {name: 1000 * images / ms for name, ms in steps.items()}}
+
+
+def _clock_of_gpu() -> float:
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def race(
+    make_forms: Callable[[], dict[str, Callable]],
+    targets: dict[tuple[str, str], float],
+    rounds: int,
+    name: str,
+    threads: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict:
+    """Milliseconds of each form (median over `rounds`, interleaved), and the ratio of each slow one to its fast one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            forms = make_forms()
+        for form in forms.values():  # first calls allocate
+            form()
+        times = {form: [] for form in forms}
+        for _ in trange(rounds, desc=name, unit="round", leave=False):
+            for form, call in forms.items():
+                start = clock()
+                call()
+                times[form].append(1000 * (clock() - start))
+    finally:
+        torch.set_num_threads(before)
+    medians = {form: statistics.median(values) for form, values in times.items()}
+    ratios = [
+        {"slow": slow, "fast": fast, "ratio": medians[slow] / medians[fast], "target": target}
+        for (slow, fast), target in targets.items()
+    ]
+    return {"torch": torch.__version__, "threads": threads, "rounds": rounds, "median_ms": medians, "ratios": ratios}
+
+
+def table(result: dict) -> str:
+    """The figures of `measure`, one line each."""
+    lines = [f"{ms:9.1f} ms  {name}" for name, ms in result["median_ms"].items()]
+    for row in result["ratios"]:
+        slow = row["slow"].removeprefix(row["fast"].split(", ")[0] + ", ")  # what they share is said once
+        lines.append(f"{row['ratio']:9.2f} x   {row['fast']} against {slow}; at least {row['target']} wanted")
+    lines += [f"{images:9.1f} images/s  {name}" for name, images in result.get("images_per_s", {}).items()]
+    return "\n".join(
+        [
+            *lines,
+            f"torch {result['torch']}, threads: {result['threads']}, median of {result['rounds']} interleaved rounds",
+        ]
+    )
+
+
+# -- the heads alone, at VisDA's size ----------------------------------------------------------------------------------
+
+
+def _heads_forms() -> dict[str, Callable[[], None]]:
+    """Step C without the backbone: both heads forward, discrepancy and L_gd, backward to the features."""
+    features, classes = 256, 12
+    heads = [Head(features, classes, (1000, 1000), dropout=0.5) for _ in range(2)]
+    f = torch.randn(2 * BATCH, features, requires_grad=True)
+    y_s, y_hat = torch.randint(classes, (2, BATCH))
+
+    def backward(z_t: list[Tensor], l_gd: Tensor) -> None:
+        torch.autograd.grad(classifier_discrepancy(*z_t) + l_gd, f)
+
+    def by_tensor() -> None:
+        z_s, z_t = zip(*(head(f).chunk(2) for head in heads), strict=True)
+        backward(z_t, naive_gradient_discrepancy(heads, z_s, y_s, z_t, y_hat))
+
+    def by_domain() -> None:
+        z_s, z_t = zip(*(head(f).chunk(2) for head in heads), strict=True)
+        l_s, l_t = ce(z_s, y_s), sum_over_heads(weighted_cross_entropy, z_t, y_hat)
+        parameters = [head.matched_parameters() for head in heads]
+        backward(z_t, gradient_discrepancy(l_s, l_t, parameters, left_out=heads[0].unmatched))
+
+    def closed() -> None:
+        backward(*closed_form.logits_and_gradient_discrepancy(heads, f, y_s, y_hat))
+
+    return {
+        "heads, one autograd.grad per tensor": by_tensor,
+        "heads, one autograd.grad per domain": by_domain,
+        "heads, closed form": closed,
+    }
+
+
+def naive_gradient_discrepancy(heads, z_s, y_s: Tensor, z_t, y_hat: Tensor) -> Tensor:
+    """One `autograd.grad` for each tensor, domain and head: 40 calls for two heads of ten tensors."""
+    per_head = []
+    for head, source, target in zip(heads, z_s, z_t, strict=True):
+        l_s, l_t = F.cross_entropy(source, y_s), weighted_cross_entropy(target, y_hat)
+        cosines = []
+        for parameter in head.parameters():
+            (g_s,) = torch.autograd.grad(l_s, parameter, create_graph=True)
+            (g_t,) = torch.autograd.grad(l_t, parameter, create_graph=True)
+            cosines.append(F.cosine_similarity(g_s, g_t, dim=-1).mean())
+        per_head.append(1 - torch.stack(cosines).mean())
+    return torch.stack(per_head).mean()
+
+
+# -- a whole step, on MCD's network for USPS ---------------------------------------------------------------------------
+
+
+def _step_forms() -> dict[str, Callable[[], None]]:
+    """Steps A, B and four times C on 28x28 images, pseudo-labels in place."""
+    config = Config(network="mcd_digits", features=0, hidden=(100, 100), batch_size=BATCH)
+    naive, fast = run_on_images(naive_cgdm_step, config), run_on_images(cgdm_step, replace(config, fast=True))
+    return {"whole step, naive": naive.step, "whole step, fast": fast.step}
+
+
+def run_on_images(
+    step: Callable, config: Config, shape: tuple[int, ...] = (1, 28, 28), classes: int = 10
+) -> ClassificationRun:
+    """A run of `step` on random images, with pseudo-labels."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(8 * config.batch_size, *shape, generator=generator)
+    source, target = Labelled(x, torch.arange(len(x)) % classes), Unlabelled(x.flip(3))
+    pair = Pair("random images", tuple(map(str, range(classes))), source, source, target, target)
+    run = ClassificationRun("cgdm", step, pair, config, CGDMSettings(refresh=10_000))
+    run.refresh_pseudo_labels()
+    return run
+
+
+# -- a whole step, on a ResNet -----------------------------------------------------------------------------------------
+
+
+def _resnet_forms(device: str) -> dict[str, Callable[[], None]]:
+    """Steps A, B and four times C at both precisions, pseudo-labels in place; on a GPU also compiled."""
+    network, size, batch = _resnet_size(device)
+    settings = {"network": network, "features": 256, "hidden": (1000, 1000), "batch_size": batch, "optimizer": "sgd"}
+    forms = {}
+    for precision in PRECISIONS:
+        config = Config(**settings, precision=precision, device=device)
+        fast = replace(config, fast=True)
+        forms[f"{network} {precision}, naive"] = run_on_images(naive_cgdm_step, config, (3, size, size), 12).step
+        forms[f"{network} {precision}, fast"] = run_on_images(cgdm_step, fast, (3, size, size), 12).step
+        if torch.device(device).type != "cpu":
+            run = run_on_images(cgdm_step, fast, (3, size, size), 12)
+            run.extractor.compile()
+            forms[f"{network} {precision}, fast and compiled"] = run.step
+    return forms
+
+
+def _resnet_size(device: str) -> tuple[str, int, int]:
+    """Which ResNet, pixels a side, images per domain: CGDM's on VisDA for a GPU, a small one for a CPU."""
+    return ("resnet18", 64, 8) if torch.device(device).type == "cpu" else ("resnet101", 224, 32)
+
+
+def naive_cgdm_step(run: ClassificationRun, s: CGDMSettings, batch: Batch) -> dict:
+    """Six forwards and six full backwards, whoever moves, and 160 calls of `autograd.grad`."""
+    y_s, y_hat = batch.y_s, run.pseudo_labels[batch.i_t]
+    optimizers = run.features_opt, run.heads_opt
+
+    def descend(loss: Tensor, *moving: torch.optim.Optimizer) -> None:
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in moving:
+            optimizer.step()
+
+    z_s, z_t = run.classify(run.embed(batch.x_s, batch.x_t))
+    pseudo_ce = sum_over_heads(weighted_cross_entropy, z_t, y_hat)
+    descend(ce(z_s, y_s) + s.entropy * im(z_t) + s.alpha * pseudo_ce, *optimizers)  # A
+
+    z_s, z_t = run.classify(run.embed(batch.x_s, batch.x_t))
+    descend(ce(z_s, y_s) - s.discrepancy * classifier_discrepancy(*z_t) + s.entropy * im(z_t), run.heads_opt)  # B
+
+    for _ in range(s.k):
+        z_s, z_t = run.classify(run.embed(batch.x_s, batch.x_t))
+        l_gd = naive_gradient_discrepancy(run.heads, z_s, y_s, z_t, y_hat)
+        loss = s.discrepancy * classifier_discrepancy(*z_t) + s.entropy * im(z_t) + s.beta * l_gd
+        descend(loss, run.features_opt)  # C
+    return {"gradient_discrepancy": l_gd}

@@ -1,0 +1,349 @@
+"""What every method shares: a run at work on a pair of domains, its fixed configuration, and its live settings."""
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from uda_core import distributed
+from uda_core.errors import UserError, choose
+from uda_core.models.batch_norm import trained_statistics
+from uda_core.samples import Batch, Batches, Samples, seed_of
+from uda_core.task import Pair
+
+Losses = Mapping[str, Tensor | float]  # of one step, by name; a plain number stands for a loss that was not computed
+
+
+# -- options: fields of a configuration or of settings -----------------------------------------------------------------
+
+
+def option(
+    default: Any, help: str, low: float = 0, high: float = 0, unit: str = "", choices: tuple[str, ...] = ()
+) -> Any:
+    """A field of a `RunConfig` or of `Settings`: the one place that describes it.
+
+    Args:
+        default: its value where none is given.
+        help: what board and command line say about it.
+        low, high: the range of a number; of a tuple, the range of each entry. Both 0: no range, as for text.
+        unit: such as "steps".
+        choices: the texts that it may be.
+    """
+    metadata = {"help": help, "low": low, "high": high, "unit": unit, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def checked(f: dataclasses.Field, value: object) -> Any:
+    """`value` as the type that the field declares.
+
+    Raises:
+        UserError: if it is of another kind, out of range, or none of the choices.
+    """
+    low, high = f.metadata["low"], f.metadata["high"]
+    if f.metadata["choices"]:
+        return choose(f.name, str(value), f.metadata["choices"])
+    if f.type in (bool, str):
+        if not isinstance(value, f.type):  # type: ignore[arg-type]
+            raise UserError(f"{f.name} must be {'true or false' if f.type is bool else 'text'}, got {value!r}")
+        return value
+    if f.type not in (int, float):  # tuple[int, ...]
+        entries = value if isinstance(value, tuple | list) else ()
+        if not isinstance(value, tuple | list) or any(type(n) is not int or not low <= n <= high for n in entries):
+            raise UserError(f"{f.name} must be whole numbers from {low} to {high}, such as 64,64, got {value!r}")
+        return tuple(entries)
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        raise UserError(f"{f.name} must be a number from {low} to {high}, got {value!r}")
+    if not low <= value <= high:
+        raise UserError(f"{f.name} must lie between {low} and {high}, got {value}")
+    if f.type is int and value != int(value):
+        raise UserError(f"{f.name} must be a whole number, got {value}")
+    return f.type(value)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What is fixed until Reset, whatever the method.
+
+    Raises:
+        UserError: for a value that is out of range, none of the choices, or a device that is not here.
+    """
+
+    seed: int = option(0, "network start, data order, dropout; the same as --seed", 0, 2**63 - 1)
+    batch_size: int = option(64, "samples per domain and step; batch norm needs two", 2, 1_000_000)
+    device: str = option("cpu", "cpu, cuda or cuda:1")
+    precision: str = option("fp32", "of the network, not of what compares (heads, losses)", choices=("fp32", "bf16"))
+    weights: str = option("none", "that a large network starts from: none, a file, or a name of torchvision's")
+
+    def __post_init__(self):
+        for f in dataclasses.fields(self):
+            object.__setattr__(self, f.name, checked(f, getattr(self, f.name)))
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:  # no such device, or none that this torch can use
+            raise UserError(f"device {self.device!r} is not available here; use cpu") from error
+
+
+@dataclass
+class Settings:
+    """What may change while a run trains: weights of losses, step sizes, intervals.
+
+    Raises:
+        UserError: for a value that is out of range or not a number, and for an unknown name.
+    """
+
+    learning_rate: float = option(2e-3, "step size of Adam, features and heads alike", 0.0, 0.1)
+
+    def __setattr__(self, name: str, value: float) -> None:
+        fields = type(self).__dataclass_fields__
+        choose("setting", name, fields)
+        object.__setattr__(self, name, checked(fields[name], value))
+
+    @classmethod
+    def of(cls, values: Mapping[str, float]) -> Self:
+        """The defaults, changed by `values`.
+
+        Raises:
+            UserError: for an unknown name or a value that is refused.
+        """
+        for name in values:
+            choose("setting", name, cls.__dataclass_fields__)
+        return cls(**values)
+
+    def snapshot(self) -> Self:
+        """A copy that stays as it is."""
+        return copy.copy(self)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one step did."""
+
+    step: int  # 1 for the first
+    losses: dict[str, float]  # by the names used in the method's code; the mean over the devices
+    counts: dict[str, int]  # what was empty, skipped or left out, on the first device
+    settings: Settings  # those that this step used
+
+
+# -- runs --------------------------------------------------------------------------------------------------------------
+
+ConfigT = TypeVar("ConfigT", bound=RunConfig)
+Step = Callable[[Any, Any, Batch], Losses]  # (run, settings, batch): trains once, by `training.update`
+
+
+class Run(Generic[ConfigT]):
+    """A method at work on a pair of domains: networks, optimisers, data order and random state.
+
+    `step()` trains once. `features(x)` and `predict(x)` show the networks as they would be used, without dropout,
+    and change nothing: not the random state, not the batch-norm statistics.
+
+    `ClassificationRun` and `SegmentationRun` say which networks there are (`_build`), and how they are applied.
+
+    Raises:
+        UserError: if the pair or the configuration does not suit the method.
+    """
+
+    CONFIG: ClassVar[type[RunConfig]] = RunConfig
+    NETWORK_NAMES: ClassVar[tuple[str, ...]] = ()  # of the modules and optimisers, as attributes
+    OPTIMIZER_NAMES: ClassVar[tuple[str, ...]] = ()
+    config: ConfigT
+    pseudo_labels: Tensor | None = None  # [N] of the target's training samples
+    planned_steps: int | None = None  # where the settings say how long a run takes
+    milestone: str | None = None  # what the last step completed, if it is worth a checkpoint of its own
+
+    def __init__(self, method: str, step: Step, pair: Pair, config: RunConfig | None, settings: Settings):
+        self.method, self._step, self.pair, self.settings = method, step, pair, settings
+        self.reset(config or self.CONFIG())
+
+    def reset(self, config: RunConfig | None = None) -> None:
+        """Back to step 0, with a new `config` if one is given. The settings stay where they are.
+
+        Raises:
+            UserError: if the configuration is of another kind, or does not suit the pair.
+        """
+        config = config or self.config
+        if not isinstance(config, self.CONFIG):
+            if not issubclass(self.CONFIG, type(config)):
+                raise UserError(f"{self.method} needs a {self.CONFIG.__name__} here, got a {type(config).__name__}")
+            config = self.CONFIG(**vars(config))  # a more general one: the rest are defaults
+        self.config = config  # type: ignore[assignment]
+        self.steps, self.counts = 0, dict[str, int]()
+        self._rank, self._ranks, self._gpus = distributed.rank(), distributed.ranks(), _gpus(config.device)
+        self._autocast: AbstractContextManager = nullcontext()
+        if config.precision == "bf16":
+            self._autocast = torch.autocast(torch.device(config.device).type, dtype=torch.bfloat16)
+        with torch.random.fork_rng(devices=self._gpus):
+            torch.manual_seed(config.seed)
+            self._build()
+            self._random_state = self._get_random_state()
+        self._batches = Batches(self.pair, config.batch_size, config.seed, self._rank, self._ranks)
+
+    def _build(self) -> None:
+        """Make the networks and their optimisers, as `self.config` has them."""
+        raise NotImplementedError
+
+    # -- training ------------------------------------------------------------------------------------------------------
+
+    def step(self) -> Record:
+        """Train once, with the settings as they stand at this moment.
+
+        Raises:
+            FloatingPointError: if a loss is no longer finite.
+            UserError: if a file of the batch cannot be read.
+        """
+        s = self.settings.snapshot()
+        self._set_learning_rate(s)
+        with self._own_random_state():
+            found = self._step(self, s, self._next_batch())
+            losses = {name: loss.item() for name, loss in found.items() if isinstance(loss, Tensor)}
+        if self._ranks > 1:
+            networks = [getattr(self, name) for name in self.NETWORK_NAMES]
+            distributed.average_([statistic for net in networks for statistic in trained_statistics(net)])
+            losses = distributed.average(losses)
+        self.steps += 1
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"step {self.steps}: {name} is {value}; lower learning_rate ({s.learning_rate:g}) or Reset"
+                )
+        return Record(self.steps, losses, dict(self.counts), s)
+
+    def _set_learning_rate(self, s: Any) -> None:
+        for name in self.OPTIMIZER_NAMES:
+            for group in getattr(self, name).param_groups:
+                group["lr"] = s.learning_rate
+
+    # -- applying the networks, without changing anything --------------------------------------------------------------
+
+    def features(self, x: Samples, domain: str = "target") -> Tensor:
+        """The features of inputs x [N, ...] of this domain, as used at test time."""
+        raise NotImplementedError
+
+    def predict(self, x: Samples, domain: str = "target") -> tuple[Tensor, ...]:
+        """The logits of each head. The predicted class is the argmax of their sum."""
+        raise NotImplementedError
+
+    def with_own_networks(self) -> Self:
+        """A copy whose networks can be changed without changing this run's. It is there to be evaluated, not trained:
+        its optimisers are still those of this run.
+        """
+        twin = copy.copy(self)
+        for name in self.NETWORK_NAMES:
+            setattr(twin, name, copy.deepcopy(getattr(self, name)))
+        return twin
+
+    # -- saving --------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on bit for bit: tensors and plain values only."""
+        config = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self.config).items()}
+        return {
+            "method": self.method,
+            "pair": self.pair.name,
+            "classes": list(self.pair.classes),
+            "config": config,
+            "settings": dataclasses.asdict(self.settings),
+            "steps": self.steps,
+            "counts": dict(self.counts),
+            **{name: getattr(self, name).state_dict() for name in self.NETWORK_NAMES + self.OPTIMIZER_NAMES},
+            "pseudo_labels": self.pseudo_labels,
+            "random_state": self._random_state,
+            "batches": self._batches.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state. `checkpoints.load` checks first that it belongs to this method and pair.
+
+        Raises:
+            KeyError, TypeError, RuntimeError, UserError: if the state does not fit this run.
+        """
+        config = {name: tuple(v) if isinstance(v, list) else v for name, v in state["config"].items()}
+        saved = self.CONFIG(**config)
+        self.reset(dataclasses.replace(saved, weights="none"))  # the file that they started from may be elsewhere
+        self.config = saved  # type: ignore[assignment]
+        self.settings = type(self.settings)(**state["settings"])
+        self.steps, self.counts = state["steps"], dict(state["counts"])
+        for name in self.NETWORK_NAMES + self.OPTIMIZER_NAMES:
+            getattr(self, name).load_state_dict(state[name])
+        self.pseudo_labels, self._random_state = state["pseudo_labels"], state["random_state"]
+        if self.pseudo_labels is not None:
+            self.pseudo_labels = self.pseudo_labels.to(self.config.device)
+        self._batches.load_state_dict(state["batches"])
+
+    # -- data, random state, precision ---------------------------------------------------------------------------------
+
+    def _next_batch(self) -> Batch:
+        batch, device = next(self._batches), self.config.device
+        return Batch(batch.x_s.to(device), batch.y_s.to(device), batch.x_t.to(device), batch.i_t)
+
+    @contextmanager
+    def _own_random_state(self) -> Iterator[None]:
+        with torch.random.fork_rng(devices=self._gpus):
+            if self._rank == 0:
+                self._set_random_state(self._random_state)
+            else:
+                torch.manual_seed(seed_of(self.config.seed, self.steps, self._rank))
+            yield
+            self._random_state = self._get_random_state()
+
+    def _get_random_state(self) -> list[Tensor]:
+        return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, self._gpus)]
+
+    def _set_random_state(self, state: list[Tensor]) -> None:
+        torch.set_rng_state(state[0])
+        for i, cuda_state in zip(self._gpus, state[1:], strict=True):
+            torch.cuda.set_rng_state(cuda_state, i)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method by its name. Called with a pair of domains, it makes a run: `CGDM(task.pair, beta=0.1)`."""
+
+    name: str
+    step: Step
+    settings: type[Settings]
+    run: type[Run]
+    of_pixels: "Method | None" = None  # its form for pairs whose pixels have labels, where it has both
+    defaults: Callable[[RunConfig], dict[str, float]] = lambda config: {}  # settings that depend on the configuration
+
+    def __call__(self, pair: Pair, config: RunConfig | None = None, **settings: float) -> Any:
+        """A run of this method on the pair.
+
+        Args:
+            pair: what trains, `task.pair`.
+            config: what is fixed until Reset; the method's defaults if it is not given.
+            settings: live settings that start elsewhere than at their defaults.
+
+        Raises:
+            UserError: for a pair, a configuration or settings that do not suit the method.
+        """
+        method = self.of_pixels if pair.dense and self.of_pixels else self
+        config = config or method.run.CONFIG()
+        values = method.settings.of(method.defaults(config) | settings)
+        return method.run(method.name, method.step, pair, config, values)
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, the former mode after."""
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.train(mode)
+
+
+def _gpus(device: str) -> list[int]:
+    """The index of the GPU that a device names, in a list; empty for a CPU."""
+    named = torch.device(device)
+    if named.type != "cuda":
+        return []
+    return [torch.cuda.current_device() if named.index is None else named.index]
