@@ -843,7 +843,7 @@ def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_with(host, tm
 from pathlib import Path
 from data_download.transfer import Patience, transfer
 transfer("{host.address}/a.bin", Path({str(path)!r}), Patience())"""
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
     part = tmp_path / "a.bin.part"
     wait_for(lambda: part.exists() and part.stat().st_size > 0)
     process.kill()
