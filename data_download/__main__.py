@@ -1,31 +1,44 @@
 """`python -m data_download`: list the public data sets, or get one."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from data_download.disk import in_gb
+from data_download.errors import DownloadError
 from data_download.source import load
-from uda_core.data.sets import SETS, data_folder, missing
-from uda_core.errors import UserError
+from uda_core.data.sets import SETS, missing
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, 2 if it cannot be done (one line on stderr), 130 after Ctrl-C."""
     args = _parser().parse_args(argv)
     try:
-        data = Path(args.to) if args.to else data_folder()
+        data = data_folder(args.to)
         if args.name == "list":
             show(data)
         else:
             _engine()(args.name, data)
         return 0
-    except (UserError, OSError) as error:
+    except (DownloadError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; what has arrived is kept, the same command goes on from there", file=sys.stderr)
         return 130
+
+
+def data_folder(to: str | None) -> Path:
+    """The folder that holds the data sets: `to`, else the environment variable UDA_DATA, else `data`.
+
+    Raises:
+        DownloadError: if UDA_DATA names a folder that does not exist; `to` may name a new one.
+    """
+    given = os.environ.get("UDA_DATA")
+    if given and not to and not Path(given).is_dir():
+        raise DownloadError(f"{given}: no such folder; UDA_DATA names the folder with the data sets")
+    return Path(to or given or "data")
 
 
 def show(data: Path) -> None:
@@ -43,7 +56,7 @@ def _engine():
     except ModuleNotFoundError as error:
         if error.name not in ("requests", "filelock"):
             raise
-        raise UserError(f'{error.name} is not installed: python3 -m pip install -e ".[download]"') from error
+        raise DownloadError(f'{error.name} is not installed: python3 -m pip install -e ".[download]"') from error
     return get
 
 

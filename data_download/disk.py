@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from uda_core.errors import UserError
+from data_download.errors import DownloadError
 
 
 def in_gb(size: int) -> str:
@@ -19,10 +19,10 @@ def free_space(folder: Path) -> int:
 def check_space(folder: Path, need: int) -> None:
     """
     Raises:
-        UserError: if fewer bytes are free where the folder is.
+        DownloadError: if fewer bytes are free where the folder is.
     """
     free = free_space(folder)
     if need > free:
-        raise UserError(
+        raise DownloadError(
             f"{folder}: {in_gb(need)} are needed and {in_gb(free)} are free; make room, or give another --to"
         )

@@ -13,11 +13,11 @@ from filelock import FileLock, Timeout
 
 from data_download.counts import count
 from data_download.disk import check_space, free_space, in_gb
-from data_download.source import File, Source, Unreachable, load
+from data_download.errors import DownloadError, Unreachable
+from data_download.source import File, Source, load
 from data_download.transfer import Patience, arrived, transfer
 from data_download.unpack import unpack
 from uda_core.data.sets import SETS, missing
-from uda_core.errors import UserError
 
 RECORD = "downloaded.json"
 
@@ -26,7 +26,7 @@ def get(name: str, data: Path, patience: Patience | None = None) -> None:
     """Makes sure that the set is in the data folder; does nothing where it is.
 
     Raises:
-        UserError: if it cannot be had, in one line; what has arrived is kept.
+        DownloadError: if it cannot be had, in one line; what has arrived is kept.
     """
     source = load(name)
     if _there(name, source, data):  # without the lock: a shared folder may be read-only
@@ -43,11 +43,13 @@ def get(name: str, data: Path, patience: Patience | None = None) -> None:
             announce(name, source, data, record)
             _get(source, folder, record, patience or Patience())
             if lacking := shortfall(name, source, data):
-                raise UserError(f"{name}: {lacking}; run it again to unpack anew, or delete {folder} and get it again")
+                raise DownloadError(
+                    f"{name}: {lacking}; run it again to unpack anew, or delete {folder} and get it again"
+                )
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise UserError(f"{folder}: no space left; what has arrived is kept, make room and run it again") from error
+        raise DownloadError(f"{folder}: no space left; what has arrived is kept, make room and run it again") from error
     print(*(f"  {n:>9,}  {pattern}" for pattern, n in source.counts.items()), sep="\n")
     print(f"{name}: all there, in {folder}")
     if kept := [file.path(folder) for file in source.files if file.unpack and file.path(folder).exists()]:
@@ -76,7 +78,7 @@ def announce(name: str, source: Source, data: Path, record: "Record") -> None:
     """Print host, size, terms and free space, before anything starts.
 
     Raises:
-        UserError: if there is less free space than the set is known to need.
+        DownloadError: if there is less free space than the set is known to need.
     """
     folder = data / source.folder
     unfinished = [file for file in source.files if not record.done(file)]
@@ -109,7 +111,7 @@ class Record:
         try:
             self.files = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         except ValueError as error:
-            raise UserError(f"{path}: damaged ({error}); delete it and run the same command again") from error
+            raise DownloadError(f"{path}: damaged ({error}); delete it and run the same command again") from error
 
     def sum(self, file: File) -> str | None:
         return self.files.get(file.name, {}).get("sum")
@@ -170,20 +172,20 @@ def _fetch(file: File, path: Path, patience: Patience) -> None:
     transfer(file.url, path, patience)
 
 
-def _by_hand(source: Source, folder: Path, record: Record, error: Unreachable) -> UserError:
+def _by_hand(source: Source, folder: Path, record: Record, error: Unreachable) -> DownloadError:
     """The error, after a list of what is still to be fetched and where it goes."""
     print("to fetch by hand, each into its place:")
     for file in source.files:
         if not record.done(file) and not file.path(folder).exists():
             print(f"  {file.by_hand or file.url or source.page}\n    -> {file.path(folder)}")
-    return UserError(f"{error}; fetch by hand what is listed above, then run the same command again")
+    return DownloadError(f"{error}; fetch by hand what is listed above, then run the same command again")
 
 
 def _check(file: File, folder: Path, record: Record) -> str:
     """The file's sum, as published, else as it was on the first run, else the first one.
 
     Raises:
-        UserError: if it is another one; the file is put aside then.
+        DownloadError: if it is another one; the file is put aside then.
     """
     path, expected = file.path(folder), file.sum or record.sum(file)
     method = expected.split(":")[0] if expected else "sha256"
@@ -197,4 +199,4 @@ def _check(file: File, folder: Path, record: Record) -> str:
     mend = (
         "run it again" if file.sum else f"run it again; if the host has a new version, delete {folder / RECORD} first"
     )
-    raise UserError(f"{aside}: not the right file, its sum is {found} and {whose} {expected}; {mend}")
+    raise DownloadError(f"{aside}: not the right file, its sum is {found} and {whose} {expected}; {mend}")

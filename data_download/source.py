@@ -1,16 +1,13 @@
 """What a set's module declares."""
 
+import difflib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data_download.errors import DownloadError
 from uda_core.data.sets import SETS
-from uda_core.errors import UserError, choose
-
-
-class Unreachable(UserError):
-    """A host is gone, does not have the file, or does not send it whole."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,12 @@ class Source:
 
 
 def load(name: str) -> Source:
-    """The declaration of the set, by its name in SETS."""
-    module = choose("data set", name, SETS).replace("-", "_")
-    return importlib.import_module(f"data_download.{module}").SOURCE
+    """The declaration of the set, by its name in SETS.
+
+    Raises:
+        DownloadError: if no set has this name; it names the sets, and the one that is spelled most alike.
+    """
+    if name not in SETS:
+        close = "".join(f" Did you mean {known!r}?" for known in difflib.get_close_matches(name, SETS, 1))
+        raise DownloadError(f"unknown data set {name!r}; known: {', '.join(SETS)}.{close}")
+    return importlib.import_module(f"data_download.{name.replace('-', '_')}").SOURCE

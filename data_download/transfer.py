@@ -14,7 +14,7 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError as Broken  # what reading the answer raises
 
 from data_download.disk import check_space
-from data_download.source import Unreachable
+from data_download.errors import Unreachable
 
 PASSING = (429, 500, 502, 503, 504)  # answers that may be another one in a moment
 
@@ -33,7 +33,7 @@ def transfer(url: str, path: Path, patience: Patience) -> None:
 
     Raises:
         Unreachable: if it cannot be had; what has arrived is kept.
-        UserError: if there is not enough space for the rest of it.
+        DownloadError: if there is not enough space for the rest of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part, version = _part(path), path.with_name(path.name + ".version")

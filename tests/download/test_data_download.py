@@ -28,12 +28,12 @@ from scipy.io import savemat
 from data_download import get as engine
 from data_download.__main__ import main
 from data_download.counts import count
+from data_download.errors import DownloadError, Unreachable
 from data_download.get import get
-from data_download.source import File, Source, Unreachable, load
+from data_download.source import File, Source, load
 from data_download.transfer import Patience, transfer
 from data_download.unpack import unpack
 from uda_core.data.sets import SETS, missing
-from uda_core.errors import UserError
 
 QUICK = Patience(timeout=0.3, tries=3, pause=0.01)
 BODY = np.random.default_rng(0).bytes(12 << 16)  # twelve chunks
@@ -307,7 +307,7 @@ def test_a_damaged_file_of_a_set_is_deleted_and_fetched_alone(host, usps, tmp_pa
 def test_another_file_than_published_is_put_aside_and_the_good_one_kept(host, usps, tmp_path):
     good = host.files["usps.t.bz2"]
     host.files["usps.t.bz2"] = lines(19)
-    with pytest.raises(UserError, match=r"usps\.t\.bz2\.wrong: not the right file, .* the published sum md5:"):
+    with pytest.raises(DownloadError, match=r"usps\.t\.bz2\.wrong: not the right file, .* the published sum md5:"):
         get("usps", tmp_path, QUICK)
     assert (tmp_path / "usps" / "usps.t.bz2.wrong").read_bytes() == lines(19)
     assert not (tmp_path / "usps" / "usps.t.bz2").exists()
@@ -319,7 +319,7 @@ def test_another_file_than_published_is_put_aside_and_the_good_one_kept(host, us
 
 def test_too_little_without_a_stated_length_is_found_by_its_sum(host, usps, tmp_path):
     host.faults = ["unsaid"]
-    with pytest.raises(UserError, match=r"usps\.bz2\.wrong: not the right file"):
+    with pytest.raises(DownloadError, match=r"usps\.bz2\.wrong: not the right file"):
         get("usps", tmp_path, QUICK)
 
 
@@ -332,20 +332,24 @@ def test_a_sum_that_nobody_published_is_recorded_and_compared_later(host, usps, 
 
     (tmp_path / "usps" / "usps.bz2").unlink()
     host.files["usps.bz2"] = lines(31)
-    with pytest.raises(UserError, match=r"that of the first run sha256:.*new version, delete .*downloaded\.json first"):
+    with pytest.raises(
+        DownloadError, match=r"that of the first run sha256:.*new version, delete .*downloaded\.json first"
+    ):
         get("usps", tmp_path, QUICK)
 
 
 def test_a_count_that_fails_is_told(usps, tmp_path):
     usps(counts={"usps.bz2": 31, "usps.t.bz2": 20})
-    with pytest.raises(UserError, match=r"usps: 30 of 31 in .*usps\.bz2"):
+    with pytest.raises(DownloadError, match=r"usps: 30 of 31 in .*usps\.bz2"):
         get("usps", tmp_path, QUICK)
 
 
 def test_a_host_that_is_gone_gives_the_list_of_what_to_fetch_by_hand(host, usps, tmp_path, capsys):
     usps(files=tuple(dataclasses.replace(file, by_hand=f"the page of {file.name}") for file in usps().files))
     host.files.clear()
-    with pytest.raises(UserError, match=r"404 .*; fetch by hand what is listed above, then run the same command again"):
+    with pytest.raises(
+        DownloadError, match=r"404 .*; fetch by hand what is listed above, then run the same command again"
+    ):
         get("usps", tmp_path, QUICK)
     out = capsys.readouterr().out
     for name in ("usps.bz2", "usps.t.bz2"):
@@ -360,7 +364,7 @@ def test_a_host_that_is_gone_gives_the_list_of_what_to_fetch_by_hand(host, usps,
 def test_a_disk_that_is_too_small_is_told_before_anything_is_asked(host, usps, tmp_path, monkeypatch):
     usps(files=tuple(dataclasses.replace(file, size=5_000) for file in usps().files))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=7_000))
-    with pytest.raises(UserError, match=r"0.0 MB are needed and 0.0 MB are free; make room"):
+    with pytest.raises(DownloadError, match=r"0.0 MB are needed and 0.0 MB are free; make room"):
         get("usps", tmp_path, QUICK)
     assert host.asked == []
     usps(files=tuple(dataclasses.replace(file, size=3_500) for file in usps().files))
@@ -379,7 +383,7 @@ def test_what_has_arrived_needs_no_space_again(host, usps, tmp_path, monkeypatch
 
 def test_a_file_of_unknown_size_that_does_not_fit_is_told_once_it_is_known(host, usps, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
-    with pytest.raises(UserError, match="are free; make room"):
+    with pytest.raises(DownloadError, match="are free; make room"):
         get("usps", tmp_path, QUICK)
     assert len(host.asked) == 1
 
@@ -399,7 +403,7 @@ def test_a_full_disk_keeps_what_has_arrived(host, usps, tmp_path, monkeypatch):
         patch.setattr(
             Path, "open", lambda path, mode="r", **rest: (FullDisk if "b" in mode else real)(path, mode, **rest)
         )
-        with pytest.raises(UserError, match="no space left; what has arrived is kept, make room and run it again"):
+        with pytest.raises(DownloadError, match="no space left; what has arrived is kept, make room and run it again"):
             get("usps", tmp_path, QUICK)
     assert (tmp_path / "usps" / "usps.bz2.part").read_bytes() == BODY[: 1 << 18]
     host.asked.clear()
@@ -428,7 +432,7 @@ def test_two_downloads_at_once_the_second_waits(host, usps, tmp_path, capsys):
 def test_a_damaged_record_is_told(usps, tmp_path):
     (tmp_path / "usps").mkdir()
     (tmp_path / "usps" / "downloaded.json").write_text("{")
-    with pytest.raises(UserError, match=r"downloaded\.json: damaged .* delete it"):
+    with pytest.raises(DownloadError, match=r"downloaded\.json: damaged .* delete it"):
         get("usps", tmp_path, QUICK)
 
 
@@ -467,6 +471,14 @@ def test_the_folder_is_uda_data_or_that_of_the_option(host, usps, tmp_path, monk
     assert main(["usps", "--to", str(tmp_path / "new")]) == 0
     assert missing(["usps"], tmp_path) is None
     assert missing(["usps"], tmp_path / "new") is None
+
+
+def test_the_folder_of_uda_data_must_exist(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("UDA_DATA", str(tmp_path / "nowhere"))
+    assert main([]) == 2
+    err = capsys.readouterr().err
+    assert err == f"error: {tmp_path / 'nowhere'}: no such folder; UDA_DATA names the folder with the data sets\n"
+    assert main(["--to", str(tmp_path)]) == 0
 
 
 @pytest.mark.parametrize("package", ["requests", "filelock"])
@@ -531,7 +543,7 @@ def test_nothing_leaves_the_folder(tmp_path, ending, evil):
     file = File(f"set{ending}", None, None, unpack={"a": "a"})
     file.path(tmp_path / "set").parent.mkdir(parents=True)
     WRITERS[ending](file.path(tmp_path / "set"), {"a/good": b"x", **evil})
-    with pytest.raises(UserError, match="leads out of the folder; nothing of it was unpacked"):
+    with pytest.raises(DownloadError, match="leads out of the folder; nothing of it was unpacked"):
         unpack(file, tmp_path / "set")
     assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(["set", "downloads", file.name])
 
@@ -558,7 +570,7 @@ def test_no_link_in_a_tar_file_leaves_the_folder(tmp_path, evil):
             member = tarfile.TarInfo(name)
             member.type, member.linkname = kind, target
             archive.addfile(member)
-    with pytest.raises(UserError, match="leads out of the folder; nothing of it was unpacked"):
+    with pytest.raises(DownloadError, match="leads out of the folder; nothing of it was unpacked"):
         unpack(file, tmp_path / "set")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["downloads", "set", "set.tar"]
 
@@ -585,7 +597,7 @@ def test_a_damaged_archive_is_told(tmp_path, ending, keep):
     else:
         WRITERS[ending](path, {"a/x": BODY})
     path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)] if keep else b"<html>log in first</html>")
-    with pytest.raises(UserError, match=r"not a whole archive .* delete it and run it again"):
+    with pytest.raises(DownloadError, match=r"not a whole archive .* delete it and run it again"):
         unpack(file, tmp_path)
     assert names(tmp_path) == ["downloads"]
 
@@ -599,7 +611,7 @@ def test_a_zip_file_that_python_cannot_unpack_is_told(tmp_path):
     listed[listed.index(b"PK\x01\x02") + 10] = 9  # Deflate64, as Windows packs files of more than 2 GB
     path.write_bytes(listed)
     with pytest.raises(
-        UserError, match=r"compression method is not supported\); do it with another program: a as .*b$"
+        DownloadError, match=r"compression method is not supported\); do it with another program: a as .*b$"
     ):
         unpack(file, tmp_path)
     assert names(tmp_path) == ["downloads"]
@@ -609,7 +621,7 @@ def test_the_wrong_archive_is_told(tmp_path):
     file = File("set.zip", None, None, unpack={"train": "train"})
     file.path(tmp_path).parent.mkdir()
     zipped(file.path(tmp_path), {"b/x": b"x"})
-    with pytest.raises(UserError, match="there is no train in it; is it the right file"):
+    with pytest.raises(DownloadError, match="there is no train in it; is it the right file"):
         unpack(file, tmp_path)
 
 
@@ -629,13 +641,13 @@ def test_rar_files_need_a_tool(tmp_path, monkeypatch):
     file.path(tmp_path).parent.mkdir()
     zipped(file.path(tmp_path), {"a/x": b"x"})
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="needs one of these programs: unrar, bsdtar, 7z, unar"):
+    with pytest.raises(DownloadError, match="needs one of these programs: unrar, bsdtar, 7z, unar"):
         unpack(file, tmp_path)
     tool(tmp_path, "7z", "sys.exit('no such method')")
-    with pytest.raises(UserError, match="7z cannot unpack it: no such method"):
+    with pytest.raises(DownloadError, match="7z cannot unpack it: no such method"):
         unpack(file, tmp_path)
     tool(tmp_path, "bsdtar", "os.makedirs('a'); os.symlink('/', 'a/link')")
-    with pytest.raises(UserError, match="a/link in it is a link"):
+    with pytest.raises(DownloadError, match="a/link in it is a link"):
         unpack(file, tmp_path)
     tool(tmp_path, "unrar", "zipfile.ZipFile(sys.argv[-1]).extractall()")
     unpack(file, tmp_path)
