@@ -5,10 +5,10 @@ import os
 import sys
 from pathlib import Path
 
+from data_download.counts import found
 from data_download.disk import in_gb
 from data_download.errors import DownloadError
-from data_download.source import load
-from uda_core.data.sets import SETS, missing
+from data_download.source import NAMES, load
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,11 +43,12 @@ def data_folder(to: str | None) -> Path:
 
 def show(data: Path) -> None:
     """Print every set, with its size, its terms and whether it is in the data folder."""
-    for name, found in SETS.items():
-        sizes = [file.size for file in load(name).files]
+    for name in NAMES:
+        source = load(name)
+        sizes = [file.size for file in source.files]
         size = in_gb(sum(size or 0 for size in sizes)) if any(sizes) else "size not stated"
-        there = "not there" if missing([name], data) else "found"
-        print(f"{name:12}{size:>16}  {there:11}{found.terms}")
+        there = "found" if found(source, data) else "not there"
+        print(f"{name:12}{size:>16}  {there:11}{source.terms}")
 
 
 def _engine():

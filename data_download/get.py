@@ -11,13 +11,12 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from data_download.counts import count
+from data_download.counts import shortfall
 from data_download.disk import check_space, free_space, in_gb
 from data_download.errors import DownloadError, Unreachable
 from data_download.source import File, Source, load
 from data_download.transfer import Patience, arrived, transfer
 from data_download.unpack import unpack
-from uda_core.data.sets import SETS, missing
 
 RECORD = "downloaded.json"
 
@@ -29,20 +28,20 @@ def get(name: str, data: Path, patience: Patience | None = None) -> None:
         DownloadError: if it cannot be had, in one line; what has arrived is kept.
     """
     source = load(name)
-    if _there(name, source, data):  # without the lock: a shared folder may be read-only
+    if _complete(name, source, data):  # without the lock: a shared folder may be read-only
         return
     folder = data / source.folder
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with _alone(name, folder):
-            if _there(name, source, data):
+            if _complete(name, source, data):
                 return
             record = Record(folder / RECORD)
             if all(record.done(file) for file in source.files):
                 record.start_again()  # something was deleted since
             announce(name, source, data, record)
             _get(source, folder, record, patience or Patience())
-            if lacking := shortfall(name, source, data):
+            if lacking := shortfall(source, data):
                 raise DownloadError(
                     f"{name}: {lacking}; run it again to unpack anew, or delete {folder} and get it again"
                 )
@@ -56,17 +55,9 @@ def get(name: str, data: Path, patience: Patience | None = None) -> None:
         print(f"you can delete the archives in {kept[0].parent}, {in_gb(sum(path.stat().st_size for path in kept))}")
 
 
-def shortfall(name: str, source: Source, data: Path) -> str | None:
-    """What the set lacks, in one line; None if it is all there."""
-    for pattern, n in source.counts.items():
-        found = count(data / source.folder, pattern)
-        if found != n:
-            return f"{found:,} of {n:,} in {data / source.folder / pattern}"
-    return missing([name], data)
-
-
-def _there(name: str, source: Source, data: Path) -> bool:
-    if shortfall(name, source, data):
+def _complete(name: str, source: Source, data: Path) -> bool:
+    """Whether the set is complete; says so if it is."""
+    if shortfall(source, data):
         return False
     print(
         f"{name}: all there, in {data / source.folder}; nothing to do (a damaged file comes again once you delete it)"
@@ -91,7 +82,7 @@ def announce(name: str, source: Source, data: Path, record: "Record") -> None:
     lines = {
         "page": source.page,
         "host": ", ".join(hosts) or "none without a login or a click in a browser",
-        "terms": SETS[name].terms,
+        "terms": source.terms,
         "size": " and ".join(sizes) or "nothing is left to fetch",
         "disk": f"{in_gb(free_space(folder))} free in {data}" + (f", {in_gb(need)} needed" if need else ""),
         "sums": f"published for {len(source.files) - len(unsummed)} of {len(source.files)} files",

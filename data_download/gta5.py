@@ -14,6 +14,7 @@ GIGABYTES = {  # of the ten parts, as the page gives them
 SOURCE = Source(
     folder="gta5",
     page=HOST,
+    terms="non-commercial research",
     files=tuple(
         File(f"{part:02}_{kind}.zip", f"{HOST}data/{part:02}_{kind}.zip", round(size * 1e9), unpack={kind: kind})
         for kind, sizes in GIGABYTES.items()

@@ -8,6 +8,7 @@ from data_download.source import File, Source
 SOURCE = Source(
     folder="imageclef",
     page="https://www.imageclef.org/2014/adaptation",
+    terms="research and teaching",
     files=(
         File(
             "image_CLEF.zip",
@@ -18,5 +19,6 @@ SOURCE = Source(
         ),
     ),
     counts={"list/iList.txt": 600, "list/pList.txt": 600, "list/cList.txt": 600},
+    also=("i/*", "p/*", "c/*"),
     note="the challenge's page serves it no more: the archive is that of CDAN's authors, on Google Drive",
 )

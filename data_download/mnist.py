@@ -12,6 +12,7 @@ def _file(name: str, size: int, md5: str) -> File:
 SOURCE = Source(
     folder="MNIST",
     page="http://yann.lecun.com/exdb/mnist/",
+    terms="CC BY-SA 3.0",
     files=(
         _file("train-images-idx3-ubyte", 9_912_422, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
         _file("train-labels-idx1-ubyte", 28_881, "d53e105ee54ea40749a09fcbcd1e9432"),

@@ -7,6 +7,7 @@ SPLITS = ("mnist_m_train", "mnist_m_test", "mnist_m_train_labels.txt", "mnist_m_
 SOURCE = Source(
     folder="mnist_m",
     page="http://yaroslav.ganin.net/",
+    terms="made of MNIST and BSDS500: research and teaching",
     files=(
         File(
             "mnist_m.tar.gz",
@@ -18,5 +19,6 @@ SOURCE = Source(
         ),
     ),
     counts={"mnist_m_train/*.png": 59_001, "mnist_m_test/*.png": 9_001},
+    also=("mnist_m_train_labels.txt", "mnist_m_test_labels.txt"),
     note="the page links to Google Drive: fetched from the copy of PyTorch Adapt, with its sum for the same archive",
 )

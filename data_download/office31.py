@@ -10,6 +10,7 @@ DOMAINS = ("amazon", "dslr", "webcam")
 SOURCE = Source(
     folder="office31",
     page="https://people.eecs.berkeley.edu/~jhoffman/domainadapt/",
+    terms="no licence stated: research and teaching",
     files=(
         File(
             "domain_adaptation_images.tar.gz",

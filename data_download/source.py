@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_download.errors import DownloadError
-from uda_core.data.sets import SETS
+
+NAMES = (
+    "mnist", "usps", "svhn", "mnist-m", "office31", "imageclef", "visda2017", "domainnet", "camvid", "gta5", "synthia",
+    "cityscapes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,28 +38,31 @@ class File:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: its folder in the data folder, its page, its files, and what must be there at the end.
+    """A data set: its folder in the data folder, its page, its terms, its files, and what a complete copy contains.
 
-    counts: a pattern -> how many files match it, or a file -> how many samples it holds (see `data_download.counts`).
+    counts: a pattern -> how many files match it, or a file -> how many samples it holds (see `counts.count`).
+    also: patterns that must match something too, where the counts do not cover it.
     note: where the addresses and sums come from, if not from the page.
     fetch: what fetches a file (and into which path), where the host has a tool of its own.
     """
 
     folder: str
     page: str
+    terms: str
     files: tuple[File, ...]
     counts: dict[str, int]
+    also: tuple[str, ...] = ()
     note: str = ""
     fetch: Callable[[File, Path], None] | None = None
 
 
 def load(name: str) -> Source:
-    """The declaration of the set, by its name in SETS.
+    """Returns the declaration of a data set, by its name in NAMES.
 
     Raises:
         DownloadError: if no set has this name; it names the sets, and the one that is spelled most alike.
     """
-    if name not in SETS:
-        close = "".join(f" Did you mean {known!r}?" for known in difflib.get_close_matches(name, SETS, 1))
-        raise DownloadError(f"unknown data set {name!r}; known: {', '.join(SETS)}.{close}")
+    if name not in NAMES:
+        close = "".join(f" Did you mean {known!r}?" for known in difflib.get_close_matches(name, NAMES, 1))
+        raise DownloadError(f"unknown data set {name!r}; known: {', '.join(NAMES)}.{close}")
     return importlib.import_module(f"data_download.{name.replace('-', '_')}").SOURCE

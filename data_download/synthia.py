@@ -8,6 +8,7 @@ from data_download.source import File, Source
 SOURCE = Source(
     folder="synthia",
     page="https://synthia-dataset.net/downloads/",
+    terms="CC BY-NC-SA 3.0",
     files=(
         File(
             "SYNTHIA_RAND_CITYSCAPES.rar",

@@ -25,12 +25,13 @@ import requests
 import urllib3
 from scipy.io import savemat
 
+import data_download
 from data_download import get as engine
 from data_download.__main__ import main
-from data_download.counts import count
+from data_download.counts import count, found, shortfall
 from data_download.errors import DownloadError, Unreachable
 from data_download.get import get
-from data_download.source import File, Source, load
+from data_download.source import NAMES, File, Source, load
 from data_download.transfer import Patience, transfer
 from data_download.unpack import unpack
 from uda_core.data.sets import SETS, missing
@@ -459,7 +460,7 @@ def test_the_command_lists_every_set(tmp_path, monkeypatch, capsys):
     for argv in ([], ["list"]):
         assert main(argv) == 0
         table = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-        assert list(table) == list(SETS)
+        assert list(table) == list(NAMES)
         assert "found" in table["usps"]
         assert "8.7 GB" in table["visda2017"]
         assert "not there" in table["visda2017"]
@@ -657,13 +658,19 @@ def test_rar_files_need_a_tool(tmp_path, monkeypatch):
 # -- every set ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SETS)
+def test_the_loaders_know_the_same_sets():
+    assert list(NAMES) == list(SETS)
+    modules = {path.stem: path.read_text("utf-8") for path in Path(data_download.__file__).parent.glob("*.py")}
+    assert {name.replace("_", "-") for name, text in modules.items() if "\nSOURCE = " in text} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_set_declares_what_it_needs(name):
     source = load(name)
     assert source.page.startswith("http")
     assert source.files
     assert all(n > 0 for n in source.counts.values())
-    assert SETS[name].terms
+    assert source.terms
     for file in source.files:
         assert file.url or file.by_hand or source.fetch, file.name
         assert file.size is None or file.size > 0
@@ -777,7 +784,7 @@ def write(path: Path, content: bytes | dict[str, bytes]) -> bytes:
 
 
 @needs_scripts
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_set_ends_where_the_loaders_look(name, host, tmp_path, monkeypatch, capsys):
     (tmp_path / "programs").mkdir()
     tool(tmp_path / "programs", "unrar", "zipfile.ZipFile(sys.argv[-1]).extractall()")
@@ -803,6 +810,12 @@ def test_every_set_ends_where_the_loaders_look(name, host, tmp_path, monkeypatch
     get(name, data, QUICK)
     assert missing([name], data) is None
     assert f"{name}: all there" in capsys.readouterr().out
+    for path in SETS[name].paths:  # whatever the loaders want, an incomplete copy is not taken for the whole set
+        (data / path).rename(data / "aside")
+        assert not found(small, data), path
+        assert shortfall(small, data), path
+        (data / "aside").rename(data / path)
+    assert found(small, data)
 
     shutil.rmtree(data / small.folder / "downloads", ignore_errors=True)  # as the last line says one may
     host.asked.clear()
@@ -841,11 +854,11 @@ def test_counts(tmp_path):
     }.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "list.txt").write_text("a.bz2 0\nb.mat 1\n\ngone.png 2\n")
-    found = {pattern: count(tmp_path, pattern) for pattern in (
+    counted = {pattern: count(tmp_path, pattern) for pattern in (
         "a.bz2", "b.mat", "c-ubyte", "list.txt", "*.mat",
         "bad.bz2", "bad.mat", "cut-ubyte", "none", "none.txt", "none/*.png",
     )}  # fmt: skip
-    assert list(found.values()) == [3, 4, 5, 2, 2, 0, 0, 0, 0, 0, 0]
+    assert list(counted.values()) == [3, 4, 5, 2, 2, 0, 0, 0, 0, 0, 0]
 
 
 def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_with(host, tmp_path):
