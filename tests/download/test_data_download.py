@@ -679,7 +679,7 @@ def test_every_set_declares_what_it_needs(name):
         )
     assert len({file.name for file in source.files}) == len(source.files)
     places = [f"{source.folder}/{place}" for file in source.files for place in file.unpack.values() or [file.name]]
-    for path in SETS[name].paths:  # each is what a file brings, or lies in it
+    for path in SETS[name]:  # each is what a file brings, or lies in it
         assert any(path == place or path.startswith(place + "/") or place.startswith(path + "/") for place in places)
 
 
@@ -810,7 +810,7 @@ def test_every_set_ends_where_the_loaders_look(name, host, tmp_path, monkeypatch
     get(name, data, QUICK)
     assert missing([name], data) is None
     assert f"{name}: all there" in capsys.readouterr().out
-    for path in SETS[name].paths:  # whatever the loaders want, an incomplete copy is not taken for the whole set
+    for path in SETS[name]:  # whatever the loaders want, an incomplete copy is not taken for the whole set
         (data / path).rename(data / "aside")
         assert not found(small, data), path
         assert shortfall(small, data), path
