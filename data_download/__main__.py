@@ -5,10 +5,10 @@ import os
 import sys
 from pathlib import Path
 
-from data_download.counts import found
-from data_download.disk import in_gb
-from data_download.errors import DownloadError
-from data_download.source import NAMES, load
+from .counts import found
+from .disk import in_gb
+from .errors import DownloadError
+from .source import NAMES, load
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,7 +53,7 @@ def show(data: Path) -> None:
 
 def _engine():
     try:
-        from data_download.get import get
+        from .get import get
     except ModuleNotFoundError as error:
         if error.name not in ("requests", "filelock"):
             raise

@@ -4,7 +4,7 @@ No sum is published: recorded on the first run. GitHub packs the archive for eac
 again.
 """
 
-from data_download.source import File, Source
+from .source import File, Source
 
 COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"  # the newest of a repository that is finished
 SPLITS = {"train": 367, "val": 101, "test": 233}

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from data_download.errors import Unreachable
-from data_download.source import File, Source
+from .errors import Unreachable
+from .source import File, Source
 
 PAGE = "https://www.cityscapes-dataset.com/downloads/"
 

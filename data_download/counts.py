@@ -4,7 +4,7 @@ import bz2
 import math
 from pathlib import Path
 
-from data_download.source import Source
+from .source import Source
 
 
 def found(source: Source, data: Path) -> bool:

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from data_download.errors import DownloadError
+from .errors import DownloadError
 
 
 def in_gb(size: int) -> str:

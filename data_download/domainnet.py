@@ -1,6 +1,6 @@
 """DomainNet: 345 classes in six styles, the cleaned version, with its lists of what trains and what tests."""
 
-from data_download.source import File, Source
+from .source import File, Source
 
 HOST = "http://csr.bu.edu/ftp/visda/2019/multi-source/"
 # the images' folder on the host, bytes as the page rounds them, md5 of the images, of the list for training, for tests

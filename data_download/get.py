@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from data_download.counts import shortfall
-from data_download.disk import check_space, free_space, in_gb
-from data_download.errors import DownloadError, Unreachable
-from data_download.source import File, Source, load
-from data_download.transfer import Patience, arrived, transfer
-from data_download.unpack import unpack
+from .counts import shortfall
+from .disk import check_space, free_space, in_gb
+from .errors import DownloadError, Unreachable
+from .source import File, Source, load
+from .transfer import Patience, arrived, transfer
+from .unpack import unpack
 
 RECORD = "downloaded.json"
 

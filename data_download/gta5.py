@@ -3,7 +3,7 @@
 No sums are published: recorded on the first run.
 """
 
-from data_download.source import File, Source
+from .source import File, Source
 
 HOST = "https://download.visinf.tu-darmstadt.de/data/from_games/"
 GIGABYTES = {  # of the ten parts, as the page gives them

@@ -1,6 +1,6 @@
 """MNIST: handwritten digits, 28x28, in the four files that torchvision reads."""
 
-from data_download.source import File, Source
+from .source import File, Source
 
 HOST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 

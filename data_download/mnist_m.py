@@ -1,6 +1,6 @@
 """MNIST-M: MNIST's digits over patches of photographs (Ganin et al. 2016), in the authors' archive."""
 
-from data_download.source import File, Source
+from .source import File, Source
 
 SPLITS = ("mnist_m_train", "mnist_m_test", "mnist_m_train_labels.txt", "mnist_m_test_labels.txt")
 

@@ -3,7 +3,7 @@
 No sum is published: recorded on the first run.
 """
 
-from data_download.source import File, Source
+from .source import File, Source
 
 DOMAINS = ("amazon", "dslr", "webcam")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_download.errors import DownloadError
+from .errors import DownloadError
 
 NAMES = (
     "mnist", "usps", "svhn", "mnist-m", "office31", "imageclef", "visda2017", "domainnet", "camvid", "gta5", "synthia",
@@ -65,4 +65,4 @@ def load(name: str) -> Source:
     if name not in NAMES:
         close = "".join(f" Did you mean {known!r}?" for known in difflib.get_close_matches(name, NAMES, 1))
         raise DownloadError(f"unknown data set {name!r}; known: {', '.join(NAMES)}.{close}")
-    return importlib.import_module(f"data_download.{name.replace('-', '_')}").SOURCE
+    return importlib.import_module(f".{name.replace('-', '_')}", __package__).SOURCE

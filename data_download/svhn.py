@@ -1,6 +1,6 @@
 """SVHN: house numbers from street photographs, cropped to one digit, 32x32."""
 
-from data_download.source import File, Source
+from .source import File, Source
 
 HOST = "http://ufldl.stanford.edu/housenumbers/"
 

@@ -13,8 +13,8 @@ import requests
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError as Broken  # what reading the answer raises
 
-from data_download.disk import check_space
-from data_download.errors import Unreachable
+from .disk import check_space
+from .errors import Unreachable
 
 PASSING = (429, 500, 502, 503, 504)  # answers that may be another one in a moment
 

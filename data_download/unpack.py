@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_download.errors import DownloadError
-from data_download.source import File
+from .errors import DownloadError
+from .source import File
 
 DAMAGED = (tarfile.ReadError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
 RAR_TOOLS = {"unrar": ["x", "-idq"], "bsdtar": ["-xf"], "7z": ["x", "-bd"], "unar": ["-q"]}

@@ -1,6 +1,6 @@
 """USPS: digits from envelopes, 16x16, as LIBSVM serves them."""
 
-from data_download.source import File, Source
+from .source import File, Source
 
 HOST = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/"
 

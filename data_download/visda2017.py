@@ -3,7 +3,7 @@
 No sums are published: recorded on the first run.
 """
 
-from data_download.source import File, Source
+from .source import File, Source
 
 HOST = "http://csr.bu.edu/ftp/visda17/clf/"
 
