@@ -1,4 +1,4 @@
-"""`python -m data_download`: list the public data sets, or get one."""
+"""The command that lists the public data sets and downloads them."""
 
 import argparse
 import os
@@ -10,10 +10,31 @@ from .disk import in_gb
 from .errors import DownloadError
 from .source import NAMES, load
 
+COMMAND = "uda download" if __package__ == "uda_core.download" else "python -m data_download"
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, 2 if it cannot be done (one line on stderr), 130 after Ctrl-C."""
-    args = _parser().parse_args(argv)
+    """Runs `python -m data_download` and returns its exit status, which is that of `run`."""
+    parser = _Parser(prog=COMMAND)
+    add(parser.add_subparsers())
+    args = parser.parse_args(["download", *(sys.argv[1:] if argv is None else argv)])
+    return args.command(args)
+
+
+def add(commands) -> None:
+    """Adds the command `download` to the subparsers of a command line."""
+    about = "list the public data sets, or download one"
+    parser = commands.add_parser("download", prog=COMMAND, help=about, description=f"{about.capitalize()}.")
+    parser.add_argument("name", nargs="?", default="list", metavar="NAME", help="a data set, or list (the default)")
+    parser.add_argument("--to", metavar="DIR", help="the data folder (default: $UDA_DATA, else data)")
+    parser.set_defaults(command=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Lists the data sets or downloads one.
+
+    Returns the exit status: 0 if it succeeds, 2 after an error, which is one line on stderr, 130 after Ctrl-C.
+    """
     try:
         data = data_folder(args.to)
         if args.name == "list":
@@ -25,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; what has arrived is kept, the same command goes on from there", file=sys.stderr)
+        print("interrupted; the same command continues with what has arrived", file=sys.stderr)
         return 130
 
 
@@ -42,7 +63,7 @@ def data_folder(to: str | None) -> Path:
 
 
 def show(data: Path) -> None:
-    """Print every set, with its size, its terms and whether it is in the data folder."""
+    """Prints one line for each data set: its size, whether it is in the data folder, and its terms."""
     for name in NAMES:
         source = load(name)
         sizes = [file.size for file in source.files]
@@ -57,15 +78,13 @@ def _engine():
     except ModuleNotFoundError as error:
         if error.name not in ("requests", "filelock"):
             raise
-        raise DownloadError(f'{error.name} is not installed: python3 -m pip install -e ".[download]"') from error
+        raise DownloadError(f"{error.name} is not installed: python3 -m pip install {error.name}") from error
     return get
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m data_download", description=__doc__)
-    parser.add_argument("name", nargs="?", default="list", help="a set, or list (default) to see which there are")
-    parser.add_argument("--to", metavar="DIR", help="the data folder; by default UDA_DATA, else data")
-    return parser
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
 if __name__ == "__main__":

@@ -452,6 +452,14 @@ def test_a_wrong_name_is_told_before_a_folder_is_made(tmp_path, capsys):
     assert names(tmp_path) == []
 
 
+def test_an_unknown_option_is_one_line_and_status_2(capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["usps", "--from", "here"])
+    assert exit.value.code == 2
+    error = "error: unrecognized arguments: --from here; see python -m data_download --help\n"
+    assert capsys.readouterr().err == error
+
+
 def test_the_command_lists_every_set(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("UDA_DATA", str(tmp_path))
     (tmp_path / "usps").mkdir()
@@ -490,7 +498,7 @@ def test_without_the_extra_the_command_says_how_to_get_it(package, monkeypatch, 
     monkeypatch.setitem(sys.modules, package, None)
     assert main(["list"]) == 0
     assert main(["usps"]) == 2
-    assert capsys.readouterr().err == f'error: {package} is not installed: python3 -m pip install -e ".[download]"\n'
+    assert capsys.readouterr().err == f"error: {package} is not installed: python3 -m pip install {package}\n"
 
 
 def test_an_interruption_keeps_what_has_arrived(host, usps, tmp_path, monkeypatch, capsys):
@@ -502,7 +510,7 @@ def test_an_interruption_keeps_what_has_arrived(host, usps, tmp_path, monkeypatc
 
     monkeypatch.setattr(urllib3.HTTPResponse, "stream", interrupted)
     assert main(["usps", "--to", str(tmp_path)]) == 130
-    assert "the same command goes on from there" in capsys.readouterr().err
+    assert "the same command continues with what has arrived" in capsys.readouterr().err
     assert (tmp_path / "usps" / "usps.bz2.part").read_bytes() == host.files["usps.bz2"][:100]
 
 

@@ -1,8 +1,10 @@
 """The same files work under two names: `data_download` in a checkout, `uda_core.download` where they are installed."""
 
+import argparse
 import ast
 import importlib
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
@@ -54,3 +56,27 @@ def test_every_module_works_under_the_name_of_its_package(package):
     source = importlib.import_module(f"{package}.source")
     for name in source.NAMES:
         assert isinstance(source.load(name), source.Source)
+
+
+def test_the_command_names_itself_as_it_is_called(package, tmp_path, capsys):
+    command = importlib.import_module(f"{package}.__main__")
+    parser = argparse.ArgumentParser(prog="uda")
+    command.add(parser.add_subparsers())
+    called = {"data_download": "python -m data_download", "uda_core.download": "uda download"}[package]
+    for ask in (lambda: parser.parse_args(["download", "--help"]), lambda: command.main(["--help"])):
+        with pytest.raises(SystemExit):
+            ask()
+        assert capsys.readouterr().out.startswith(f"usage: {called} [-h] [--to DIR] [NAME]\n")
+
+    args = parser.parse_args(["download", "--to", str(tmp_path)])
+    assert args.command(args) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(command.NAMES)
+    args = parser.parse_args(["download", "cityscape"])
+    assert args.command(args) == 2
+    assert capsys.readouterr().err.endswith("Did you mean 'cityscapes'?\n")
+
+
+def test_a_checkout_runs_it_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "data_download"], cwd=ROOM.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("mnist ")
