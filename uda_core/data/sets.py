@@ -61,7 +61,7 @@ def missing(names: Iterable[str], data: Path) -> str | None:
         lacking = [str(data / path) for path in paths if not _there(data / path)]
         if lacking:
             what = ", ".join(lacking[:2]) + (f" and {len(lacking) - 2} more" if len(lacking) > 2 else "")
-            lines.append(f"{name}: nothing in {what}; get it with: python -m data_download {name} --to {data}")
+            lines.append(f"{name}: nothing in {what}; get it with: uda download {name} --to {data}")
     return "\n".join(lines) or None
 
 
