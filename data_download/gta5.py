@@ -1,7 +1,4 @@
-"""GTA5 (Playing for Data): 24,966 frames of a game with labels for every pixel, in ten parts.
-
-No sums are published: recorded on the first run.
-"""
+"""GTA5 (Playing for Data): 24,966 frames of a game, with a label for every pixel, in ten parts."""
 
 from .source import File, Source
 

@@ -1,7 +1,4 @@
-"""VisDA-2017, classification: 12 classes, rendered (train) and photographed (validation).
-
-No sums are published: recorded on the first run.
-"""
+"""VisDA-2017, classification: 12 classes, rendered images (train) and photographs (validation)."""
 
 from .source import File, Source
 

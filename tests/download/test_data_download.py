@@ -843,7 +843,9 @@ def test_cityscapes_goes_on_with_the_official_tool_and_tells_when_it_fails(tmp_p
     monkeypatch.undo()
     monkeypatch.setenv("PATH", str(tmp_path))
     tool(tmp_path, "csDownload", "open(os.path.join(sys.argv[2], sys.argv[-1]), 'ab').write(b'ab'); sys.exit(1)")
-    with pytest.raises(Unreachable, match=r"csDownload failed with status 1; if it repeats, delete .*trainvaltest.zip"):
+    with pytest.raises(
+        Unreachable, match=r"csDownload failed with status 1; if it fails again, delete .*trainvaltest.zip"
+    ):
         source.fetch(file, path)
     assert not path.exists()
     tool(tmp_path, "csDownload", "open(os.path.join(sys.argv[2], sys.argv[-1]), 'ab').write(sys.argv[3].encode())")
