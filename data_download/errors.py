@@ -2,7 +2,7 @@
 
 
 class DownloadError(ValueError):
-    """Bad input, or a data set that cannot be fetched; the command prints it as `error: ...`."""
+    """Bad input, or a data set that cannot be downloaded; the command prints it as `error: ...`."""
 
 
 class Unreachable(DownloadError):

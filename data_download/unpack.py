@@ -1,4 +1,4 @@
-"""Archives: everything in them stays inside the folder they are unpacked into."""
+"""Unpacks archives, and makes sure that nothing in them leaves the folder they are unpacked into."""
 
 import gzip
 import lzma
@@ -37,12 +37,10 @@ def unpack(file: File, folder: Path) -> None:
             _move(_find(archive, scratch, part), folder / place)
     except DAMAGED as error:
         why = str(error).partition("\n")[0].rstrip(":") or "it ends too early"
-        raise DownloadError(f"{archive}: not a whole archive ({why}); delete it and run it again") from error
-    except RuntimeError as error:  # of zipfile: encrypted, or packed by a method that it does not know
+        raise DownloadError(f"{archive}: damaged archive ({why}); delete it and run the command again") from error
+    except RuntimeError as error:  # from zipfile: encrypted, or compressed by an unknown method
         what = " and ".join(f"{part} as {folder / place}" for part, place in file.unpack.items())
-        raise DownloadError(
-            f"{archive}: Python cannot unpack it ({error}); do it with another program: {what}"
-        ) from error
+        raise DownloadError(f"{archive}: Python cannot unpack it ({error}); use another program: {what}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -68,7 +66,7 @@ def _extract(archive: Path, scratch: Path) -> None:
 
 def _extract_tar(archive: Path, tar: tarfile.TarFile, scratch: Path) -> None:
     def inside(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
-        """Python's own filter, and no links: through a chain of long ones it lets files out (CVE-2025-4517)."""
+        """Python's own filter, and no links: a chain of long links can lead it out of the folder (CVE-2025-4517)."""
         if member.name.startswith("/") or member.issym() or member.islnk():
             raise _unsafe(archive, member.name)
         return tarfile.data_filter(member, path)
@@ -103,7 +101,7 @@ def _extract_rar(archive: Path, scratch: Path) -> None:
 
 
 def _unsafe(archive: Path, name: object) -> DownloadError:
-    what = "in it is a link or leads out of the folder; nothing of it was unpacked, do not trust it"
+    what = "is a link or leads out of the folder; nothing was unpacked, do not trust this archive"
     return DownloadError(f"{archive}: {name} {what}")
 
 
@@ -116,11 +114,11 @@ def _find(archive: Path, scratch: Path, part: str) -> Path:
     for found in (scratch / part, *(path / part for path in around)):
         if found.exists():
             return found
-    raise DownloadError(f"{archive}: there is no {part} in it; is it the right file?")
+    raise DownloadError(f"{archive}: it contains no {part}; is it the right file?")
 
 
 def _move(found: Path, place: Path) -> None:
-    """A file, a folder in one go if nothing is there yet, else each of its files."""
+    """Moves a file or a folder; a folder that exists already receives the files one by one."""
     place.parent.mkdir(parents=True, exist_ok=True)
     if found.is_dir() and place.exists():
         for path in found.iterdir():

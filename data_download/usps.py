@@ -1,4 +1,4 @@
-"""USPS: digits from envelopes, 16x16, as LIBSVM serves them."""
+"""USPS: digits from envelopes, 16x16, in the two files of LIBSVM."""
 
 from .source import File, Source
 
