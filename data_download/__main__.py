@@ -84,6 +84,7 @@ def _engine():
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
+        """Prints the mistake in one line, without the usage above it, and exits with status 2."""
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
