@@ -184,5 +184,5 @@ def test_a_single_notebook_in_an_empty_folder_installs_the_package_and_runs(tmp_
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert where(python, "torch", tmp_path) == torch
-    for module in ("uda_core", "uda_lessons"):
+    for module in ("uda_core", "uda_lessons", "uda_core.download"):
         assert tmp_path / "environment" in where(python, module, tmp_path).parents
