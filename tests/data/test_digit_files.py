@@ -242,7 +242,7 @@ def test_bad_idx_files(tmp_path):
             path.write_bytes(content[:length])
             assert refusal(mnist, tmp_path, path).startswith("cannot be read (")
         path.unlink()
-        assert "No such file" in refusal(mnist, tmp_path, path)
+        assert "no such file" in refusal(mnist, tmp_path, path)
 
 
 def test_bad_usps_files(tmp_path):
@@ -264,7 +264,7 @@ def test_bad_usps_files(tmp_path):
         path.write_bytes(bad)
         refusal(digit_files.usps, tmp_path, path)
     path.unlink()
-    assert "No such file" in refusal(digit_files.usps, tmp_path, path)
+    assert "no such file" in refusal(digit_files.usps, tmp_path, path)
 
 
 def test_bad_svhn_files(tmp_path):
@@ -276,14 +276,14 @@ def test_bad_svhn_files(tmp_path):
     path = write_svhn(tmp_path, "train", x, (y + 1)[:-1])
     assert refusal(digit_files.svhn, tmp_path, path) == "11 labels for 12 images; download it again"
     savemat(path, {"images": x})
-    assert refusal(digit_files.svhn, tmp_path, path) == "cannot be read ('X'); download it again"
+    assert refusal(digit_files.svhn, tmp_path, path) == "cannot be read ('X'); unpack or download it again"
     path = write_svhn(tmp_path, "train", x, y + 1)
     content = path.read_bytes()
     for bad in (b"", b"MATLAB 7.3 MAT-file", content[:100], content[: len(content) // 2], content[:-200]):
         path.write_bytes(bad)
         assert refusal(digit_files.svhn, tmp_path, path).startswith("cannot be read (")
     path.unlink()
-    assert "No such file" in refusal(digit_files.svhn, tmp_path, path)
+    assert "no such file" in refusal(digit_files.svhn, tmp_path, path)
 
 
 def test_bad_mnist_m_files(tmp_path):
@@ -297,12 +297,12 @@ def test_bad_mnist_m_files(tmp_path):
         image.write_bytes(bad)
         assert refusal(digit_files.mnist_m, tmp_path, image).startswith("cannot be read (")
     image.unlink()
-    assert "No such file" in refusal(digit_files.mnist_m, tmp_path, image)
+    assert "no such file" in refusal(digit_files.mnist_m, tmp_path, image)
     for bad in ("", "00000001.png\n", "00000001.png one\n"):
         labels.write_text(bad)
         assert refusal(digit_files.mnist_m, tmp_path, labels).startswith("cannot be read (")
     labels.unlink()
-    assert "No such file" in refusal(digit_files.mnist_m, tmp_path, labels)
+    assert "no such file" in refusal(digit_files.mnist_m, tmp_path, labels)
 
 
 # -- the real ones -----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Image sets: what a network sees of a file, what is found and refused, and each set's real layout, made small."""
+"""Image sets: how files become tensors, which folders are refused, and the real layout of each set, made small."""
 
 import copy
 import json
@@ -15,7 +15,7 @@ from torchvision.transforms import CenterCrop, Compose, Resize
 from uda_core import __main__ as cli
 from uda_core import checkpoints
 from uda_core.data import TASKS, image_folders, load
-from uda_core.data.image_folders import Images, View, folders
+from uda_core.data.image_folders import Images, Preprocessing, folders
 from uda_core.errors import UserError
 from uda_core.evaluation import evaluate, pseudo_label_accuracy, supervised
 from uda_core.methods import CGDM, METHODS, Config, SourceOnly, adabn
@@ -23,13 +23,13 @@ from uda_core.task import Task, Truth
 
 OFFICE31 = Path(__file__).parents[2] / "shared" / "data" / "office31_160.zip"
 CLASSES = ("cup", "lamp", "pen")
-SMALL = View(resize=36, crop=32)
+SMALL = Preprocessing(resize=36, crop=32)
 QUICK = Config(network="small", features=8, hidden=(8,), batch_size=4)
 
 
-def small_view(**kwargs) -> View:
+def small(**kwargs) -> Preprocessing:
     """Instead of 224x224 pixels, where a test has no use for them."""
-    return View(36, 32, **kwargs)
+    return Preprocessing(36, 32, **kwargs)
 
 
 def picture(path: Path, seed: int = 0, size: tuple[int, int] = (48, 40), mode: str = "RGB") -> Path:
@@ -70,33 +70,37 @@ def run(capsys):
     return call
 
 
-# -- what a network sees -----------------------------------------------------------------------------------------------
+# -- images as a network gets them -------------------------------------------------------------------------------------
 
 
-def test_clean_images_are_resized_and_cut_as_published(tmp_path):
+def test_images_for_evaluation_are_resized_and_cropped_as_published(tmp_path):
     path = picture(tmp_path / "a.png", size=(300, 200))
     published = Compose([Resize((256, 256)), CenterCrop(224)])(Image.open(path))
-    x = Images([path], View())[torch.tensor([0])]
+    x = Images([path], Preprocessing())[torch.tensor([0])]
     assert x.shape == (1, 3, 224, 224)
     assert (x[0] - torch.from_numpy(np.array(published)).permute(2, 0, 1) / 255).abs().max() < 2.5 / 255  # rounding
 
 
-def test_the_published_views_are_mirrored_and_only_imageclef_is_cut_at_random(tmp_path):
-    x = Images([picture(tmp_path / "a.png")], View(resize=36, crop=32))
-    clean, draw = x[torch.tensor([0])], lambda view: Images(x.paths, view).draw(torch.zeros(64, dtype=int))
-    mirrored = [bool((cut == clean[0].flip(2)).all()) for cut in draw(View(36, 32))]
+def test_training_images_are_mirrored_and_only_imageclef_is_cropped_at_random(tmp_path):
+    x = Images([picture(tmp_path / "a.png")], Preprocessing(resize=36, crop=32))
+    clean, draw = (
+        x[torch.tensor([0])],
+        lambda preprocessing: Images(x.paths, preprocessing).draw(torch.zeros(64, dtype=int)),
+    )
+    mirrored = [bool((cut == clean[0].flip(2)).all()) for cut in draw(Preprocessing(36, 32))]
     assert all(
-        m or bool((cut == clean[0]).all()) for m, cut in zip(mirrored, draw(View(36, 32, flip=0.0)), strict=True)
+        m or bool((cut == clean[0]).all())
+        for m, cut in zip(mirrored, draw(Preprocessing(36, 32, flip=0.0)), strict=True)
     )
     assert 10 < sum(mirrored) < 54
-    cuts = draw(View(36, 32, random_crop=True, flip=0.0))
+    cuts = draw(Preprocessing(36, 32, random_crop=True, flip=0.0))
     assert len(cuts.unique(dim=0)) > 15  # of 25 places
     assert not torch.equal(cuts[0], cuts[1])
 
 
 @pytest.mark.parametrize("size", [(49, 47), (1, 1), (37, 250)])
-def test_a_cut_never_leaves_the_image(size, tmp_path):
-    x = Images([picture(tmp_path / "a.png", size=size)], View(resize=36, crop=35, random_crop=True))
+def test_a_crop_never_leaves_the_image(size, tmp_path):
+    x = Images([picture(tmp_path / "a.png", size=size)], Preprocessing(resize=36, crop=35, random_crop=True))
     assert x.draw(torch.zeros(64, dtype=int)).shape == (64, 3, 35, 35)
 
 
@@ -111,7 +115,7 @@ def test_drawing_follows_the_generator(task):
 
 def test_large_jpegs_are_decoded_small_and_look_the_same(tmp_path):
     path = picture(tmp_path / "large.jpg", size=(1200, 900))
-    fast, slow = Images([path], View()), Images([path], View())
+    fast, slow = Images([path], Preprocessing()), Images([path], Preprocessing())
     slow.draft = None
     assert fast._open(0).size == (600, 450)  # never below 256x256
     assert (fast[torch.tensor([0])] - slow[torch.tensor([0])]).abs().max() < 3 / 255
@@ -135,14 +139,14 @@ GREY = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
 )
 def test_every_kind_of_image_is_read_as_rgb(image, ending, tmp_path):
     image.save(tmp_path / f"a{ending}")
-    x = Images([tmp_path / f"a{ending}"], View(64, 64))[torch.tensor([0])][0]
+    x = Images([tmp_path / f"a{ending}"], Preprocessing(64, 64))[torch.tensor([0])][0]
     assert (x - torch.from_numpy(GREY).float() / 255).abs().max() < 0.02
 
 
 def test_what_is_transparent_lies_on_white(tmp_path):
     Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     Image.new("RGBA", (8, 8), (255, 0, 0, 255)).save(tmp_path / "red.png")
-    clear, red = Images([tmp_path / "clear.png", tmp_path / "red.png"], View(8, 8))[torch.arange(2)]
+    clear, red = Images([tmp_path / "clear.png", tmp_path / "red.png"], Preprocessing(8, 8))[torch.arange(2)]
     assert clear.min() == 1
     assert red[:, 0, 0].tolist() == [1, 0, 0]
 
@@ -240,7 +244,7 @@ def test_damaged_images_are_told_by_name_when_they_are_read(damage, two, run, tm
 
 def test_floating_point_pixels_are_refused(tmp_path):
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(UserError, match=r"a\.tif: holds floating-point values, of unknown range"):
+    with pytest.raises(UserError, match=r"a\.tif: holds floating-point values of unknown range"):
         Images([tmp_path / "a.tif"], SMALL)[torch.tensor([0])]
 
 
@@ -273,7 +277,7 @@ def test_a_tenth_of_each_class_of_ones_own_source_validates(task):
     assert [CLASSES[y] for y in task.truth.target_test] == [path.parent.name for path in pair.target_test.x.paths]
 
 
-def test_files_and_the_same_images_in_memory_are_looked_at_alike(task):
+def test_files_and_the_same_images_in_memory_give_the_same_features(task):
     run, x = CGDM(task.pair, QUICK, refresh=2), task.pair.target_train.x
     held = x[torch.arange(len(x))]
     for _ in range(3):
@@ -336,7 +340,7 @@ def test_a_run_on_files_goes_on_bit_for_bit(task, tmp_path):
 def test_own_folders_train_on_a_resnet_and_are_found_again(two, run, tmp_path, monkeypatch):
     out, words = tmp_path / "run", ["--set", "network=resnet18", "batch_size=2", "hidden=8", "refresh=1", "features=8"]
     monkeypatch.chdir(tmp_path)  # paths are recorded in full
-    monkeypatch.setattr(image_folders, "View", small_view)
+    monkeypatch.setattr(image_folders, "Preprocessing", small)
     status, trained, _ = run(
         "train", "cgdm", "folders", "--source", "photos", "--target", "drawings", "--steps", 2, "--out", out, *words
     )
@@ -406,7 +410,7 @@ LAYOUTS = [
 @pytest.mark.parametrize(("make", "name", "sizes", "metric", "preset"), LAYOUTS, ids=[name for _, name, *_ in LAYOUTS])
 def test_each_set_trains_from_its_real_layout(make, name, sizes, metric, preset, tmp_path, run, monkeypatch):
     make(tmp_path)
-    monkeypatch.setattr(image_folders, "View", small_view)
+    monkeypatch.setattr(image_folders, "Preprocessing", small)
     pair = load(name, tmp_path).pair
     assert [len(s) for s in (pair.source_train, pair.source_val, pair.target_train, pair.target_test)] == sizes
     out, settings = tmp_path / "run", ["network=small", "features=8", "hidden=8", "batch_size=4", "refresh=1"]
@@ -419,11 +423,13 @@ def test_each_set_trains_from_its_real_layout(make, name, sizes, metric, preset,
     assert run("evaluate", out, "--data", tmp_path)[0] == 0
 
 
-def test_imageclef_is_cut_at_random_and_the_others_in_the_centre(tmp_path):
+def test_imageclef_is_cropped_at_random_and_the_others_in_the_centre(tmp_path):
     imageclef(tmp_path)
     visda2017(tmp_path)
-    assert load("imageclef:C-I", tmp_path).pair.target_train.x.view == View(random_crop=True)
-    assert load("visda2017", tmp_path).pair.target_train.x.view == View(256, 224, random_crop=False, flip=0.5)
+    assert load("imageclef:C-I", tmp_path).pair.target_train.x.preprocessing == Preprocessing(random_crop=True)
+    assert load("visda2017", tmp_path).pair.target_train.x.preprocessing == Preprocessing(
+        256, 224, random_crop=False, flip=0.5
+    )
 
 
 def test_domainnet_numbers_classes_as_its_lists_do(tmp_path):
@@ -512,7 +518,7 @@ def test_every_pair_of_domains_is_a_task(monkeypatch):
 
 @pytest.mark.skipif(not OFFICE31.is_file(), reason=f"no {OFFICE31.name} beside the checkout")
 def test_office31(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_folders, "View", small_view)
+    monkeypatch.setattr(image_folders, "Preprocessing", small)
     with zipfile.ZipFile(OFFICE31) as archive:
         archive.extractall(tmp_path / "office31")
     counts = {"A": 2817, "D": 498, "W": 795}

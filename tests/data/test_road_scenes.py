@@ -1,4 +1,4 @@
-"""Road scenes from files made here byte by byte: formats, ids, sizes, cuts, and what is said of those in error."""
+"""Road scenes from files made here byte by byte: formats, ids, sizes, crops, and error messages."""
 
 import struct
 import subprocess
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from uda_core.data import catalog, road_classes, road_scenes, sets
 from uda_core.data.road_classes import CAMVID_11, CITYSCAPES_13, CITYSCAPES_16, CITYSCAPES_19, train_ids
-from uda_core.data.scene_files import Crop, ImageFiles, LabelFiles, LabelledScenes, UnlabelledScenes, ids_8bit
+from uda_core.data.scene_files import ImageFiles, LabelFiles, LabelledScenes, RandomCrop, UnlabelledScenes, ids_8bit
 from uda_core.data.streets import CLASSES as STREETS
 from uda_core.errors import UserError
 from uda_core.samples import IGNORE
@@ -134,9 +134,9 @@ def write_camvid(folder: Path, ending: str = "png") -> Path:
 
 def some_scenes(folder: Path, sizes=((22, 40), (22, 40)), ids=(7, 11, 24, 34), size=None) -> tuple:
     """Images and labels of GTA5 files made for a test."""
-    pairs = road_scenes.gta5(write_gta5(folder, sizes, ids))
+    scenes = road_scenes.gta5(write_gta5(folder, sizes, ids))
     table = train_ids(road_classes.GTA5_IDS, CITYSCAPES_19)
-    return ImageFiles([image for image, _ in pairs], size), LabelFiles(pairs, ids_8bit, table, size)
+    return ImageFiles([image for image, _ in scenes], size), LabelFiles(scenes, ids_8bit, table, size)
 
 
 def labels_at(y: torch.Tensor) -> list[int]:
@@ -359,7 +359,7 @@ def test_files_of_different_sizes_are_served_one_by_one_or_resized(tmp_path):
     assert set(y[torch.tensor([0, 1])].unique().tolist()) == {0, 2, 11, IGNORE}  # nearest: no class in between
 
 
-def test_a_batch_keeps_the_order_asked_for(tmp_path):
+def test_a_batch_keeps_the_order_of_its_indices(tmp_path):
     x, _ = some_scenes(tmp_path, ((4, 8),) * 20)
     i = torch.randperm(20, generator=torch.Generator().manual_seed(0))
     assert torch.equal((x[i][:, 2, 0, 0] * 255).round().long(), i + 1)
@@ -367,7 +367,7 @@ def test_a_batch_keeps_the_order_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])  # the file has 100; at these no sample falls between two pixels
-def test_a_cut_is_what_scaling_the_whole_file_and_cutting_gives(tmp_path, width):
+def test_a_crop_equals_that_of_the_whole_scaled_file(tmp_path, width):
     rng = np.random.default_rng(0)
     image, label = rng.integers(0, 256, (60, 100, 3)), rng.choice([7, 8, 11, 24], (60, 100))
     pair = (
@@ -375,7 +375,7 @@ def test_a_cut_is_what_scaling_the_whole_file_and_cutting_gives(tmp_path, width)
         write_png(tmp_path / "labels" / "1.png", label, PALETTE),
     )
     table = train_ids(road_classes.GTA5_IDS, CITYSCAPES_19)
-    crop = Crop((24, 32), width=(width, width))
+    crop = RandomCrop((24, 32), width=(width, width))
     scenes = LabelledScenes(ImageFiles([pair[0]]), LabelFiles([pair], ids_8bit, table), crop)
     height = round(0.6 * width)
     whole_x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
@@ -395,9 +395,9 @@ def test_a_cut_is_what_scaling_the_whole_file_and_cutting_gives(tmp_path, width)
         assert torch.equal(y, expected_y[:, 0].byte())
 
 
-def test_a_scene_smaller_than_the_cut_is_filled_up_with_ignored_black(tmp_path):
+def test_a_scene_smaller_than_the_crop_is_filled_up_with_ignored_black(tmp_path):
     x, y = some_scenes(tmp_path, ((22, 40), (24, 38)), ids=(7, 8))
-    x, y = LabelledScenes(x, y, Crop((60, 90), width=(80, 80), flip=0.0)).draw(torch.tensor([0, 1]))
+    x, y = LabelledScenes(x, y, RandomCrop((60, 90), width=(80, 80), flip=0.0)).draw(torch.tensor([0, 1]))
     for image, label, height in zip(x, y, (44, 51), strict=True):
         assert (label[:height, :80] < 2).all()
         assert (label[height:] == IGNORE).all()
@@ -405,9 +405,9 @@ def test_a_scene_smaller_than_the_cut_is_filled_up_with_ignored_black(tmp_path):
         assert not image[:, label == IGNORE].any()
 
 
-def test_cuts_follow_the_global_generator_and_vary(tmp_path):
+def test_crops_follow_the_global_generator_and_vary(tmp_path):
     x, y = some_scenes(tmp_path)
-    labelled, unlabelled = (kind(*files, Crop((20, 30), (40, 80))) for kind, files in (
+    labelled, unlabelled = (kind(*files, RandomCrop((20, 30), (40, 80))) for kind, files in (
         (LabelledScenes, (x, y)), (UnlabelledScenes, (x,)),
     ))  # fmt: skip
     i = torch.zeros(6, dtype=torch.int64)
@@ -421,15 +421,15 @@ def test_cuts_follow_the_global_generator_and_vary(tmp_path):
     torch.manual_seed(3)
     assert torch.equal(unlabelled.draw(i), first[0])
     assert not torch.equal(unlabelled.draw(i), first[0])
-    assert len({tuple(cut.flatten().tolist()) for cut in first[0]}) == 6
-    assert torch.equal(x[i[:1]], x[i[1:2]])  # whole samples are never cut
+    assert len({tuple(crop.flatten().tolist()) for crop in first[0]}) == 6
+    assert torch.equal(x[i[:1]], x[i[1:2]])  # whole samples are never cropped
 
 
-def test_half_of_the_cuts_are_mirrored(tmp_path):
+def test_half_of_the_crops_are_mirrored(tmp_path):
     x, _ = some_scenes(tmp_path)
     torch.manual_seed(0)
-    cuts = UnlabelledScenes(x, Crop((20, 30), (40, 80))).draw(torch.zeros(200, dtype=torch.int64))
-    mirrored = (cuts[:, 0, 10, 0] > cuts[:, 0, 10, -1]).float().mean()
+    crops = UnlabelledScenes(x, RandomCrop((20, 30), (40, 80))).draw(torch.zeros(200, dtype=torch.int64))
+    mirrored = (crops[:, 0, 10, 0] > crops[:, 0, 10, -1]).float().mean()
     assert mirrored == pytest.approx(0.5, abs=0.12)
 
 
@@ -491,13 +491,13 @@ def test_an_image_without_a_label_and_a_label_without_an_image(tmp_path):
         (tmp_path / "labels" / path.name).unlink()
     with pytest.raises(UserError) as error:
         road_scenes.gta5(tmp_path)
-    assert told(error).startswith(f"{lone[0]}: there is no label to it (and 1 more files)")
+    assert told(error).startswith(f"{lone[0]}: its label is missing (and 1 more files)")
     for path in lone:
         path.unlink()
     write_png(tmp_path / "labels" / "00007.png", blocks(22, 40, [7]), PALETTE)
     with pytest.raises(UserError) as error:
         road_scenes.gta5(tmp_path)
-    assert told(error).startswith(f"{tmp_path / 'labels' / '00007.png'}: there is no image to it;")
+    assert told(error).startswith(f"{tmp_path / 'labels' / '00007.png'}: its image is missing;")
 
 
 def test_a_missing_pair_of_any_set_is_told_when_the_task_is_made(tmp_path):
@@ -506,13 +506,13 @@ def test_a_missing_pair_of_any_set_is_told_when_the_task_is_made(tmp_path):
     write_cityscapes(tmp_path / "cityscapes")
     write_camvid(tmp_path / "camvid")
     (tmp_path / "camvid" / "testannot" / "0001TP_00001.png").unlink()
-    with pytest.raises(UserError, match=r"test.0001TP_00001.png: there is no label"):
+    with pytest.raises(UserError, match=r"test.0001TP_00001.png: its label is missing"):
         road_scenes.camvid_day_dusk(tmp_path)
     (tmp_path / "synthia" / "RGB" / "0000002.png").unlink()
-    with pytest.raises(UserError, match=r"LABELS.0000002.png: there is no image"):
+    with pytest.raises(UserError, match=r"LABELS.0000002.png: its image is missing"):
         road_scenes.synthia_cityscapes(tmp_path)
     (tmp_path / "cityscapes" / "gtFine" / "val" / "frankfurt" / "frankfurt_000001_000019_gtFine_labelIds.png").unlink()
-    with pytest.raises(UserError, match=r"frankfurt_000001_000019_leftImg8bit.png: there is no label"):
+    with pytest.raises(UserError, match=r"frankfurt_000001_000019_leftImg8bit.png: its label is missing"):
         road_scenes.gta5_cityscapes(tmp_path)
 
 

@@ -154,7 +154,7 @@ SMALL = ["--weights", "none", "--steps", "2", "--set", "network=small", "batch_s
 )
 def test_real_layouts_run_through_their_presets(write, task, name, refresh, tmp_path, capsys, monkeypatch):
     """Small trees, small images and a small network, everything else as published."""
-    monkeypatch.setattr(image_folders, "View", trees.small_view)
+    monkeypatch.setattr(image_folders, "Preprocessing", trees.small)
     write(tmp_path)
     words = ["train", "cgdm", task, "--preset", name, "--data", str(tmp_path), "--out", str(tmp_path / "run"), *SMALL]
     assert cli.main(words) == 0, capsys.readouterr().err
@@ -168,7 +168,7 @@ def test_real_layouts_run_through_their_presets(write, task, name, refresh, tmp_
 
 
 def test_options_go_before_a_preset_and_resume_keeps_it(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(image_folders, "View", trees.small_view)
+    monkeypatch.setattr(image_folders, "Preprocessing", trees.small)
     trees.imageclef(tmp_path)
     out = tmp_path / "run"
     words = ["train", "cgdm", "imageclef:I-P", "--preset", "cgdm-imageclef", "--data", str(tmp_path), "--out", str(out)]
