@@ -1,15 +1,26 @@
 """Road scenes from files made here byte by byte: formats, ids, sizes, crops, and error messages."""
 
-import struct
 import subprocess
 import sys
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from set_files import (
+    GREY_ALPHA,
+    PALETTE,
+    RGB,
+    blocks,
+    ramp,
+    write_camvid,
+    write_cityscapes,
+    write_gta5,
+    write_jpeg,
+    write_png,
+    write_synthia,
+)
 from torch.nn import functional as F
 
 from uda_core.data import catalog, road_classes, road_scenes, sets
@@ -19,117 +30,7 @@ from uda_core.data.streets import CLASSES as STREETS
 from uda_core.errors import UserError
 from uda_core.samples import IGNORE
 
-GREY, RGB, PALETTE, GREY_ALPHA = 0, 2, 3, 4  # colour types of the PNG standard
 CAMVID_ZIP = Path(__file__).parents[2] / "shared" / "data" / "camvid_240x180.zip"
-
-
-def write_png(path: Path, samples, colour: int, bits: int = 8) -> Path:
-    """A PNG of samples [H, W] or [H, W, channels], chunk by chunk. Its palette maps index i to (255-i, 7i, 3) mod 256.
-
-    Rows alternate between the standard's filters "none" and "up".
-    """
-    samples = np.asarray(samples)
-    height, width = samples.shape[:2]
-    rows = samples.reshape(height, -1).astype(">u2" if bits == 16 else "u1")
-    if bits == 4:
-        rows = rows[:, ::2] << 4 | rows[:, 1::2]
-    raw = np.frombuffer(rows.tobytes(), np.uint8).reshape(height, -1)
-    lines = (
-        b"\x02" + (raw[i] - raw[i - 1]).tobytes() if i % 2 else b"\x00" + raw[i].tobytes() for i in range(height)
-    )  # fmt: skip
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))]
-    if colour == PALETTE:
-        chunks.append((b"PLTE", bytes(v % 256 for i in range(2**bits) for v in (255 - i, 7 * i, 3))))
-    chunks += [(b"IDAT", zlib.compress(b"".join(lines))), (b"IEND", b"")]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + b"".join(
-            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-            for name, data in chunks
-        )
-    )
-    return path
-
-
-def write_jpeg(path: Path, grey: list[list[int]]) -> Path:
-    """A baseline JPEG of flat 8x8 blocks, one grey value each, marker by marker.
-
-    The one quantisation step is 8, so that a block's DC coefficient is its grey value - 128. The Huffman code of a DC
-    category is the category in 4 bits; the one AC symbol, end of block, is a 0.
-    """
-    bits, last = "", 128
-    for value in (value for row in grey for value in row):
-        difference, last = value - last, value
-        category = abs(difference).bit_length()
-        offset = difference if difference > 0 else difference + 2**category - 1
-        bits += f"{category:04b}" + (f"{offset:0{category}b}" if category else "") + "0"
-    bits += "1" * (-len(bits) % 8)
-    scan = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\x00")
-    segments = [
-        (0xDB, bytes([0] + [8] * 64)),
-        (0xC0, struct.pack(">BHHB3B", 8, 8 * len(grey), 8 * len(grey[0]), 1, 1, 0x11, 0)),
-        (0xC4, bytes([0x00, 0, 0, 0, 9, *[0] * 12, *range(9)])),
-        (0xC4, bytes([0x10, 1, *[0] * 15, 0])),
-        (0xDA, bytes([1, 1, 0, 0, 63, 0])),
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    headers = b"".join(struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data for marker, data in segments)
-    path.write_bytes(b"\xff\xd8" + headers + scan + b"\xff\xd9")
-    return path
-
-
-def ramp(height: int, width: int, first: int = 0) -> np.ndarray:
-    """A scene [H, W, 3]: red grows to the right, green downwards, blue says which it is."""
-    red, green = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
-    return np.stack([red, green, np.full_like(red, first)], 2).astype(np.uint8)
-
-
-def blocks(height: int, width: int, ids: list[int]) -> np.ndarray:
-    """A label [H, W]: the ids in stripes from left to right."""
-    return np.repeat(np.array(ids)[np.arange(width) * len(ids) // width][None], height, 0)
-
-
-def write_gta5(folder: Path, sizes=((22, 40), (22, 40), (24, 38)), ids=(7, 11, 24, 34)) -> Path:
-    for n, size in enumerate(sizes, 1):
-        write_png(folder / "images" / f"{n:05d}.png", ramp(*size, n), RGB)
-        write_png(folder / "labels" / f"{n:05d}.png", blocks(*size, list(ids)), PALETTE)
-    return folder
-
-
-def write_synthia(folder: Path, images: int = 3, channels: int = 2) -> Path:
-    """Class in the first channel, instances and noise in the others, 16 bits each."""
-    for n in range(images):
-        label = np.stack(
-            [blocks(20, 32, [3, 22, 19, 16]), *np.random.default_rng(n).integers(0, 65536, (2, 20, 32))], 2
-        )
-        write_png(folder / "RGB" / f"{n:07d}.png", ramp(20, 32, n), RGB)
-        write_png(
-            folder / "GT" / "LABELS" / f"{n:07d}.png", label[..., :channels], {2: GREY_ALPHA, 3: RGB}[channels], 16
-        )
-    return folder
-
-
-def write_cityscapes(folder: Path, ids=(0, 26, 29, 33)) -> Path:
-    for split, city, n in (("train", "aachen", 3), ("train", "bochum", 1), ("val", "frankfurt", 2)):
-        for frame in range(n):
-            name = f"{split}/{city}/{city}_{frame:06d}_000019"
-            write_png(folder / "leftImg8bit" / f"{name}_leftImg8bit.png", ramp(16, 32, frame), RGB)
-            write_png(folder / "gtFine" / f"{name}_gtFine_labelIds.png", blocks(16, 32, list(ids)), GREY)
-            write_png(folder / "gtFine" / f"{name}_gtFine_color.png", ramp(16, 32), RGB)
-    return folder
-
-
-def write_camvid(folder: Path, ending: str = "png") -> Path:
-    films = {"train": ("0001TP", "0006R0", "0016E5"), "test": ("0001TP", "Seq05VD")}
-    for split, names in films.items():
-        for name in (f"{film}_{frame:05d}" for film in names for frame in range(3)):
-            if ending == "png":
-                write_png(folder / split / f"{name}.png", ramp(16, 24), RGB)
-            else:
-                write_jpeg(folder / split / f"{name}.jpg", [[0, 128, 255], [0, 128, 255]])
-            write_png(folder / f"{split}annot" / f"{name}.png", blocks(16, 24, [0, 4, 9, 11]), GREY)
-    return folder
 
 
 def some_scenes(folder: Path, sizes=((22, 40), (22, 40)), ids=(7, 11, 24, 34), size=None) -> tuple:
