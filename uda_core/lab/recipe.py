@@ -185,9 +185,10 @@ def read(path: Path) -> Recipe:
         raise UserError(f"{path}: {error}; write it as TOML") from error
     try:
         for key, value in said.items():
-            kind = KINDS[choose("key", key, KINDS)]
-            if type(value) is not kind:
-                raise UserError(f"{key} must be {WORDS[kind]}, got {value!r}")
+            if key not in KINDS:
+                choose("key", key, KINDS)
+            if type(value) is not KINDS[key]:
+                raise UserError(f"{key} must be {WORDS[KINDS[key]]}, got {value!r}")
         for key in KINDS:
             if key not in (*said, "steps", "epochs", "departures"):
                 raise UserError(f"{key} is missing; give {key} = ...")
