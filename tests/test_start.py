@@ -214,7 +214,8 @@ def test_a_single_notebook_in_an_empty_folder_installs_the_package_and_runs(fres
     installed = where("uda_core").parent
     assert fresh_environment.parents[1] in installed.parents
     assert where("torch") == torch
-    for name in ("uda_core", "data_download"):
-        files = {path.relative_to(source) for path in (source / name).rglob("*") if path.is_file()}
+    assert not (installed.parent / "data_download").exists()
+    for folder, package in ((source / "uda_core", installed), (source / "data_download", installed / "download")):
+        files = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
         files = {path for path in files if "__pycache__" not in path.parts}
-        assert {path for path in files if not (installed.parent / path).is_file()} == set()
+        assert {path for path in files if not (package / path).is_file()} == set()
