@@ -17,7 +17,7 @@ Such a file reads from top to bottom, and a comment behind each value says where
 import dataclasses
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -58,8 +58,8 @@ class Recipe:
             choose("method", self.method, METHODS)
         if len({entry_of(task).dense for task in self.tasks}) != 1:
             raise UserError("tasks must be one or several, which all label images or all label pixels")
-        if self.method not in _forms(self.tasks[0]):
-            choose(f"method for {self.tasks[0]}", self.method, _forms(self.tasks[0]))
+        if self.method not in methods_for(self.tasks[0]):
+            choose(f"method for {self.tasks[0]}", self.method, methods_for(self.tasks[0]))
         config, settings = fields_of(self.form)
         _complete("config", self.config, config)
         _complete("settings", self.settings, settings)
@@ -79,7 +79,7 @@ class Recipe:
     @property
     def form(self) -> Method:
         """The method, as it is on tasks like these: some label images and, in another form, pixels."""
-        return _forms(self.tasks[0])[self.method]
+        return methods_for(self.tasks[0])[self.method]
 
     def check(self, method: str, task: str) -> None:
         """Do nothing if this is a recipe for that method on that task.
@@ -152,7 +152,7 @@ def default_for(method: str, task: str) -> Recipe:
     """
     if method not in METHODS:
         choose("method", method, METHODS)
-    forms = _forms(task)
+    forms = methods_for(task)
     if method not in forms:
         choose(f"method for {task}", method, forms)
     name = f"{method}-{task.partition(':')[0]}"
@@ -200,11 +200,20 @@ def read(path: Path) -> Recipe:
         raise UserError(f"{path}: {error}") from error
 
 
-KINDS = {
+KINDS = {  # of the keys of a file
     "about": str, "method": str, "tasks": list, "steps": int, "epochs": int, "departures": list,
     "config": dict, "settings": dict,
 }  # fmt: skip
 WORDS = {str: "text", list: "a list of texts", int: "a whole number", dict: "a table"}
+
+
+def methods_for(task: str) -> Mapping[str, Method]:
+    """The methods for tasks like this one, by name.
+
+    Raises:
+        UserError: for an unknown task.
+    """
+    return SEGMENTATION if entry_of(task).dense else CLASSIFICATION
 
 
 def fields_of(method: Method) -> tuple[dict[str, dataclasses.Field], dict[str, dataclasses.Field]]:
@@ -214,9 +223,37 @@ def fields_of(method: Method) -> tuple[dict[str, dataclasses.Field], dict[str, d
     return config, settings
 
 
-def _forms(task: str) -> Mapping[str, Method]:
-    """The methods for tasks like this one."""
-    return SEGMENTATION if entry_of(task).dense else CLASSIFICATION
+def parse(pairs: Iterable[str], method: Method) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Texts NAME=VALUE as changes of a recipe: of its configuration and of its settings.
+
+    Raises:
+        UserError: for a text without "=", and an unknown name; `Recipe.changed` refuses values.
+    """
+    config, settings = fields_of(method)
+    changes: tuple[dict[str, Any], dict[str, Any]] = {}, {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise UserError(f"--set takes name=value, got {pair!r}")
+        if name in settings:
+            changes[1][name] = _value(text, settings[name].type)
+        elif name in config:
+            changes[0][name] = _value(text, config[name].type)
+        else:
+            choose("setting", name, [*settings, *config])
+    return changes
+
+
+def _value(text: str, kind: Any) -> Any:
+    """A text as this type, or as it is where it does not read as one."""
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        if kind in (int, float):
+            return kind(text) if kind is float or text.lstrip("+-").isdigit() else float(text)
+        return text if kind is str else tuple(map(int, text.split(",")))
+    except (KeyError, ValueError):
+        return text
 
 
 def _complete(what: str, values: Mapping[str, Any], fields: Mapping[str, dataclasses.Field]) -> None:
