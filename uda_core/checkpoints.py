@@ -26,7 +26,7 @@ def save(run: Run, path: str | Path, before: Path | None = None) -> None:
         FloatingPointError: if weights or optimisers are no longer finite; nothing is written then.
     """
     state = run.state_dict()
-    for name in run.NETWORKS + run.OPTIMIZERS:
+    for name in run.NETWORK_NAMES + run.OPTIMIZER_NAMES:
         if not _finite(state[name]):
             raise FloatingPointError(f"step {run.steps}: {name} is no longer finite; lower learning_rate")
     buffer = io.BytesIO()  # handed a path, torch.save would write the file's name into the archive

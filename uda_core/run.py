@@ -47,7 +47,7 @@ def checked(f: dataclasses.Field, value: object) -> Any:
     """
     low, high = f.metadata["low"], f.metadata["high"]
     if f.metadata["choices"]:
-        return choose(f.name, str(value), f.metadata["choices"])
+        return value if value in f.metadata["choices"] else choose(f.name, str(value), f.metadata["choices"])
     if f.type in (bool, str):
         if not isinstance(value, f.type):  # type: ignore[arg-type]
             raise UserError(f"{f.name} must be {'true or false' if f.type is bool else 'text'}, got {value!r}")
@@ -101,7 +101,8 @@ class Settings:
 
     def __setattr__(self, name: str, value: float) -> None:
         fields = type(self).__dataclass_fields__
-        choose("setting", name, fields)
+        if name not in fields:
+            choose("setting", name, fields)
         object.__setattr__(self, name, checked(fields[name], value))
 
     @classmethod
@@ -112,7 +113,8 @@ class Settings:
             UserError: for an unknown name or a value that is refused.
         """
         for name in values:
-            choose("setting", name, cls.__dataclass_fields__)
+            if name not in cls.__dataclass_fields__:
+                choose("setting", name, cls.__dataclass_fields__)
         return cls(**values)
 
     def snapshot(self) -> Self:

@@ -276,7 +276,7 @@ def test_windows_is_told_that_it_cannot(monkeypatch):
 
 def test_bf16_is_for_the_network_alone(digits_task, monkeypatch):
     """Its layers compute in bfloat16; features, heads, losses, pseudo-labels, weights, optimisers stay in float32."""
-    run = METHODS["cgdm"](digits_task.pair, Config(precision="bf16", batch_size=32, fast=True), refresh=5)
+    run = METHODS["cgdm"](digits_task.pair, CGDMConfig(precision="bf16", batch_size=32, fast=True), refresh=5)
     seen = {"network": set(), "heads": set()}
     run.extractor.layers[-1].register_forward_hook(lambda layer, x, y: seen["network"].add(y.dtype))
     run.heads[0].linears[-1].register_forward_hook(lambda layer, x, y: seen["heads"].add(y.dtype))

@@ -150,6 +150,7 @@ def test_a_single_notebook_in_an_empty_folder_installs_the_package_and_runs(fres
     installed = where("uda_core").parent
     assert fresh_environment.parents[1] in installed.parents
     assert where("torch") == torch
+    assert not (installed.parent / "data_download").exists()
     for name, place in rooms.items():
         files = {path.relative_to(source / name) for path in (source / name).rglob("*") if path.is_file()}
         files = {path for path in files if "__pycache__" not in path.parts}

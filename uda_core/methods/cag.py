@@ -37,7 +37,7 @@ from uda_core.methods.segmentation import TOGETHER, SegmentationConfig, decay, s
 from uda_core.methods.source_only import source_pixels_step
 from uda_core.pseudo_labels import anchor_labels, confidence_labels
 from uda_core.run import Losses, Method, option
-from uda_core.samples import IGNORE, Batch, chunks, read
+from uda_core.samples import IGNORE, Batch, Samples, chunks, read
 from uda_core.training import gradients, update
 
 
@@ -128,6 +128,11 @@ class CAGRun(OutputAdversarialRun[CAGConfig]):
         self.anchors: Anchors | None = None
         self.made_from: dict[str, Any] = {}
         self._preview: tuple[int, Anchors] | None = None
+
+    def separate_target_statistics(self, x: Samples | None = None) -> None:
+        """From here on the target has batch-norm statistics of its own: those of images x, or at first the source's."""
+        super().separate_target_statistics(x)
+        self._preview = None
 
     # -- phases --------------------------------------------------------------------------------------------------------
 
