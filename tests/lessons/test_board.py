@@ -12,9 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from uda_lessons.board import Board, feature_map, figures, kernel, loop
-from uda_lessons.board import page as page_module
-from uda_lessons.board.points import IMAGES, NO_LABEL, PICTURES, at, balanced, centroids
 
 from uda_core import evaluation, methods
 from uda_core.data.streets import streets
@@ -22,6 +19,9 @@ from uda_core.errors import UserError
 from uda_core.samples import IGNORE, Unlabelled
 from uda_core.task import Truth
 from uda_core.training import fit
+from uda_lessons.board import Board, feature_map, figures, kernel, loop
+from uda_lessons.board import page as page_module
+from uda_lessons.board.points import IMAGES, NO_LABEL, PICTURES, at, balanced, centroids
 
 SMALL = methods.Config(batch_size=16, features=8, hidden=(6,))
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import nbformat
 import pytest
 from notebook_runner import run_notebook
-from uda_lessons import colab
 
 from uda_core.errors import UserError
+from uda_lessons import colab
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -12,9 +12,6 @@ import answers_pseudo_labels
 import pytest
 import torch
 from torch.nn import functional as F
-from uda_lessons.exercises import check, dialogue, guesses, hint, predict, replay, reveal
-from uda_lessons.exercises.catalog import EXERCISES
-from uda_lessons.exercises.exercise import verdict_on
 
 from uda_core.errors import UserError
 from uda_core.losses import classifier_discrepancy, entropy
@@ -23,6 +20,9 @@ from uda_core.methods.mcd import mcd_step
 from uda_core.models.batch_norm import batch_norms, reestimate_
 from uda_core.samples import IGNORE
 from uda_core.training import update
+from uda_lessons.exercises import check, dialogue, guesses, hint, predict, replay, reveal
+from uda_lessons.exercises.catalog import EXERCISES
+from uda_lessons.exercises.exercise import verdict_on
 
 
 def cumulative(net, x):
