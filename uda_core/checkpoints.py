@@ -1,5 +1,6 @@
 """Save a run, take it up again bit for bit, refuse what does not belong to it."""
 
+import hashlib
 import io
 import os
 import sys
@@ -85,6 +86,15 @@ def load(path: str | Path, run: Run) -> None:
         run.load_state_dict(before)
         why = f" ({error})" if isinstance(error, UserError) else ""
         raise UserError(f"{path}: does not fit this version's networks and settings{why}; train again") from error
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """A short name for exactly these tensors."""
+    sha = hashlib.sha256()
+    for name, tensor in tensors.items():
+        sha.update(name.encode())
+        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()[:16]
 
 
 def _read(path: Path) -> object:
