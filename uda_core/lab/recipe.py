@@ -17,7 +17,7 @@ Such a file reads from top to bottom, and a comment behind each value says where
 import dataclasses
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -200,7 +200,7 @@ def read(path: Path) -> Recipe:
         raise UserError(f"{path}: {error}") from error
 
 
-KINDS = {
+KINDS = {  # of the keys of a file
     "about": str, "method": str, "tasks": list, "steps": int, "epochs": int, "departures": list,
     "config": dict, "settings": dict,
 }  # fmt: skip
@@ -212,6 +212,39 @@ def fields_of(method: Method) -> tuple[dict[str, dataclasses.Field], dict[str, d
     kinds = method.run.CONFIG, method.settings
     config, settings = ({f.name: f for f in dataclasses.fields(kind)} for kind in kinds)
     return config, settings
+
+
+def parse(pairs: Iterable[str], method: Method) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Texts NAME=VALUE as changes of a recipe: of its configuration and of its settings.
+
+    Raises:
+        UserError: for a text without "=", and an unknown name; `Recipe.changed` refuses values.
+    """
+    config, settings = fields_of(method)
+    changes: tuple[dict[str, Any], dict[str, Any]] = {}, {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise UserError(f"--set takes name=value, got {pair!r}")
+        if name in settings:
+            changes[1][name] = _value(text, settings[name].type)
+        elif name in config:
+            changes[0][name] = _value(text, config[name].type)
+        else:
+            choose("setting", name, [*settings, *config])
+    return changes
+
+
+def _value(text: str, kind: Any) -> Any:
+    """A text as this type, or as it is where it does not read as one."""
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        if kind in (int, float):
+            return kind(text) if kind is float or text.lstrip("+-").isdigit() else float(text)
+        return text if kind is str else tuple(map(int, text.split(",")))
+    except (KeyError, ValueError):
+        return text
 
 
 def _forms(task: str) -> Mapping[str, Method]:

@@ -1,4 +1,4 @@
-"""`features`: class folders through a backbone, into a file that the task `features` is made of."""
+"""`uda features`: class folders through a backbone, into a file that the task `features` is made of."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from uda_core.data.image_folders import Images, Listing, View, class_names, from_folders
 from uda_core.errors import UserError, choose
-from uda_core.lab.commands import arguments
+from uda_core.lab import main
 from uda_core.models import make_features
 from uda_core.run import RunConfig
 from uda_core.samples import chunks, read
@@ -18,12 +18,13 @@ BACKBONES = ("resnet18", "resnet50", "resnet101", "efficientnet_lite0")
 
 
 def add(commands) -> None:
+    """The command `features`."""
     about = "turn class folders of images into frozen features, to train on in seconds"
     example = (
         "features photos --network resnet50 --weights ResNet50_Weights.IMAGENET1K_V2 --out photos.npz\n"
-        "  python -m uda_core train cgdm features --source drawings.npz --target photos.npz"
+        "  uda train cgdm features --source drawings.npz --target photos.npz"
     )
-    p = arguments.add(commands, "features", features, about, example)
+    p = main.add_command(commands, "features", features, about, example)
     p.description += (
         "\nEach image is resized to 256x256; its centre of 224x224 goes through the backbone, up to the average pool.\n"
         "Writes `features` [N, D] float16, `labels` [N], `classes` [C] and `paths` [N]."
@@ -40,6 +41,11 @@ def add(commands) -> None:
 
 
 def features(args: argparse.Namespace) -> int:
+    """Write the file; the exit status.
+
+    Raises:
+        UserError: for an unknown network, or a file that has another ending or is there already.
+    """
     choose("network", args.network, BACKBONES)
     if args.out.suffix != ".npz":
         raise UserError(f"--out must end with .npz, got {args.out}")
