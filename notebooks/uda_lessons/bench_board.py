@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from uda_core.errors import UserError
+from uda_core.lab.main import add_command
 
 
 def add(benches: Any) -> None:
     """Add `board` to the subparsers of `uda bench`."""
-    about = "the live board in headless Chromium"
-    p = benches.add_parser("board", help=about, description=f"Measure {about}.")
+    about, example = "the live board in headless Chromium", "bench board --out board.json"
+    p = add_command(benches, "board", bench_board, about, example)
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write the times to")
-    p.set_defaults(command=bench_board)
 
 
 def bench_board(args: argparse.Namespace) -> int:

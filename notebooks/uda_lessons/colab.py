@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from uda_core.errors import UserError
+from uda_core.lab.main import add_command
 
 PUBLISHED = "OWNER/uda-lessons@v0.1.0"  # repository and tag; OWNER is a placeholder, replaced by the command above
 
@@ -83,17 +84,16 @@ def _badge_base(published: str) -> str:
 
 def add(commands: Any) -> None:
     """Add `colab` to the subparsers of `uda`."""
-    about = "point the lessons in a clone to your fork, which Colab then installs from"
-    _describe(commands.add_parser("colab", help=about, description=f"{about.capitalize()}."))
+    about, example = "point the lessons in a clone to your fork", "colab --repository you/your-fork --tag v0.1.0"
+    _describe(add_command(commands, "colab", _rewrite_and_list, about, example))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The same by `python -m uda_lessons.colab`; the exit status: 0, or 2 for bad input (one line on stderr)."""
     parser = argparse.ArgumentParser(prog="python -m uda_lessons.colab", description="Point the lessons to your fork.")
     _describe(parser)
-    args = parser.parse_args(argv)
     try:
-        return args.command(args)
+        return _rewrite_and_list(parser.parse_args(argv))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -103,7 +103,6 @@ def _describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repository", required=True, metavar="OWNER/NAME", help="your repository on GitHub")
     parser.add_argument("--tag", required=True, help="the tag, branch or commit to install from")
     parser.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="folder of the clone (default: here)")
-    parser.set_defaults(command=_rewrite_and_list)
 
 
 def _rewrite_and_list(args: argparse.Namespace) -> int:
