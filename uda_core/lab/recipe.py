@@ -58,8 +58,8 @@ class Recipe:
             choose("method", self.method, METHODS)
         if len({entry_of(task).dense for task in self.tasks}) != 1:
             raise UserError("tasks must be one or several, which all label images or all label pixels")
-        if self.method not in _forms(self.tasks[0]):
-            choose(f"method for {self.tasks[0]}", self.method, _forms(self.tasks[0]))
+        if self.method not in methods_for(self.tasks[0]):
+            choose(f"method for {self.tasks[0]}", self.method, methods_for(self.tasks[0]))
         config, settings = fields_of(self.form)
         _complete("config", self.config, config)
         _complete("settings", self.settings, settings)
@@ -79,7 +79,7 @@ class Recipe:
     @property
     def form(self) -> Method:
         """The method, as it is on tasks like these: some label images and, in another form, pixels."""
-        return _forms(self.tasks[0])[self.method]
+        return methods_for(self.tasks[0])[self.method]
 
     def check(self, method: str, task: str) -> None:
         """Do nothing if this is a recipe for that method on that task.
@@ -152,7 +152,7 @@ def default_for(method: str, task: str) -> Recipe:
     """
     if method not in METHODS:
         choose("method", method, METHODS)
-    forms = _forms(task)
+    forms = methods_for(task)
     if method not in forms:
         choose(f"method for {task}", method, forms)
     name = f"{method}-{task.partition(':')[0]}"
@@ -207,6 +207,15 @@ KINDS = {  # of the keys of a file
 WORDS = {str: "text", list: "a list of texts", int: "a whole number", dict: "a table"}
 
 
+def methods_for(task: str) -> Mapping[str, Method]:
+    """The methods for tasks like this one, by name.
+
+    Raises:
+        UserError: for an unknown task.
+    """
+    return SEGMENTATION if entry_of(task).dense else CLASSIFICATION
+
+
 def fields_of(method: Method) -> tuple[dict[str, dataclasses.Field], dict[str, dataclasses.Field]]:
     """The fields of a method's configuration and its settings, by name."""
     kinds = method.run.CONFIG, method.settings
@@ -245,11 +254,6 @@ def _value(text: str, kind: Any) -> Any:
         return text if kind is str else tuple(map(int, text.split(",")))
     except (KeyError, ValueError):
         return text
-
-
-def _forms(task: str) -> Mapping[str, Method]:
-    """The methods for tasks like this one."""
-    return SEGMENTATION if entry_of(task).dense else CLASSIFICATION
 
 
 def _complete(what: str, values: Mapping[str, Any], fields: Mapping[str, dataclasses.Field]) -> None:

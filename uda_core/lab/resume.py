@@ -2,12 +2,10 @@
 
 import argparse
 
-from uda_core.data.catalog import entry_of
 from uda_core.errors import UserError
 from uda_core.lab.main import record_of
-from uda_core.lab.recipe import Recipe, fields_of, parse
+from uda_core.lab.recipe import Recipe, fields_of, methods_for, parse
 from uda_core.lab.run_folder import RunFolder
-from uda_core.methods import CLASSIFICATION, SEGMENTATION
 
 KEPT = ("method", "task", "source", "target", "recipe", "devices")  # of settings.json, as they are
 
@@ -22,8 +20,7 @@ def resumed(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
     """
     folder = RunFolder(args.resume)
     saved = {"devices": 1, "recipe": None} | folder.settings()
-    forms = SEGMENTATION if entry_of(saved["task"]).dense else CLASSIFICATION
-    method = forms[saved["method"]]
+    method = methods_for(saved["task"])[saved["method"]]
     config, settings = parse(args.set, method)
     names = ("method", "recipe", "devices", "seed", "weights", "precision")
     given = {name: getattr(args, name) for name in names} | record_of(args) | config

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import IO
 
 from uda_core import checkpoints
-from uda_core.data.catalog import entry_of
 from uda_core.errors import UserError, choose
-from uda_core.lab.recipe import METHODS
+from uda_core.lab.recipe import methods_for
 from uda_core.run import Record, Run
 
 
@@ -81,9 +80,8 @@ class RunFolder:
             raise UserError(f"{self.path}: no settings.json; {example}")
         value = self.read("settings.json")
         try:
-            if value["method"] not in METHODS:
-                choose("method", value["method"], METHODS)
-            entry_of(value["task"])
+            if value["method"] not in (methods := methods_for(value["task"])):
+                choose("method", value["method"], methods)
             whole = {"steps", "config", "settings"} <= value.keys()
         except (KeyError, TypeError, AttributeError):
             whole = False
@@ -198,7 +196,7 @@ class RunFolder:
             self.save(run)
 
     def _way_on(self, options: str = "") -> str:
-        """Where the last good checkpoint lies, and the command that goes on from there; nothing before the first step."""
+        """Where the last good checkpoint lies, and the command that goes on from there, once a step has worked."""
         if not self.holds_run():
             return ""
         saved = (
