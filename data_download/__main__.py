@@ -1,57 +1,91 @@
-"""`python -m data_download`: list the public data sets, or get one."""
+"""The command that lists the public data sets and downloads them."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
-from data_download.disk import in_gb
-from data_download.source import load
-from uda_core.data.sets import SETS, data_folder, missing
-from uda_core.errors import UserError
+from .counts import found
+from .disk import in_gb
+from .errors import DownloadError
+from .source import NAMES, load
+
+COMMAND = "uda download" if __package__ == "uda_core.download" else "python -m data_download"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, 2 if it cannot be done (one line on stderr), 130 after Ctrl-C."""
-    args = _parser().parse_args(argv)
+    """Runs `python -m data_download` and returns its exit status, which is that of `run`."""
+    parser = _Parser(prog=COMMAND)
+    add(parser.add_subparsers())
+    args = parser.parse_args(["download", *(sys.argv[1:] if argv is None else argv)])
+    return args.command(args)
+
+
+def add(commands) -> None:
+    """Adds the command `download` to the subparsers of a command line."""
+    about = "list the public data sets, or download one"
+    parser = commands.add_parser("download", prog=COMMAND, help=about, description=f"{about.capitalize()}.")
+    parser.add_argument("name", nargs="?", default="list", metavar="NAME", help="a data set, or list (the default)")
+    parser.add_argument("--to", metavar="DIR", help="the data folder (default: $UDA_DATA, else data)")
+    parser.set_defaults(command=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Lists the data sets or downloads one.
+
+    Returns the exit status: 0 if it succeeds, 2 after an error, which is one line on stderr, 130 after Ctrl-C.
+    """
     try:
-        data = Path(args.to) if args.to else data_folder()
+        data = data_folder(args.to)
         if args.name == "list":
             show(data)
         else:
             _engine()(args.name, data)
         return 0
-    except (UserError, OSError) as error:
+    except (DownloadError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; what has arrived is kept, the same command goes on from there", file=sys.stderr)
+        print("interrupted; the same command continues with what has arrived", file=sys.stderr)
         return 130
 
 
+def data_folder(to: str | None) -> Path:
+    """The folder that holds the data sets: `to`, else the environment variable UDA_DATA, else `data`.
+
+    Raises:
+        DownloadError: if UDA_DATA names a folder that does not exist; `to` may name a new one.
+    """
+    given = os.environ.get("UDA_DATA")
+    if given and not to and not Path(given).is_dir():
+        raise DownloadError(f"{given}: no such folder; UDA_DATA names the folder with the data sets")
+    return Path(to or given or "data")
+
+
 def show(data: Path) -> None:
-    """Print every set, with its size, its terms and whether it is in the data folder."""
-    for name, found in SETS.items():
-        sizes = [file.size for file in load(name).files]
+    """Prints one line for each data set: its size, whether it is in the data folder, and its terms."""
+    for name in NAMES:
+        source = load(name)
+        sizes = [file.size for file in source.files]
         size = in_gb(sum(size or 0 for size in sizes)) if any(sizes) else "size not stated"
-        there = "not there" if missing([name], data) else "found"
-        print(f"{name:12}{size:>16}  {there:11}{found.terms}")
+        there = "found" if found(source, data) else "not there"
+        print(f"{name:12}{size:>16}  {there:11}{source.terms}")
 
 
 def _engine():
     try:
-        from data_download.get import get
+        from .get import get
     except ModuleNotFoundError as error:
         if error.name not in ("requests", "filelock"):
             raise
-        raise UserError(f'{error.name} is not installed: python3 -m pip install -e ".[download]"') from error
+        raise DownloadError(f"{error.name} is not installed: python3 -m pip install {error.name}") from error
     return get
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m data_download", description=__doc__)
-    parser.add_argument("name", nargs="?", default="list", help="a set, or list (default) to see which there are")
-    parser.add_argument("--to", metavar="DIR", help="the data folder; by default UDA_DATA, else data")
-    return parser
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        """Prints the mistake in one line, without the usage above it, and exits with status 2."""
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
 if __name__ == "__main__":

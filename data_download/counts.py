@@ -1,15 +1,35 @@
-"""How many samples of a set are in its folder."""
+"""Whether a data set is complete: the number of samples in its folder."""
 
 import bz2
 import math
 from pathlib import Path
 
+from .source import Source
+
+
+def found(source: Source, data: Path) -> bool:
+    """Whether every part of the set is in the data folder; nothing is counted, so that this is quick."""
+    return all(any((data / source.folder).glob(pattern)) for pattern in (*source.counts, *source.also))
+
+
+def shortfall(source: Source, data: Path) -> str | None:
+    """Returns a line that names the first part of the set that is incomplete, or None if there is no such part."""
+    folder = data / source.folder
+    for pattern, n in source.counts.items():
+        have = count(folder, pattern)
+        if have != n:
+            return f"{have:,} of {n:,} in {folder / pattern}"
+    for pattern in source.also:
+        if not any(folder.glob(pattern)):
+            return f"nothing matches {folder / pattern}"
+    return None
+
 
 def count(folder: Path, pattern: str) -> int:
-    """How many files match the pattern (with `*`), or how many samples the one file that it names holds; 0 if damaged.
+    """Counts the files that match a pattern with `*`, or the samples in the one file that it names (0 if damaged).
 
-    Lists (.txt) hold those samples whose file is there, the first word of a line; MNIST's files say it in their
-    header, USPS's have a line for each, SVHN's a label.
+    A list (.txt) counts those of its lines whose first word names an existing file. MNIST's files state their number
+    of samples in the header, USPS's have one line for each sample, and SVHN's one label.
     """
     if pattern.endswith(".txt"):
         lists = (path.read_text(encoding="utf-8", errors="replace").splitlines() for path in folder.glob(pattern))
@@ -19,7 +39,7 @@ def count(folder: Path, pattern: str) -> int:
     count_in = {".bz2": _lines, ".mat": _labels}.get(Path(pattern).suffix, _in_header)
     try:
         return count_in(folder / pattern)
-    except Exception:  # not there, or damaged, which each reader tells in its own ways
+    except Exception:  # missing, or damaged: each reader raises errors of its own
         return 0
 
 
@@ -35,7 +55,7 @@ def _labels(path: Path) -> int:
 
 
 def _in_header(path: Path) -> int:
-    """Of the IDX format: bytes, as the third byte says, in as many dimensions as the fourth says, then their sizes."""
+    """IDX format: the fourth byte is the number of dimensions; their sizes follow, then the values, one byte each."""
     with path.open("rb") as file:
         sizes = [int.from_bytes(file.read(4), "big") for _ in range(file.read(4)[3])]
         return sizes[0] if path.stat().st_size == file.tell() + math.prod(sizes) else 0

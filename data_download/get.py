@@ -1,4 +1,7 @@
-"""Gets a set: says what it will do, fetches, checks, unpacks, counts; goes on where an earlier run broke off."""
+"""Downloads a data set: announces it, fetches and checks its files, unpacks them, and counts the samples.
+
+An interrupted download continues with what has arrived.
+"""
 
 import errno
 import hashlib
@@ -11,86 +14,77 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from data_download.counts import count
-from data_download.disk import check_space, free_space, in_gb
-from data_download.source import File, Source, Unreachable, load
-from data_download.transfer import Patience, arrived, transfer
-from data_download.unpack import unpack
-from uda_core.data.sets import SETS, missing
-from uda_core.errors import UserError
+from .counts import shortfall
+from .disk import check_space, free_space, in_gb
+from .errors import DownloadError, Unreachable
+from .source import File, Source, load
+from .transfer import Patience, arrived, transfer
+from .unpack import unpack
 
 RECORD = "downloaded.json"
 
 
 def get(name: str, data: Path, patience: Patience | None = None) -> None:
-    """Makes sure that the set is in the data folder; does nothing where it is.
+    """Makes sure that the set is in the data folder; downloads nothing if it is complete.
 
     Raises:
-        UserError: if it cannot be had, in one line; what has arrived is kept.
+        DownloadError: if it cannot be downloaded; what has arrived is kept.
     """
     source = load(name)
-    if _there(name, source, data):  # without the lock: a shared folder may be read-only
+    if _complete(name, source, data):  # checked without the lock, because a shared folder may be read-only
         return
     folder = data / source.folder
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with _alone(name, folder):
-            if _there(name, source, data):
+            if _complete(name, source, data):
                 return
             record = Record(folder / RECORD)
             if all(record.done(file) for file in source.files):
-                record.start_again()  # something was deleted since
+                record.start_again()  # something has been deleted since then
             announce(name, source, data, record)
             _get(source, folder, record, patience or Patience())
-            if lacking := shortfall(name, source, data):
-                raise UserError(f"{name}: {lacking}; run it again to unpack anew, or delete {folder} and get it again")
+            if lacking := shortfall(source, data):
+                mend = f"run the command again to unpack the archives again, or delete {folder} first to start over"
+                raise DownloadError(f"{name}: {lacking}; {mend}")
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise UserError(f"{folder}: no space left; what has arrived is kept, make room and run it again") from error
+        mend = "free some space and run the command again; it continues with what has arrived"
+        raise DownloadError(f"{folder}: no space left; {mend}") from error
     print(*(f"  {n:>9,}  {pattern}" for pattern, n in source.counts.items()), sep="\n")
-    print(f"{name}: all there, in {folder}")
+    print(f"{name}: complete, in {folder}")
     if kept := [file.path(folder) for file in source.files if file.unpack and file.path(folder).exists()]:
         print(f"you can delete the archives in {kept[0].parent}, {in_gb(sum(path.stat().st_size for path in kept))}")
 
 
-def shortfall(name: str, source: Source, data: Path) -> str | None:
-    """What the set lacks, in one line; None if it is all there."""
-    for pattern, n in source.counts.items():
-        found = count(data / source.folder, pattern)
-        if found != n:
-            return f"{found:,} of {n:,} in {data / source.folder / pattern}"
-    return missing([name], data)
-
-
-def _there(name: str, source: Source, data: Path) -> bool:
-    if shortfall(name, source, data):
+def _complete(name: str, source: Source, data: Path) -> bool:
+    """Whether the set is complete; prints a line if it is."""
+    if shortfall(source, data):
         return False
-    print(
-        f"{name}: all there, in {data / source.folder}; nothing to do (a damaged file comes again once you delete it)"
-    )
+    print(f"{name}: complete, in {data / source.folder}; to download a damaged file again, delete it first")
     return True
 
 
 def announce(name: str, source: Source, data: Path, record: "Record") -> None:
-    """Print host, size, terms and free space, before anything starts.
+    """Prints host, terms, size and free space, before anything is downloaded.
 
     Raises:
-        UserError: if there is less free space than the set is known to need.
+        DownloadError: if the disk has less free space than the set needs, as far as its sizes are known.
     """
     folder = data / source.folder
     unfinished = [file for file in source.files if not record.done(file)]
     to_come = [file for file in unfinished if not file.path(folder).exists()]
     size = sum(max((file.size or 0) - arrived(file.path(folder)), 0) for file in to_come)
-    need = size + sum(file.size or 0 for file in unfinished if file.unpack)  # an archive of images unpacks to its size
+    need = size + sum(file.size or 0 for file in unfinished if file.unpack)  # unpacked, images are about as large
     hosts = sorted({urlsplit(file.url).hostname or "" for file in source.files if file.url})
     sizes = ([in_gb(size)] if size else []) + [f"{file.name}, of unknown size" for file in to_come if not file.size]
     unsummed = [file.name for file in source.files if file.sum is None]
     lines = {
         "page": source.page,
-        "host": ", ".join(hosts) or "none without a login or a click in a browser",
-        "terms": SETS[name].terms,
-        "size": " and ".join(sizes) or "nothing is left to fetch",
+        "host": ", ".join(hosts) or "none that serves it without a login or a click in a browser",
+        "terms": source.terms,
+        "size": " and ".join(sizes) or "nothing left to download",
         "disk": f"{in_gb(free_space(folder))} free in {data}" + (f", {in_gb(need)} needed" if need else ""),
         "sums": f"published for {len(source.files) - len(unsummed)} of {len(source.files)} files",
         "note": source.note,
@@ -102,27 +96,34 @@ def announce(name: str, source: Source, data: Path, record: "Record") -> None:
 
 
 class Record:
-    """What is known of the files so far, in a file beside them: {name: {"sum": "sha256:...", "done": true}}."""
+    """The state of each file, kept in a JSON file beside them: {name: {"sum": "sha256:...", "done": true}}.
+
+    Raises:
+        DownloadError: if the JSON file is damaged.
+    """
 
     def __init__(self, path: Path):
         self.path = path
         try:
             self.files = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         except ValueError as error:
-            raise UserError(f"{path}: damaged ({error}); delete it and run the same command again") from error
+            raise DownloadError(f"{path}: damaged ({error}); delete it and run the same command again") from error
 
     def sum(self, file: File) -> str | None:
+        """Returns the sum that the file had when it first arrived; None if it has not arrived yet."""
         return self.files.get(file.name, {}).get("sum")
 
     def done(self, file: File) -> bool:
-        """Whether it was checked and is in its place, unpacked if it is an archive."""
+        """Whether the file has been checked, and unpacked if it is an archive."""
         return self.files.get(file.name, {}).get("done", False)
 
     def finish(self, file: File, sum: str) -> None:
+        """Records the file as done, with its sum."""
         self.files[file.name] = {"sum": sum, "done": True}
         self._save()
 
     def start_again(self) -> None:
+        """Records no file as done; the sums stay."""
         for known in self.files.values():
             known["done"] = False
         self._save()
@@ -135,12 +136,12 @@ class Record:
 
 @contextmanager
 def _alone(name: str, folder: Path) -> Iterator[None]:
-    """One download into the folder at a time; a second one says that it waits."""
+    """Holds the lock of the folder: only one process downloads into it, another one prints a line and waits."""
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"{name}: another download into {folder} is under way; waiting for it", flush=True)
+        print(f"{name}: another download into {folder} is running; waiting until it ends", flush=True)
         lock.acquire()
     try:
         yield
@@ -166,24 +167,24 @@ def _get(source: Source, folder: Path, record: Record, patience: Patience) -> No
 
 def _fetch(file: File, path: Path, patience: Patience) -> None:
     if file.url is None:
-        raise Unreachable(f"{file.name} is not served without a click in a browser")
+        raise Unreachable(f"{file.name} cannot be downloaded without a click in a browser")
     transfer(file.url, path, patience)
 
 
-def _by_hand(source: Source, folder: Path, record: Record, error: Unreachable) -> UserError:
-    """The error, after a list of what is still to be fetched and where it goes."""
-    print("to fetch by hand, each into its place:")
+def _by_hand(source: Source, folder: Path, record: Record, error: Unreachable) -> DownloadError:
+    """Prints which files are still to be downloaded and where they go; returns the error."""
+    print("to download by hand, each to the path below it:")
     for file in source.files:
         if not record.done(file) and not file.path(folder).exists():
             print(f"  {file.by_hand or file.url or source.page}\n    -> {file.path(folder)}")
-    return UserError(f"{error}; fetch by hand what is listed above, then run the same command again")
+    return DownloadError(f"{error}; download the files listed above by hand, then run the same command again")
 
 
 def _check(file: File, folder: Path, record: Record) -> str:
-    """The file's sum, as published, else as it was on the first run, else the first one.
+    """Returns the sum of the file, which must be the published one, or else that of the first run, if there is one.
 
     Raises:
-        UserError: if it is another one; the file is put aside then.
+        DownloadError: if the sum is a different one; the file is renamed.
     """
     path, expected = file.path(folder), file.sum or record.sum(file)
     method = expected.split(":")[0] if expected else "sha256"
@@ -193,8 +194,7 @@ def _check(file: File, folder: Path, record: Record) -> str:
         return found
     aside = path.with_name(path.name + ".wrong")
     path.replace(aside)
-    whose = "the published sum" if file.sum else "that of the first run"
-    mend = (
-        "run it again" if file.sum else f"run it again; if the host has a new version, delete {folder / RECORD} first"
-    )
-    raise UserError(f"{aside}: not the right file, its sum is {found} and {whose} {expected}; {mend}")
+    whose, mend = "the published sum", "run the command again"
+    if not file.sum:
+        whose, mend = "that of the first run", f"{mend}; if the host has a new version, delete {folder / RECORD} first"
+    raise DownloadError(f"{aside}: not the right file, its sum is {found} and {whose} is {expected}; {mend}")

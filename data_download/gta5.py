@@ -1,9 +1,6 @@
-"""GTA5 (Playing for Data): 24,966 frames of a game with labels for every pixel, in ten parts.
+"""GTA5 (Playing for Data): 24,966 frames of a game, with a label for every pixel, in ten parts."""
 
-No sums are published: recorded on the first run.
-"""
-
-from data_download.source import File, Source
+from .source import File, Source
 
 HOST = "https://download.visinf.tu-darmstadt.de/data/from_games/"
 GIGABYTES = {  # of the ten parts, as the page gives them
@@ -14,6 +11,7 @@ GIGABYTES = {  # of the ten parts, as the page gives them
 SOURCE = Source(
     folder="gta5",
     page=HOST,
+    terms="non-commercial research",
     files=tuple(
         File(f"{part:02}_{kind}.zip", f"{HOST}data/{part:02}_{kind}.zip", round(size * 1e9), unpack={kind: kind})
         for kind, sizes in GIGABYTES.items()

@@ -1,22 +1,16 @@
-"""ImageCLEF-DA: 12 classes that ImageNet (i), Pascal (p) and Caltech-256 (c) share, 600 images of each.
+"""ImageCLEF-DA: 12 classes that ImageNet (i), Pascal (p) and Caltech-256 (c) share, 600 images of each of the three."""
 
-No sum is published: recorded on the first run.
-"""
+from .source import File, Source
 
-from data_download.source import File, Source
+PARTS = {part: part for part in ("i", "p", "c", "list")}
+LINK = "https://drive.google.com/file/d/0B9kJH0-rJ2uRS3JILThaQXJhQlk/view (save it under the name below)"
 
 SOURCE = Source(
     folder="imageclef",
     page="https://www.imageclef.org/2014/adaptation",
-    files=(
-        File(
-            "image_CLEF.zip",
-            None,
-            None,
-            unpack={part: part for part in ("i", "p", "c", "list")},
-            by_hand="https://drive.google.com/file/d/0B9kJH0-rJ2uRS3JILThaQXJhQlk/view (save it under the name below)",
-        ),
-    ),
+    terms="research and teaching",
+    files=(File("image_CLEF.zip", None, None, unpack=PARTS, by_hand=LINK),),
     counts={"list/iList.txt": 600, "list/pList.txt": 600, "list/cList.txt": 600},
-    note="the challenge's page serves it no more: the archive is that of CDAN's authors, on Google Drive",
+    also=("i/*", "p/*", "c/*"),
+    note="the page of the challenge no longer offers it: the archive is that of CDAN's authors, on Google Drive",
 )

@@ -1,27 +1,29 @@
-"""What a set's module declares."""
+"""The declaration of a data set, which each set has in a module of its own."""
 
+import difflib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from uda_core.data.sets import SETS
-from uda_core.errors import UserError, choose
+from .errors import DownloadError
 
-
-class Unreachable(UserError):
-    """A host is gone, does not have the file, or does not send it whole."""
+NAMES = (
+    "mnist", "usps", "svhn", "mnist-m", "office31", "imageclef", "visda2017", "domainnet", "camvid", "gta5", "synthia",
+    "cityscapes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class File:
-    """One file to fetch, an archive if `unpack` says what to take from it.
+    """One file to download; it is an archive if `unpack` is not empty.
 
-    name: its name in the set's folder, in `downloads/` there if it is an archive.
-    url: the address that serves it; None where only a person can fetch it, from the set's page or `by_hand`.
-    size: bytes, as its page states them, rounded there; None where no page does.
-    sum: "md5:..." or "sha1:..." as published; None where none is: it is recorded then when the file first arrives.
-    unpack: what to take from the archive -> where it goes in the set's folder; one folder around it may be left out.
+    name: the name of the file in the set's folder; archives are kept in `downloads/` there.
+    url: the address of the file; None if only a person can download it, from the set's page or `by_hand`.
+    size: number of bytes as the page states it, rounded; None if no page does.
+    sum: "md5:..." or "sha1:..." as published; None if no sum is: then it is recorded when the file first arrives.
+    unpack: path in the archive -> path in the set's folder; one folder around everything in it may be left out.
+    by_hand: where a person can download the file, if that is not the set's page.
     """
 
     name: str
@@ -32,27 +34,37 @@ class File:
     by_hand: str = ""
 
     def path(self, folder: Path) -> Path:
+        """Returns the path at which the file is kept in the set's folder."""
         return folder / "downloads" / self.name if self.unpack else folder / self.name
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: its folder in the data folder, its page, its files, and what must be there at the end.
+    """A data set: its folder in the data folder, its page, its terms, its files, and what a complete copy contains.
 
-    counts: a pattern -> how many files match it, or a file -> how many samples it holds (see `data_download.counts`).
+    counts: pattern -> number of files that match it, or file -> number of samples in it (see `counts.count`).
+    also: further patterns that must each match a file.
     note: where the addresses and sums come from, if not from the page.
-    fetch: what fetches a file (and into which path), where the host has a tool of its own.
+    fetch: a function that downloads a file to a path, if the host has a tool of its own.
     """
 
     folder: str
     page: str
+    terms: str
     files: tuple[File, ...]
     counts: dict[str, int]
+    also: tuple[str, ...] = ()
     note: str = ""
     fetch: Callable[[File, Path], None] | None = None
 
 
 def load(name: str) -> Source:
-    """The declaration of the set, by its name in SETS."""
-    module = choose("data set", name, SETS).replace("-", "_")
-    return importlib.import_module(f"data_download.{module}").SOURCE
+    """Returns the declaration of a data set, by its name in NAMES.
+
+    Raises:
+        DownloadError: if no set has this name; the message lists the names and suggests the most similar one.
+    """
+    if name not in NAMES:
+        close = "".join(f" Did you mean {known!r}?" for known in difflib.get_close_matches(name, NAMES, 1))
+        raise DownloadError(f"unknown data set {name!r}; known: {', '.join(NAMES)}.{close}")
+    return importlib.import_module(f".{name.replace('-', '_')}", __package__).SOURCE

@@ -1,22 +1,17 @@
-"""SYNTHIA-RAND-CITYSCAPES: 9,400 rendered street scenes with labels for every pixel.
+"""SYNTHIA-RAND-CITYSCAPES: 9,400 rendered street scenes with a label for every pixel."""
 
-No sum is published: recorded on the first run.
-"""
+from .source import File, Source
 
-from data_download.source import File, Source
+PAGE = "https://synthia-dataset.net/downloads/"
+URL = "http://synthia-dataset.cvc.uab.cat/SYNTHIA_RAND_CITYSCAPES.rar"
+PARTS = {part: part for part in ("RGB", "GT/LABELS")}
+LINK = f"{PAGE}, SYNTHIA-RAND-CITYSCAPES (CVPR16)"
 
 SOURCE = Source(
     folder="synthia",
-    page="https://synthia-dataset.net/downloads/",
-    files=(
-        File(
-            "SYNTHIA_RAND_CITYSCAPES.rar",
-            "http://synthia-dataset.cvc.uab.cat/SYNTHIA_RAND_CITYSCAPES.rar",
-            None,
-            unpack={"RGB": "RGB", "GT/LABELS": "GT/LABELS"},
-            by_hand="https://synthia-dataset.net/downloads/, SYNTHIA-RAND-CITYSCAPES (CVPR16)",
-        ),
-    ),
+    page=PAGE,
+    terms="CC BY-NC-SA 3.0",
+    files=(File("SYNTHIA_RAND_CITYSCAPES.rar", URL, None, unpack=PARTS, by_hand=LINK),),
     counts={"RGB/*.png": 9_400, "GT/LABELS/*.png": 9_400},
     note="public scripts skip the check of this host's certificate; here it is checked",
 )

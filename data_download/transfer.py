@@ -1,8 +1,8 @@
-"""One file over HTTP, in as many tries as it takes: each goes on where the last one broke off.
+"""Downloads one file over HTTP; each attempt continues where the last one broke off.
 
-On requests, because no well-kept download package does this: pooch 1.9 and parfive 2.3 cannot go on with a part of a
-file, pypdl 1.5 began again after a cut line, kept nothing and told no reason when it gave up, and huggingface_hub's
-`http_get` speaks of the hub in its errors and takes its time limits from there.
+Written on top of requests, because no maintained download package does this: pooch 1.9 and parfive 2.3 cannot resume a
+file, pypdl 1.5 started over after a broken connection, kept nothing and gave no reason when it gave up, and the
+`http_get` of huggingface_hub names the hub in its errors and takes its time limits from there.
 """
 
 import time
@@ -11,17 +11,18 @@ from pathlib import Path
 
 import requests
 from tqdm import tqdm
-from urllib3.exceptions import HTTPError as Broken  # what reading the answer raises
+from urllib3.exceptions import HTTPError as Broken  # raised while the answer is read
 
-from data_download.disk import check_space
-from data_download.source import Unreachable
+from .disk import check_space
+from .errors import Unreachable
 
-PASSING = (429, 500, 502, 503, 504)  # answers that may be another one in a moment
+PASSING = (429, 500, 502, 503, 504)  # errors of a host that may be gone in a moment
+OTHER_PART = "the host sent another part of the file than was requested"
 
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds without a byte before a try is given up, tries in a row without progress, seconds before the second."""
+    """Seconds without a byte until an attempt fails, attempts in a row without progress, first pause in seconds."""
 
     timeout: float = 30.0
     tries: int = 5
@@ -29,11 +30,11 @@ class Patience:
 
 
 def transfer(url: str, path: Path, patience: Patience) -> None:
-    """Fetches url into path; what has arrived waits in `path.part`, and its version in `path.version`.
+    """Downloads url to path; until it is complete, `path.part` holds what has arrived and `path.version` its version.
 
     Raises:
-        Unreachable: if it cannot be had; what has arrived is kept.
-        UserError: if there is not enough space for the rest of it.
+        Unreachable: if it cannot be downloaded; what has arrived is kept.
+        DownloadError: if there is not enough free space for the rest of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part, version = _part(path), path.with_name(path.name + ".version")
@@ -62,55 +63,51 @@ def transfer(url: str, path: Path, patience: Patience) -> None:
 
 
 def arrived(path: Path) -> int:
-    """How many bytes of the file an earlier run has left."""
+    """Returns how many bytes of an unfinished file have arrived."""
     return _size(_part(path))
 
 
 def _try(url: str, part: Path, version: Path, timeout: float) -> None:
-    """One request, for all of the file or for the rest of it."""
+    """Makes one request, for the whole file or for the rest of it."""
     have = _size(part)
     mark = version.read_text() if have and version.exists() else ""
-    headers = {"Accept-Encoding": "identity"}  # a range counts bytes of the file, not of its compressed form
+    headers = {"Accept-Encoding": "identity"}  # so that a range counts bytes of the file itself, uncompressed
     if have:
         headers["Range"] = f"bytes={have}-"
     if mark:
-        headers["If-Range"] = mark  # all of it again, if the host has another version now
+        headers["If-Range"] = mark  # asks for the whole file if the host has another version now
     with requests.get(url, headers=headers, stream=True, timeout=timeout) as answer:
         if answer.status_code == 416 or (answer.status_code == 206 and not _goes_on(answer, have, mark)):
             if answer.headers.get("Content-Range") == f"bytes */{have}":
-                return  # it was whole already
+                return  # it is complete already
             part.unlink()
-            raise requests.ConnectionError("the host sent another part than asked for")
+            raise requests.ConnectionError(OTHER_PART)
         answer.raise_for_status()
-        if answer.headers.get("Content-Type", "").startswith("text/html"):  # a login, or the name was sold
+        if answer.headers.get("Content-Type", "").startswith("text/html"):  # a login, or the domain has a new owner
             raise Unreachable(f"{url}: the host sends a web page instead of the file")
-        if answer.status_code != 206:  # all of it
+        if answer.status_code != 206:  # the whole file
             part.unlink(missing_ok=True)
             have = 0
             version.write_text(_mark(answer))
         rest = int(answer.headers["Content-Length"]) if "Content-Length" in answer.headers else None
         check_space(part.parent, rest or 0)
-        with (
-            part.open("ab") as file,
-            tqdm(
-                desc=part.stem, initial=have, total=rest and have + rest, unit="B", unit_scale=True, unit_divisor=1000
-            ) as bar,
-        ):
+        total = rest and have + rest
+        with part.open("ab") as file, tqdm(desc=part.stem, initial=have, total=total, unit="B", unit_scale=True) as bar:
             for chunk in answer.raw.stream(1 << 16, decode_content=False):  # some hosts call a .gz file an encoding
                 file.write(chunk)
                 bar.update(len(chunk))
-    if rest is not None and _size(part) < have + rest:  # urllib3 1 does not tell
+    if rest is not None and _size(part) < have + rest:  # urllib3 1 raises nothing
         raise Broken
 
 
 def _goes_on(answer: requests.Response, have: int, mark: str) -> bool:
-    """Whether it is the rest, and of the same version: some hosts do not look at If-Range."""
+    """Whether the answer is the rest of the same version of the file: some hosts ignore If-Range."""
     same = not mark or _mark(answer) in ("", mark)
     return same and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
 
 
 def _mark(answer: requests.Response) -> str:
-    """What tells this version of the file from another one; empty if the host does not say."""
+    """Returns what identifies this version of the file; empty if the host does not state it."""
     marks = [answer.headers.get(name, "") for name in ("ETag", "Last-Modified")]
     return next((mark for mark in marks if mark and not mark.startswith("W/")), "")
 
@@ -118,12 +115,12 @@ def _mark(answer: requests.Response) -> str:
 def _reason(error: Exception, patience: Patience) -> str:
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return "the host's certificate is not accepted"
+        return "the certificate of the host is not valid"
     if isinstance(error, requests.Timeout) or "timed out" in text:
-        return f"nothing came for {patience.timeout:g} seconds"
+        return f"no data for {patience.timeout:g} seconds"
     if isinstance(error, Broken):
-        return "the line broke"
-    return text if "another part" in text else "the host cannot be reached"
+        return "the connection broke"
+    return text if text == OTHER_PART else "the host cannot be reached"
 
 
 def _part(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Archives: everything in them stays inside the folder they are unpacked into."""
+"""Unpacks archives, and makes sure that nothing in them leaves the folder they are unpacked into."""
 
 import gzip
 import lzma
@@ -12,19 +12,21 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_download.source import File
-from uda_core.errors import UserError
+from .errors import DownloadError
+from .source import File
 
 DAMAGED = (tarfile.ReadError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
 RAR_TOOLS = {"unrar": ["x", "-idq"], "bsdtar": ["-xf"], "7z": ["x", "-bd"], "unar": ["-q"]}
 
 
 def unpack(file: File, folder: Path) -> None:
-    """Takes from the archive what `file.unpack` names and puts it into the set's folder, only when all is unpacked.
+    """Unpacks the archive and moves the parts that `file.unpack` names into the folder of the set.
+
+    Nothing is moved before the whole archive is unpacked.
 
     Raises:
-        UserError: if the archive is damaged, packed in an unknown way, lacks something, or holds a link or a path that
-            leads out of the folder.
+        DownloadError: if the archive is damaged, its format is not supported, a part is missing, or it contains a link
+            or a path that leads out of the folder.
     """
     archive, scratch = file.path(folder), folder / "unpacking"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -35,10 +37,10 @@ def unpack(file: File, folder: Path) -> None:
             _move(_find(archive, scratch, part), folder / place)
     except DAMAGED as error:
         why = str(error).partition("\n")[0].rstrip(":") or "it ends too early"
-        raise UserError(f"{archive}: not a whole archive ({why}); delete it and run it again") from error
-    except RuntimeError as error:  # of zipfile: encrypted, or packed by a method that it does not know
+        raise DownloadError(f"{archive}: damaged archive ({why}); delete it and run the command again") from error
+    except RuntimeError as error:  # from zipfile: encrypted, or compressed by an unknown method
         what = " and ".join(f"{part} as {folder / place}" for part, place in file.unpack.items())
-        raise UserError(f"{archive}: Python cannot unpack it ({error}); do it with another program: {what}") from error
+        raise DownloadError(f"{archive}: Python cannot unpack it ({error}); use another program: {what}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -47,7 +49,7 @@ def _extract(archive: Path, scratch: Path) -> None:
     match archive.suffixes[-2:]:
         case [".tar", _] | [*_, ".tar" | ".tgz"]:
             if not hasattr(tarfile, "data_filter"):
-                raise UserError("unpacking a tar file safely needs Python 3.11.4 or newer")
+                raise DownloadError("unpacking a tar file safely needs Python 3.11.4 or newer")
             with tarfile.open(archive) as tar:
                 _extract_tar(archive, tar, scratch)
         case [*_, ".zip"]:
@@ -64,7 +66,7 @@ def _extract(archive: Path, scratch: Path) -> None:
 
 def _extract_tar(archive: Path, tar: tarfile.TarFile, scratch: Path) -> None:
     def inside(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
-        """Python's own filter, and no links: through a chain of long ones it lets files out (CVE-2025-4517)."""
+        """Python's own filter, and no links: a chain of long links can lead it out of the folder (CVE-2025-4517)."""
         if member.name.startswith("/") or member.issym() or member.islnk():
             raise _unsafe(archive, member.name)
         return tarfile.data_filter(member, path)
@@ -87,20 +89,20 @@ def _extract_zip(archive: Path, content: zipfile.ZipFile, scratch: Path) -> None
 def _extract_rar(archive: Path, scratch: Path) -> None:
     tool = next((tool for tool in RAR_TOOLS if shutil.which(tool)), None)
     if tool is None:
-        raise UserError(f"{archive}: unpacking a .rar file needs one of these programs: {', '.join(RAR_TOOLS)}")
+        raise DownloadError(f"{archive}: unpacking a .rar file needs one of these programs: {', '.join(RAR_TOOLS)}")
     print(f"unpacking {archive.name} with {tool}")
     done = subprocess.run([tool, *RAR_TOOLS[tool], archive.resolve()], cwd=scratch, capture_output=True, text=True)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}").splitlines()[-1]
-        raise UserError(f"{archive}: {tool} cannot unpack it: {said}")
+        raise DownloadError(f"{archive}: {tool} cannot unpack it: {said}")
     for path in scratch.rglob("*"):
         if path.is_symlink():
             raise _unsafe(archive, path.relative_to(scratch))
 
 
-def _unsafe(archive: Path, name: object) -> UserError:
-    what = "in it is a link or leads out of the folder; nothing of it was unpacked, do not trust it"
-    return UserError(f"{archive}: {name} {what}")
+def _unsafe(archive: Path, name: object) -> DownloadError:
+    what = "is a link or leads out of the folder; nothing was unpacked, do not trust this archive"
+    return DownloadError(f"{archive}: {name} {what}")
 
 
 def _bar(members, archive: Path) -> tqdm:
@@ -112,11 +114,11 @@ def _find(archive: Path, scratch: Path, part: str) -> Path:
     for found in (scratch / part, *(path / part for path in around)):
         if found.exists():
             return found
-    raise UserError(f"{archive}: there is no {part} in it; is it the right file?")
+    raise DownloadError(f"{archive}: it contains no {part}; is it the right file?")
 
 
 def _move(found: Path, place: Path) -> None:
-    """A file, a folder in one go if nothing is there yet, else each of its files."""
+    """Moves a file or a folder; a folder that exists already receives the files one by one."""
     place.parent.mkdir(parents=True, exist_ok=True)
     if found.is_dir() and place.exists():
         for path in found.iterdir():

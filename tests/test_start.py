@@ -1,25 +1,23 @@
 """How one starts: what README prints, what the two environments install, and a notebook opened alone as in Colab."""
 
-import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
-import venv
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
+from environments import ROOT, copy_source, fresh_python, where
 from notebook_runner import run_notebook
 from uda_lessons import colab
 
 from uda_core.__main__ import main
 from uda_core.errors import UserError
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CONDA_NAMES = {"pytorch": "torch"}  # where conda-forge's name differs from pip's
@@ -38,7 +36,7 @@ def test_conda_and_pip_have_the_same_bounds():
 
 
 def test_readme_prints_two_command_lines_that_name_what_is_there():
-    start, test = re.findall(r"^python3 -m pip install .*$", README, re.MULTILINE)
+    start, test = re.findall(r"^python3 -m pip install .* && .*$", README, re.MULTILINE)
     assert test == 'python3 -m pip install -e ".[test]" && python3 -m pytest'
     install, opens, notebook = re.fullmatch(r"(.*) && (jupyter lab) (\S+)", start).groups()
     assert (install, opens) == ("python3 -m pip install -e .", "jupyter lab")
@@ -55,10 +53,10 @@ def test_continuous_checks_run_the_test_command_of_readme():
         assert line in script
 
 
-def test_readme_links_lead_to_files():
-    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
-    assert len(links) >= 8
-    assert [link for link in links if not (ROOT / link).is_file()] == []
+def test_links_lead_to_files():
+    for page in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        links = re.findall(r"\]\((?!https?://)([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8"))
+        assert [link for link in links if not (ROOT / link).exists()] == []
 
 
 def test_readme_example_trains():
@@ -76,10 +74,11 @@ def test_readme_example_trains():
 
 def test_readme_command_lines_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    lines = [
-        shlex.split(line, comments=True)[3:] for line in re.findall("^python -m uda_core .*", README, re.MULTILINE)
+    [block] = re.findall(r"```bash\n(uda tasks.*?)```", README, re.DOTALL)
+    lines = [shlex.split(line, comments=True)[1:] for line in block.splitlines()]
+    assert [line[0] for line in lines] == [
+        *("tasks", "recipes", "train", "train", "evaluate", "evaluate", "train", "bench"),
     ]
-    assert [line[0] for line in lines] == ["tasks", "train", "train", "evaluate", "evaluate", "train", "bench"]
     for line in lines[:-1]:  # bench takes minutes
         assert main([*line, "--steps", "2"] if line[0] == "train" else line) == 0
     assert "fonts-handwriting" in capsys.readouterr().out
@@ -163,58 +162,27 @@ def test_rewriting_outside_a_clone_is_refused(tmp_path):
 # -- a notebook opened alone -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def fresh_environment(tmp_path):
-    """Python of a new environment that sees torch and all else that is installed here, but not uda_core."""
-    folder = tmp_path / "environment"
-    venv.create(folder, with_pip=True, symlinks=os.name != "nt")
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    # Python 3.11 brings a setuptools too old to build with; the one of this environment takes its place
-    subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools"], check=True)
-    [own] = folder.rglob("site-packages")
-    elsewhere = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-    (own / "elsewhere.pth").write_text("\n".join(elsewhere))  # a path in a .pth file brings no .pth files of its own
-    return python
-
-
 @pytest.mark.notebook
-def test_a_single_notebook_in_an_empty_folder_installs_the_package_and_runs(fresh_environment, tmp_path, monkeypatch):
-    lesson = ROOT / "notebooks" / "01_the_gap.ipynb"
+def test_a_single_notebook_in_an_empty_folder_installs_the_package_and_runs(tmp_path, monkeypatch):
     monkeypatch.delenv("PYTHONPATH", raising=False)
-
-    def where(module: str) -> Path | None:
-        code = f"from importlib.util import find_spec as f; s = f({module!r}); print(s.origin if s else '')"
-        done = subprocess.run([fresh_environment, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-        return Path(done.stdout.strip()) if done.stdout.strip() else None
-
-    if where("uda_core"):
+    python = fresh_python(tmp_path / "environment")
+    if where(python, "uda_core", tmp_path):
         pytest.skip("uda_core is installed here without -e, so no environment without it can be made from this one")
-    torch = where("torch")
+    torch = where(python, "torch", tmp_path)
 
-    source, alone = tmp_path / "source", tmp_path / "alone"
-    source.mkdir()
+    source, alone = copy_source(tmp_path / "source"), tmp_path / "alone"
     alone.mkdir()
-    for name in ("uda_core", "data_download"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", "notebooks/LICENSE"):
-        (source / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, source / name)
-    shutil.copy(lesson, alone)
-
+    lesson = Path(shutil.copy(ROOT / "notebooks" / "01_the_gap.ipynb", alone))
     done = run_notebook(
-        alone / lesson.name,
+        lesson,
         tmp_path / "executed.ipynb",
         timeout=600,
-        python=str(fresh_environment),
+        python=str(python),
         UDA_CORE_SOURCE=str(source),
         PIP_NO_INDEX="1",
         PIP_NO_BUILD_ISOLATION="0",  # pip reads it the wrong way round: 0 means without isolation
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    installed = where("uda_core").parent
-    assert fresh_environment.parents[1] in installed.parents
-    assert where("torch") == torch
-    for name in ("uda_core", "data_download"):
-        files = {path.relative_to(source) for path in (source / name).rglob("*") if path.is_file()}
-        files = {path for path in files if "__pycache__" not in path.parts}
-        assert {path for path in files if not (installed.parent / path).is_file()} == set()
+    assert where(python, "torch", tmp_path) == torch
+    for module in ("uda_core", "uda_lessons", "uda_core.download"):
+        assert tmp_path / "environment" in where(python, module, tmp_path).parents

@@ -1,5 +1,6 @@
 """Save a run, take it up again bit for bit, refuse what does not belong to it."""
 
+import hashlib
 import io
 import os
 import sys
@@ -26,7 +27,7 @@ def save(run: Run, path: str | Path, before: Path | None = None) -> None:
         FloatingPointError: if weights or optimisers are no longer finite; nothing is written then.
     """
     state = run.state_dict()
-    for name in run.NETWORKS + run.OPTIMIZERS:
+    for name in run.NETWORK_NAMES + run.OPTIMIZER_NAMES:
         if not _finite(state[name]):
             raise FloatingPointError(f"step {run.steps}: {name} is no longer finite; lower learning_rate")
     buffer = io.BytesIO()  # handed a path, torch.save would write the file's name into the archive
@@ -85,6 +86,15 @@ def load(path: str | Path, run: Run) -> None:
         run.load_state_dict(before)
         why = f" ({error})" if isinstance(error, UserError) else ""
         raise UserError(f"{path}: does not fit this version's networks and settings{why}; train again") from error
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """A short name for exactly these tensors."""
+    sha = hashlib.sha256()
+    for name, tensor in tensors.items():
+        sha.update(name.encode())
+        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()[:16]
 
 
 def _read(path: Path) -> object:

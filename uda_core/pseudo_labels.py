@@ -23,6 +23,15 @@ class Clusters:
     empty: Tensor  # [C] bool, classes without a sample after the first assignment
 
 
+@dataclass(frozen=True)
+class Labelling:
+    """Pseudo-labels of the pixels of images: [B, h, w] each, `IGNORE` where a pixel has none."""
+
+    by_anchor: Tensor  # y_hat of active pixels
+    by_confidence: Tensor
+    distances: Tensor  # [B, C, h, w]
+
+
 def cluster_labels(features: Tensor, logits: Tensor) -> Clusters:
     """Spherical k-means of the target features, started from what the heads believe (Du et al. 2021).
 

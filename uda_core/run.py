@@ -47,7 +47,7 @@ def checked(f: dataclasses.Field, value: object) -> Any:
     """
     low, high = f.metadata["low"], f.metadata["high"]
     if f.metadata["choices"]:
-        return choose(f.name, str(value), f.metadata["choices"])
+        return value if value in f.metadata["choices"] else choose(f.name, str(value), f.metadata["choices"])
     if f.type in (bool, str):
         if not isinstance(value, f.type):  # type: ignore[arg-type]
             raise UserError(f"{f.name} must be {'true or false' if f.type is bool else 'text'}, got {value!r}")
@@ -101,7 +101,8 @@ class Settings:
 
     def __setattr__(self, name: str, value: float) -> None:
         fields = type(self).__dataclass_fields__
-        choose("setting", name, fields)
+        if name not in fields:
+            choose("setting", name, fields)
         object.__setattr__(self, name, checked(fields[name], value))
 
     @classmethod
@@ -112,7 +113,8 @@ class Settings:
             UserError: for an unknown name or a value that is refused.
         """
         for name in values:
-            choose("setting", name, cls.__dataclass_fields__)
+            if name not in cls.__dataclass_fields__:
+                choose("setting", name, cls.__dataclass_fields__)
         return cls(**values)
 
     def snapshot(self) -> Self:
@@ -149,8 +151,9 @@ class Run(Generic[ConfigT]):
     """
 
     CONFIG: ClassVar[type[RunConfig]] = RunConfig
-    NETWORK_NAMES: ClassVar[tuple[str, ...]] = ()  # of the modules and optimisers, as attributes
-    OPTIMIZER_NAMES: ClassVar[tuple[str, ...]] = ()
+    NETWORK_NAMES: ClassVar[tuple[str, ...]] = ()  # of the modules, the optimisers
+    OPTIMIZER_NAMES: ClassVar[tuple[str, ...]] = ()  # and the plain values that belong to a run's state: its attributes
+    STATE_NAMES: ClassVar[tuple[str, ...]] = ()
     config: ConfigT
     pseudo_labels: Tensor | None = None  # [N] of the target's training samples
     planned_steps: int | None = None  # where the settings say how long a run takes
@@ -251,6 +254,7 @@ class Run(Generic[ConfigT]):
             "steps": self.steps,
             "counts": dict(self.counts),
             **{name: getattr(self, name).state_dict() for name in self.NETWORK_NAMES + self.OPTIMIZER_NAMES},
+            **{name: copy.copy(getattr(self, name)) for name in self.STATE_NAMES},
             "pseudo_labels": self.pseudo_labels,
             "random_state": self._random_state,
             "batches": self._batches.state_dict(),
@@ -270,6 +274,8 @@ class Run(Generic[ConfigT]):
         self.steps, self.counts = state["steps"], dict(state["counts"])
         for name in self.NETWORK_NAMES + self.OPTIMIZER_NAMES:
             getattr(self, name).load_state_dict(state[name])
+        for name in self.STATE_NAMES:
+            setattr(self, name, copy.copy(state[name]))
         self.pseudo_labels, self._random_state = state["pseudo_labels"], state["random_state"]
         if self.pseudo_labels is not None:
             self.pseudo_labels = self.pseudo_labels.to(self.config.device)

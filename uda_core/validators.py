@@ -90,12 +90,12 @@ def class_gradient_cosines(run: Run, samples: int = 256, floor: float = NORM_FLO
         y_hat = sum(run.predict(target.x[i_t])).argmax(1)
     else:
         y_hat = run.pseudo_labels.to(f_t.device)[i_t.to(f_t.device)]
-    classes, normalise = range(len(run.pair.classes)), run.config.variant == "code"
+    classes = range(len(run.pair.classes))
     with torch.enable_grad(), evaluating(run.heads):
-        return torch.stack([_head_cosines(head, f_s, y_s, f_t, y_hat, classes, normalise, floor) for head in run.heads])
+        return torch.stack([_head_cosines(head, f_s, y_s, f_t, y_hat, classes, floor) for head in run.heads])
 
 
-def _head_cosines(head, f_s, y_s, f_t, y_hat, classes, normalise: bool, floor: float) -> Tensor:
+def _head_cosines(head, f_s, y_s, f_t, y_hat, classes, floor: float) -> Tensor:
     parameters = list(head.parameters())
     z_s, z_t = head(f_s), head(f_t)
     row = torch.full((len(classes),), torch.nan)
@@ -104,7 +104,7 @@ def _head_cosines(head, f_s, y_s, f_t, y_hat, classes, normalise: bool, floor: f
         if not (in_s.any() and in_t.any()):
             continue
         g_s = _gradient(F.cross_entropy(z_s[in_s], y_s[in_s]), parameters)
-        g_t = _gradient(weighted_cross_entropy(z_t[in_t], y_hat[in_t], normalise), parameters)
+        g_t = _gradient(weighted_cross_entropy(z_t[in_t], y_hat[in_t]), parameters)
         if min(g_s.norm(), g_t.norm()) >= floor:
             row[c] = cosine(g_s @ g_t, g_s @ g_s, g_t @ g_t).cpu()
     return row

@@ -12,7 +12,6 @@ from torch import tensor
 from uda_core.anchors import (
     Anchors,
     anchor_distances,
-    anchor_gaps,
     category_anchors,
     class_means,
     margin_from_ratio,
@@ -202,8 +201,8 @@ def test_margin_and_classes_shut_out_equal_their_transcription(sizes, seed):
 def test_margin_by_hand():
     line = as_anchors([[0.0], [3.0], None, [7.0], [8.0]])  # gaps 3 7 8 4 5 1
     assert margin_from_ratio(0.5, line) == pytest.approx(0.5 * 4.5)
-    assert anchor_gaps(line)[0].tolist() == [math.inf, 3, math.inf, 7, 8]
-    assert anchor_gaps(line)[2].tolist() == [math.inf] * 5
+    assert line.gaps[0].tolist() == [math.inf, 3, math.inf, 7, 8]
+    assert line.gaps[2].tolist() == [math.inf] * 5
     assert shut_out(line, 1).tolist() == [False] * 5
     assert shut_out(line, 3.5).tolist() == [True, True, False, True, True]
     assert shut_out(line, 2).tolist() == [False, False, False, True, True]

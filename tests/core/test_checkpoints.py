@@ -12,7 +12,7 @@ from uda_core import checkpoints
 from uda_core.data import load
 from uda_core.data.digits import fonts_handwriting
 from uda_core.errors import UserError
-from uda_core.methods import CLASSIFY, MCD, METHODS, Config, SourceOnly
+from uda_core.methods import CLASSIFICATION, MCD, Config, SourceOnly
 from uda_core.training import fit
 
 SMALL = Config(batch_size=32)
@@ -25,17 +25,17 @@ def moons():
 
 
 def trained(method, pair, steps, seed=0):
-    run = METHODS[method](pair, Config(batch_size=32, seed=seed), **FREQUENT.get(method, {}))
+    run = CLASSIFICATION[method](pair, Config(batch_size=32, seed=seed), **FREQUENT.get(method, {}))
     return run, list(fit(run, steps))
 
 
-@pytest.mark.parametrize("method", CLASSIFY)
+@pytest.mark.parametrize("method", CLASSIFICATION)
 def test_resumed_run_is_bit_identical(method, digits_task, tmp_path):
     whole, records = trained(method, digits_task.pair, 10)
     half, _ = trained(method, digits_task.pair, 5)
     checkpoints.save(half, tmp_path / "half.pt")
 
-    resumed = METHODS[method](digits_task.pair, Config(seed=7, batch_size=16))
+    resumed = CLASSIFICATION[method](digits_task.pair, Config(seed=7, batch_size=16))
     checkpoints.load(tmp_path / "half.pt", resumed)
     assert list(fit(resumed, 5)) == records[5:]
     assert_same(resumed.state_dict(), whole.state_dict())

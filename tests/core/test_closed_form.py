@@ -4,9 +4,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from uda_core import closed_form, losses
-from uda_core.lab.benchmarks.speed import naive_gradient_discrepancy
-from uda_core.models import Head
+from uda_core import losses
+from uda_core.models.heads import (
+    Head,
+    cross_entropy_delta,
+    logits_and_gradient_discrepancy,
+    weighted_cross_entropy_delta,
+)
 
 F64 = torch.float64
 SHAPES = [  # B, D, hidden, C
@@ -32,12 +36,14 @@ def make(b, d, hidden, c, dropout=0.0, dtype=F64, seed=0):
 
 
 def readable(heads, f, y_s, y_hat):
-    """Target logits and L_gd by `losses.gradient_discrepancy`."""
+    """Target logits and L_gd by `losses.rowwise_gradient_discrepancy`."""
     z = [head(f).chunk(2) for head in heads]
     loss_s = sum(F.cross_entropy(z_s, y_s) for z_s, _ in z)
     loss_t = sum(losses.weighted_cross_entropy(z_t, y_hat) for _, z_t in z)
-    parameters = [head.matched_parameters() for head in heads]
-    return [z_t for _, z_t in z], losses.gradient_discrepancy(loss_s, loss_t, parameters, left_out=heads[0].unmatched)
+    parameters = [head.matched_parameters for head in heads]
+    return [z_t for _, z_t in z], losses.rowwise_gradient_discrepancy(
+        loss_s, loss_t, parameters, left_out=len(heads[0].norms)
+    )
 
 
 def relative(a, b):
@@ -50,7 +56,7 @@ def test_it_equals_the_readable_form(shape, dropout):
     """Value, and gradient with respect to the features, with the same dropout masks."""
     heads, f, y_s, y_hat = make(*shape, dropout)
     results = []
-    for form in (closed_form.logits_and_gradient_discrepancy, readable):
+    for form in (logits_and_gradient_discrepancy, readable):
         with torch.random.fork_rng():
             torch.manual_seed(1)
             z_t, l_gd = form(heads, f, y_s, y_hat)
@@ -61,25 +67,15 @@ def test_it_equals_the_readable_form(shape, dropout):
 
 def test_it_equals_the_readable_form_in_float32_as_far_as_rounding_goes():
     heads, f, y_s, y_hat = make(16, 20, (30, 30), 5, dtype=torch.float32)
-    (_, ours), (_, theirs) = (
-        form(heads, f, y_s, y_hat) for form in (closed_form.logits_and_gradient_discrepancy, readable)
-    )
+    (_, ours), (_, theirs) = (form(heads, f, y_s, y_hat) for form in (logits_and_gradient_discrepancy, readable))
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
     assert relative(torch.autograd.grad(ours, f)[0], torch.autograd.grad(theirs, f)[0]) < 1e-3
 
 
-def test_the_benchmark_s_naive_form_is_the_same_loss():
-    """In float64, where the noise of the biases before a batch norm is below the floor of `F.cosine_similarity`."""
-    heads, f, y_s, y_hat = make(6, 5, (7, 4), 3)
-    z_s, z_t = zip(*(head(f).chunk(2) for head in heads), strict=True)
-    naive = naive_gradient_discrepancy(heads, z_s, y_s, z_t, y_hat)
-    assert naive.item() == pytest.approx(readable(heads, f, y_s, y_hat)[1].item(), rel=1e-10)
-
-
-def test_no_graph_is_asked_of_autograd(monkeypatch):
+def test_the_closed_form_needs_no_autograd_grad(monkeypatch):
     heads, f, y_s, y_hat = make(4, 3, (5,), 3)
     monkeypatch.setattr(torch.autograd, "grad", None)
-    _, l_gd = closed_form.logits_and_gradient_discrepancy(heads, f, y_s, y_hat)
+    _, l_gd = logits_and_gradient_discrepancy(heads, f, y_s, y_hat)
     l_gd.backward()
     assert f.grad.abs().max() > 0
 
@@ -96,8 +92,8 @@ def test_deltas_are_the_gradients_of_the_losses(b, c, scale):
     direction = torch.randn(b, c, generator=generator, dtype=F64)
     y = torch.randint(c, (b,), generator=generator)
     for delta, loss in (
-        (closed_form.cross_entropy_delta, F.cross_entropy),
-        (closed_form.weighted_cross_entropy_delta, losses.weighted_cross_entropy),
+        (cross_entropy_delta, F.cross_entropy),
+        (weighted_cross_entropy_delta, losses.weighted_cross_entropy),
     ):
         (gradient,) = torch.autograd.grad(loss(z, y), z, create_graph=True)
         assert relative(delta(z, y), gradient) < 1e-10
@@ -130,10 +126,10 @@ def test_the_head_written_out_is_the_head(hidden, dropout):
 
 def test_the_biases_before_a_batch_norm_are_left_out_and_counted():
     head = Head(3, 4, (5, 6), dropout=0.0)
-    assert head.unmatched == 2
-    assert len(head.matched_parameters()) == 8
+    assert len(head.norms) == 2
+    assert len(head.matched_parameters) == 8
     assert len(list(head.parameters())) == 10
-    left_out = [p for p in head.parameters() if all(p is not kept for kept in head.matched_parameters())]
+    left_out = [p for p in head.parameters() if all(p is not kept for kept in head.matched_parameters)]
     assert [p is linear.bias for p, linear in zip(left_out, head.linears, strict=False)] == [True, True]
 
 

@@ -190,19 +190,19 @@ def domain_losses(heads, f, y_s, y_hat):
 @pytest.mark.parametrize(("b", "d", "hidden", "c"), [(3, 4, (5,), 3), (4, 3, (4, 3), 2), (6, 5, (), 4)])
 def test_gradient_discrepancy_equals_its_transcription(b, d, hidden, c):
     heads, f = two_heads(d, hidden, c), logits(2 * b, d)
-    parameters = [head.matched_parameters() for head in heads]
+    parameters = [head.matched_parameters for head in heads]
     loss_s, loss_t = domain_losses(heads, f, labels(b, c), labels(b, c, seed=1))
-    ours = losses.gradient_discrepancy(sum(loss_s), sum(loss_t), parameters, left_out=heads[0].unmatched)
-    theirs = slow.gradient_discrepancy_by_rows(loss_s, loss_t, parameters, heads[0].unmatched)
+    ours = losses.rowwise_gradient_discrepancy(sum(loss_s), sum(loss_t), parameters, left_out=len(heads[0].norms))
+    theirs = slow.gradient_discrepancy_by_rows(loss_s, loss_t, parameters, len(heads[0].norms))
     same_value_and_gradient(ours, theirs, f)
 
 
 @pytest.mark.parametrize(("b", "d", "hidden", "c"), [(3, 4, (5,), 3), (4, 3, (4, 3), 2)])
 def test_flat_gradient_discrepancy_equals_its_transcription(b, d, hidden, c):
     heads, f = two_heads(d, hidden, c), logits(2 * b, d)
-    parameters = [head.matched_parameters() for head in heads]
+    parameters = [head.matched_parameters for head in heads]
     loss_s, loss_t = domain_losses(heads, f, labels(b, c), labels(b, c, seed=1))
-    ours = losses.gradient_discrepancy(sum(loss_s), sum(loss_t), parameters, rowwise=False)
+    ours = losses.flattened_gradient_discrepancy(sum(loss_s), sum(loss_t), parameters)
     same_value_and_gradient(ours, slow.gradient_discrepancy_of_mean(loss_s, loss_t, parameters), f)
 
 
@@ -222,33 +222,33 @@ def linear_losses(w, g_s, g_t):
         ([3.0, 4.0], [0.0, 0.0], 1.0),  # no target gradient: cosine 0
     ],
 )
-@pytest.mark.parametrize("rowwise", [True, False])
-def test_gradient_discrepancy_by_hand(g_s, g_t, expected, rowwise):
+@pytest.mark.parametrize("form", [losses.rowwise_gradient_discrepancy, losses.flattened_gradient_discrepancy])
+def test_gradient_discrepancy_by_hand(g_s, g_t, expected, form):
     w = torch.zeros(2, requires_grad=True)
-    assert losses.gradient_discrepancy(*linear_losses(w, g_s, g_t), [[w]], rowwise).item() == pytest.approx(expected)
+    assert form(*linear_losses(w, g_s, g_t), [[w]]).item() == pytest.approx(expected)
 
 
 def test_rows_count_alike_by_rows_and_by_length_when_flat():
     w = torch.zeros(2, 2, requires_grad=True)
     pair = linear_losses(w, [[1.0, 0.0], [100.0, 0.0]], [[1.0, 0.0], [0.0, 100.0]])  # row cosines 1 and 0
-    assert losses.gradient_discrepancy(*pair, [[w]]).item() == pytest.approx(0.5)
-    assert losses.gradient_discrepancy(*pair, [[w]], rowwise=False).item() == pytest.approx(1 - 1 / 10001)
+    assert losses.rowwise_gradient_discrepancy(*pair, [[w]]).item() == pytest.approx(0.5)
+    assert losses.flattened_gradient_discrepancy(*pair, [[w]]).item() == pytest.approx(1 - 1 / 10001)
 
 
 def test_heads_are_averaged_after_the_cosine_by_rows_and_before_it_when_flat():
     a, b = torch.zeros(2, requires_grad=True), torch.zeros(2, requires_grad=True)
     (s1, t1), (s2, t2) = linear_losses(a, [1.0, 0.0], [1.0, 0.0]), linear_losses(b, [0.0, 1.0], [0.0, -1.0])
-    assert losses.gradient_discrepancy(s1 + s2, t1 + t2, [[a], [b]]).item() == pytest.approx(1.0)  # (0 + 2) / 2
-    assert losses.gradient_discrepancy(s1 + s2, t1 + t2, [[a], [b]], rowwise=False).item() == pytest.approx(1.0)
+    assert losses.rowwise_gradient_discrepancy(s1 + s2, t1 + t2, [[a], [b]]).item() == pytest.approx(1.0)  # (0 + 2) / 2
+    assert losses.flattened_gradient_discrepancy(s1 + s2, t1 + t2, [[a], [b]]).item() == pytest.approx(1.0)
     (s1, t1) = linear_losses(a, [3.0, 0.0], [3.0, 0.0])  # means (3/2, 1/2) and (3/2, -1/2): cosine 8/10
-    assert losses.gradient_discrepancy(s1 + s2, t1 + t2, [[a], [b]]).item() == pytest.approx(1.0)
-    assert losses.gradient_discrepancy(s1 + s2, t1 + t2, [[a], [b]], rowwise=False).item() == pytest.approx(0.2)
+    assert losses.rowwise_gradient_discrepancy(s1 + s2, t1 + t2, [[a], [b]]).item() == pytest.approx(1.0)
+    assert losses.flattened_gradient_discrepancy(s1 + s2, t1 + t2, [[a], [b]]).item() == pytest.approx(0.2)
 
 
 def test_tensors_left_out_count_as_cosine_zero():
     w = torch.zeros(2, requires_grad=True)
     pair = linear_losses(w, [1.0, 0.0], [1.0, 0.0])
-    assert losses.gradient_discrepancy(*pair, [[w]], left_out=3).item() == pytest.approx(3 / 4)
+    assert losses.rowwise_gradient_discrepancy(*pair, [[w]], left_out=3).item() == pytest.approx(3 / 4)
 
 
 def test_a_gradient_near_zero_gives_a_finite_loss_and_no_gradient():
@@ -260,7 +260,7 @@ def test_a_gradient_near_zero_gives_a_finite_loss_and_no_gradient():
     y_s = heads[0](f)[:4].argmax(1)
     loss_s, loss_t = domain_losses(heads[:1], f, y_s, labels(4, 2))
     assert loss_s[0].item() == 0
-    value = losses.gradient_discrepancy(loss_s[0], loss_t[0], [heads[0].matched_parameters()], left_out=1)
+    value = losses.rowwise_gradient_discrepancy(loss_s[0], loss_t[0], [heads[0].matched_parameters], left_out=1)
     assert value.item() == 1
     assert torch.autograd.grad(value, f)[0].abs().max().item() == 0
 
@@ -360,7 +360,7 @@ def test_golden_cosines_of_each_tensor():
     for head, s, t, golden in zip(heads, loss_s, loss_t, GOLDEN_COSINES, strict=True):
         (l1, l2, l3), (n1, n2) = head.linears, head.norms
         tensors = [l1.weight, n1.weight, n1.bias, l2.weight, n2.weight, n2.bias, l3.weight, l3.bias]
-        ours = [1 - losses.gradient_discrepancy(s, t, [[p]]).item() for p in tensors]
+        ours = [1 - losses.rowwise_gradient_discrepancy(s, t, [[p]]).item() for p in tensors]
         assert ours == pytest.approx(golden, rel=1e-10)
 
 
@@ -369,19 +369,21 @@ def test_golden_gradient_discrepancy():
     `F.cosine_similarity` and counts as cosine 0, as `left_out` does. In float32 today's torch returns 0.9906 for the
     same inputs (two of the ten terms are then the direction of rounding errors); ours stays at 0.9503."""
     heads, f, loss_s, loss_t = golden_heads()
-    parameters = [head.matched_parameters() for head in heads]
-    ours = losses.gradient_discrepancy(sum(loss_s), sum(loss_t), parameters, left_out=2)
+    parameters = [head.matched_parameters for head in heads]
+    ours = losses.rowwise_gradient_discrepancy(sum(loss_s), sum(loss_t), parameters, left_out=2)
     agrees_with_golden(
         ours, 0.9502719400512669, f=[f, [-0.07007733362387257, 0.0354492011532135, -0.015117704774238301]]
     )
 
-    eight = losses.gradient_discrepancy(sum(loss_s), sum(loss_t), parameters)  # their heads listing only these eight
+    eight = losses.rowwise_gradient_discrepancy(
+        sum(loss_s), sum(loss_t), parameters
+    )  # their heads listing only these eight
     assert eight.item() == pytest.approx(0.9378399250640836, rel=1e-10)
 
     heads32 = [head.float() for head in heads]
     loss_s, loss_t = domain_losses(heads32, f.float(), tensor([0, 1, 2, 0]), tensor([1, 1, 0, 2]))
-    single = losses.gradient_discrepancy(
-        sum(loss_s), sum(loss_t), [head.matched_parameters() for head in heads32], left_out=2
+    single = losses.rowwise_gradient_discrepancy(
+        sum(loss_s), sum(loss_t), [head.matched_parameters for head in heads32], left_out=2
     )
     assert single.item() == pytest.approx(0.9502719400512669, rel=1e-4)
 

@@ -29,12 +29,12 @@ def test_a_stage_of_gta5_to_cityscapes_begins(tmp_path):
     task, entry = road_scenes.gta5_cityscapes(tmp_path), TASKS["gta5-cityscapes"]
     config = SegmentationConfig(**entry.config | {"batch_size": 2, "warm_up": "none"})
     run = CAG(task.pair, config, **entry.settings | {"source_steps": 0})
-    assert sum(p.numel() for p in run.student.parameters()) == 59_343_795
-    before = run.student.classifier.weight.clone()
+    assert sum(p.numel() for p in run.segmenter.parameters()) == 59_343_795
+    before = run.segmenter.classifier.weight.clone()
     record = run.step()
     assert record.losses.keys() == {"source_ce", "source_distance", "target_ce", "target_distance"}
     assert all(math.isfinite(loss) for loss in record.losses.values())
     assert 0.5 * math.log(19) < record.losses["source_ce"] < 2 * math.log(19)  # it has seen nothing yet
     assert record.counts["classes_without_anchor"] >= 17  # an untrained network is right about one class, or two
     assert run.anchors.a.shape == (19, 256)
-    assert not torch.equal(before, run.student.classifier.weight)
+    assert not torch.equal(before, run.segmenter.classifier.weight)

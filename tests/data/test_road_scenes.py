@@ -593,7 +593,7 @@ def test_missing_says_what_is_not_there_and_how_to_get_it(tmp_path):
     lines = catalog.missing("gta5-cityscapes", tmp_path).splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(f"cityscapes: nothing in {tmp_path / 'cityscapes' / 'leftImg8bit' / 'train'}, ")
-    assert lines[0].endswith(f"get it with: python -m data_download cityscapes --to {tmp_path}")
+    assert lines[0].endswith(f"get it with: uda download cityscapes --to {tmp_path}")
     with pytest.raises(UserError, match="cityscapes: nothing in"):
         road_scenes.gta5_cityscapes(tmp_path)
     write_cityscapes(tmp_path / "cityscapes")

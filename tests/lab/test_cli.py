@@ -290,7 +290,7 @@ def test_tasks_say_what_is_missing_and_where_to_get_it(run, tmp_path):
     camvid, gta5 = (out[out.index(f"\n{name}") :].splitlines()[2] for name in ("camvid-day-dusk", "gta5-cityscapes"))
     assert camvid.strip() == "data: found"
     assert gta5.strip().startswith(f"data: gta5: nothing in {tmp_path / 'gta5' / 'images'}")
-    assert f"python -m data_download cityscapes --to {tmp_path}" in out
+    assert f"uda download cityscapes --to {tmp_path}" in out
 
 
 def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):

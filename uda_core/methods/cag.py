@@ -3,12 +3,15 @@
 A student learns in stages. At the start of each, a frozen copy of it becomes the teacher, and the mean features of the
 source's classes become the anchors; a target pixel is labelled by its nearest anchor where that is near enough.
 
+As in the authors' code: anchors from rightly predicted source pixels in evaluation mode, cross-entropy on two kinds of
+labels, no triplet loss (their code never uses it). Ours: stages renew teacher and anchors by themselves; batch-norm
+statistics per domain; photometric jitter; a margin in units of the distances between anchors.
+
 Letters: B images per domain in a batch, D features, C classes; x [B,3,H,W] images, y [B,H,W] labels, f [B,D,h,w]
 features, z [B,C,h,w] logits; y_hat pseudo-labels and d [B,C,h,w] distances to the anchors, at the features' stride.
 """
 
 import copy
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,33 +19,22 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from uda_core.anchors import (
-    WEIGHTINGS,
-    Anchors,
-    anchor_distances,
-    category_anchors,
-    margin_from_ratio,
-    shut_out,
-    where_right,
-)
+from uda_core.anchors import Anchors, anchor_distances, category_anchors, shut_out, where_right
+from uda_core.checkpoints import digest
 from uda_core.errors import UserError
 from uda_core.losses import DISTANCE_LOSSES, kept_pairs, pixel_cross_entropy
 from uda_core.maps import at_stride
-from uda_core.methods.output_adversarial import (
-    OutputAdversarialRun,
-    OutputAdversarialSettings,
-    output_adversarial_step,
-)
+from uda_core.methods.output_adversarial import AdversarialRun, AdversarialSettings, output_adversarial_step
 from uda_core.methods.segmentation import TOGETHER, SegmentationConfig, decay, set_learning_rate
 from uda_core.methods.source_only import source_pixels_step
-from uda_core.pseudo_labels import anchor_labels, confidence_labels
+from uda_core.pseudo_labels import Labelling, anchor_labels, confidence_labels
 from uda_core.run import Losses, Method, option
-from uda_core.samples import IGNORE, Batch, chunks, read
+from uda_core.samples import IGNORE, Batch, Samples, chunks, read
 from uda_core.training import gradients, update
 
 
 @dataclass
-class CAGSettings(OutputAdversarialSettings):
+class CAGSettings(AdversarialSettings):
     """Settings of CAG-UDA: of its warm-up, its stages and its losses."""
 
     margin: float = option(0.27, "how much nearer the nearest anchor must be than the second", 0.0, 100.0)
@@ -50,9 +42,7 @@ class CAGSettings(OutputAdversarialSettings):
     distance: float = option(0.7, "weight of the distance to the anchors, in both domains", 0.0, 10.0)
     stage_learning_rate: float = option(2e-3, "step size in the stages", 0.0, 0.1)
     source_steps: int = option(400, "first steps, on the source alone", 0, 1_000_000, "steps")
-    warm_up_steps: int = option(
-        120, "adversarial steps after that, if the warm-up is adversarial", 0, 1_000_000, "steps"
-    )
+    warm_up_steps: int = option(120, "after that, where the warm-up is adversarial", 0, 1_000_000, "steps")
     stage_steps: int = option(120, "steps of each stage", 1, 1_000_000, "steps")
     stages: int = option(3, "new teacher and anchors this many times", 1, 20, "stages")
 
@@ -70,49 +60,29 @@ def cag_step(run: "CAGRun", s: CAGSettings, batch: Batch) -> Losses:
     run.count_labels(y_hat, s)
 
     f, z = run.embed(batch.x_s, "source")
-    source_ce = pixel_cross_entropy(z, batch.y_s)
-    source_distance = run.distance("source", f, z, at_stride(batch.y_s, z))
-    source = source_ce + s.distance * source_distance
-    g_s = gradients(source, run.segmenter_opt)  # here, so that the source's graph is free before the target's is built
+    ce_s, far_s = pixel_cross_entropy(z, batch.y_s), run.distance("source", f, z, at_stride(batch.y_s, z))
+    g_s = gradients(ce_s + s.distance * far_s, run.segmenter_opt)  # now: its graph is free before the next is built
 
     f, z = run.embed(batch.x_t, "target")
-    target_ce = run.target_ce(z, y_hat)
-    target_distance = run.distance("target", f, z, y_hat.by_anchor)
-    update(target_ce + s.distance * target_distance, run.segmenter_opt, plus=g_s)
+    ce_t, far_t = run.target_ce(z, y_hat), run.distance("target", f, z, y_hat.by_anchor)
+    update(ce_t + s.distance * far_t, run.segmenter_opt, plus=g_s)  # the student learns from both domains
 
-    return {
-        "source_ce": source_ce, "source_distance": source_distance,
-        "target_ce": target_ce, "target_distance": target_distance,
-    }  # fmt: skip
+    return {"source_ce": ce_s, "source_distance": far_s, "target_ce": ce_t, "target_distance": far_t}
 
 
 @dataclass(frozen=True)
 class CAGConfig(SegmentationConfig):
-    """What is fixed until Reset, and which form of each part of CAG-UDA it is; the defaults are the authors' code's,
-    but for the warm-up and the margin's unit.
-
-    Raises:
-        UserError: for a value that is out of range or none of the choices.
-    """
+    """What is fixed until Reset; which form of each part: the authors' code's, but for warm-up and margin unit."""
 
     warm_up: str = option("adabn", "between source and stages", choices=("none", "adabn", "adversarial"))
     labels: str = option("both", "of the cross-entropy; both: half each", choices=("anchors", "confidence", "both"))
     distance_loss: str = option("code", "form of the distance to the anchors", choices=tuple(DISTANCE_LOSSES))
-    anchor_weighting: str = option("image", "an anchor is a mean over images or over pixels", choices=WEIGHTINGS)
+    anchor_weighting: str = option("image", "what an anchor is a mean over", choices=("image", "pixel"))
     margin_unit: str = option("ratio", "of the median distance between anchors", choices=("ratio", "absolute"))
     stage_decay_steps: int = option(0, "as decay_steps, in each stage from its beginning", 0, 10**9, "steps")
 
 
-@dataclass(frozen=True)
-class Labelling:
-    """Pseudo-labels of target images: [B, h, w] each, `IGNORE` where a pixel has none."""
-
-    by_anchor: Tensor  # y_hat of active pixels
-    by_confidence: Tensor
-    distances: Tensor  # [B, C, h, w]
-
-
-class CAGRun(OutputAdversarialRun[CAGConfig]):
+class CAGRun(AdversarialRun[CAGConfig]):
     """A run in phases: source, warm-up, stages. Its segmenter is the student; the teacher is a frozen copy.
 
     Teacher and anchors are always made together, from one student (`next_stage`), and `made_from` says from which.
@@ -120,6 +90,7 @@ class CAGRun(OutputAdversarialRun[CAGConfig]):
 
     CONFIG: ClassVar[type[SegmentationConfig]] = CAGConfig
     NETWORK_NAMES = ("segmenter", "teacher", "discriminator")
+    STATE_NAMES = ("has_target_statistics", "stage", "stage_began", "made_from")
 
     def _build(self) -> None:
         super()._build()
@@ -128,6 +99,11 @@ class CAGRun(OutputAdversarialRun[CAGConfig]):
         self.anchors: Anchors | None = None
         self.made_from: dict[str, Any] = {}
         self._preview: tuple[int, Anchors] | None = None
+
+    def separate_target_statistics(self, x: Samples | None = None) -> None:
+        """From here on the target has batch-norm statistics of its own: those of images x, or at first the source's."""
+        super().separate_target_statistics(x)
+        self._preview = None
 
     # -- phases --------------------------------------------------------------------------------------------------------
 
@@ -157,8 +133,7 @@ class CAGRun(OutputAdversarialRun[CAGConfig]):
     def next_stage(self, s: CAGSettings) -> None:
         """Teacher and anchors, both from the student as it is now; the student goes on with a fresh optimiser.
 
-        Of several processes each measures the anchors on all images, as for the target's statistics: one pass a stage,
-        and nothing to exchange.
+        Of several processes each measures the anchors on all images: one pass a stage, and nothing to exchange.
         """
         if not self.has_target_statistics:
             self.separate_target_statistics(self.pair.target_train.x if self.config.warm_up == "adabn" else None)
@@ -176,7 +151,7 @@ class CAGRun(OutputAdversarialRun[CAGConfig]):
             set_learning_rate(self.segmenter_opt, factor * s.stage_learning_rate)
             set_learning_rate(self.discriminator_opt, factor * s.discriminator_learning_rate)
 
-    # -- labels of target pixels ---------------------------------------------------------------------------------------
+    # -- labels of target pixels, and losses ---------------------------------------------------------------------------
 
     def label(self, x: Tensor, s: CAGSettings) -> Labelling:
         """The teacher's labels of target images x [B,3,H,W]; before the first stage, the student's own preview."""
@@ -199,9 +174,8 @@ class CAGRun(OutputAdversarialRun[CAGConfig]):
 
     def margin(self, s: CAGSettings, anchors: Anchors | None = None) -> float:
         """Delta_d in units of the features, between these anchors or those that label now."""
-        if self.config.margin_unit == "absolute":
-            return s.margin
-        return margin_from_ratio(s.margin, anchors or self.labelling_network()[1])
+        unit = 1.0 if self.config.margin_unit == "absolute" else (anchors or self.labelling_network()[1]).median_gap
+        return s.margin * unit
 
     @torch.no_grad()
     def measure_anchors(self, net: nn.Module) -> Anchors:
@@ -219,9 +193,8 @@ class CAGRun(OutputAdversarialRun[CAGConfig]):
     def left_out(self, s: CAGSettings) -> dict[str, list[str]]:
         """Names of the classes that no pixel can get: too few right pixels for an anchor, or the margin is too wide."""
         anchors = self.labelling_network()[1]
-        absent, shut = ~anchors.present, shut_out(anchors, self.margin(s))
-        names = [[c for c, out in zip(self.pair.classes, which, strict=True) if out] for which in (absent, shut)]
-        return dict(zip(("classes_without_anchor", "classes_shut_out"), names, strict=True))
+        out = {"classes_without_anchor": ~anchors.present, "classes_shut_out": shut_out(anchors, self.margin(s))}
+        return {why: [self.pair.classes[i] for i in which.nonzero().flatten()] for why, which in out.items()}
 
     def count_labels(self, y_hat: Labelling, s: CAGSettings) -> None:
         """What the record says about this step's pseudo-labels."""
@@ -231,8 +204,6 @@ class CAGRun(OutputAdversarialRun[CAGConfig]):
             "confident_pixels": int((y_hat.by_confidence != IGNORE).sum()),
             **{why: len(names) for why, names in self.left_out(s).items()},
         }
-
-    # -- losses --------------------------------------------------------------------------------------------------------
 
     def target_ce(self, z: Tensor, y_hat: Labelling) -> Tensor:
         """Cross-entropy on the pseudo-labels, at the stride of the features; "both": half on each kind."""
@@ -247,46 +218,24 @@ class CAGRun(OutputAdversarialRun[CAGConfig]):
             self.counts[f"{domain}_class_means"] = int(kept_pairs(y, self.anchors).sum())
         return DISTANCE_LOSSES[self.config.distance_loss](f, y, self.anchors)
 
-    # -- saving --------------------------------------------------------------------------------------------------------
-
     def _digests(self) -> dict[str, str]:
         return {"teacher": digest(self.teacher.state_dict()), "anchors": digest(self.anchors.tensors())}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit: tensors and plain values only."""
-        return super().state_dict() | {
-            "stage": self.stage,
-            "stage_began": self.stage_began,
-            "anchors": self.anchors.tensors() if self.anchors else None,
-            "made_from": dict(self.made_from),
-        }
+        return super().state_dict() | {"anchors": self.anchors.tensors() if self.anchors else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state.
 
         Raises:
-            KeyError, TypeError, RuntimeError: if the state does not fit this run.
             UserError: if teacher and anchors were not made together.
         """
         super().load_state_dict(state)
-        self.stage, self.stage_began, self.made_from = state["stage"], state["stage_began"], dict(state["made_from"])
         if state["anchors"] is not None:
             self.anchors = Anchors(**{name: t.to(self.config.device) for name, t in state["anchors"].items()})
             if self.made_from != self.made_from | self._digests():
                 raise UserError("teacher and anchors are not of one checkpoint")
 
 
-def digest(tensors: dict[str, Tensor]) -> str:
-    """A short name for exactly these tensors."""
-    sha = hashlib.sha256()
-    for name, tensor in tensors.items():
-        sha.update(name.encode())
-        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return sha.hexdigest()[:16]
-
-
-# There is no triplet loss: the authors' code makes one and never uses it. The margin chooses pixels, no more. As in their
-# code: anchors from rightly predicted source pixels in evaluation mode, labels at the features' stride, cross-entropy on
-# both kinds of labels. Ours: stages renew teacher and anchors by themselves; batch-norm statistics per domain and
-# photometric jitter; a margin in units of the distances between anchors. Nothing sees a target label.
 CAG = Method("cag", cag_step, CAGSettings, CAGRun)

@@ -38,7 +38,7 @@ class CGDMSettings(MCDSettings):
 
 
 def cgdm_step(run: "CGDMRun", s: CGDMSettings, batch: Batch) -> Losses:
-    """A: fit the source and the pseudo-labels.  B: the heads move apart.  C: the features win back, and pull one way."""
+    """A: fit the source and pseudo-labels.  B: the heads move apart.  C: the features win back, and pull one way."""
     if run.steps < s.warm_up:
         return source_step(run, batch)
     x_s, y_s, x_t, l_gd = batch.x_s, batch.y_s, batch.x_t, 0.0

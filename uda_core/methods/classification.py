@@ -22,11 +22,7 @@ from uda_core.samples import Samples, chunks, read
 
 @dataclass(frozen=True)
 class Config(RunConfig):
-    """What is fixed until Reset: network, batch, optimiser, device, precision, seed.
-
-    Raises:
-        UserError: for a value that is out of range or none of the choices.
-    """
+    """What is fixed until Reset: network, batch, optimiser, device, precision, seed."""
 
     network: str = option("small", "of the features: small, linear (for frozen features), mcd_digits, resnet50 ...")
     features: int = option(64, "width D of the feature vector; 0: the network's own", 0, 100_000)

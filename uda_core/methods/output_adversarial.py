@@ -1,4 +1,8 @@
-"""Output-space adversarial alignment (Tsai et al., CVPR 2018, arXiv 1802.10349): the warm-up of CAG-UDA."""
+"""Output-space adversarial alignment (Tsai et al., CVPR 2018, arXiv 1802.10349): the warm-up of CAG-UDA.
+
+Single level, least-squares GAN at weight 0.01, on softmax maps at the network's stride. CAG-UDA's own warm-up code was
+never released; its authors and ProDA's name this method (RogerZhangzz/CAG_UDA issue 11, microsoft/ProDA issue 27).
+"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,23 +18,21 @@ from uda_core.training import gradients, update
 
 
 @dataclass
-class OutputAdversarialSettings(SegmentationSettings):
+class AdversarialSettings(SegmentationSettings):
     """Settings of the output-space adversarial method."""
 
     discriminator_learning_rate: float = option(1e-4, "step size of the discriminator (Adam)", 0.0, 0.1)
     adversarial: float = option(0.01, "weight of the term that makes target maps look like source maps", 0.0, 1.0)
 
 
-def output_adversarial_step(run: "OutputAdversarialRun", s: OutputAdversarialSettings, batch: Batch) -> Losses:
+def output_adversarial_step(run: "AdversarialRun", s: AdversarialSettings, batch: Batch) -> Losses:
     """The segmenter fits the source and fools the discriminator; the discriminator tells the domains' maps apart."""
     if not run.has_target_statistics:
         run.separate_target_statistics()
 
     z_s = run.embed(batch.x_s, "source")[1]
     source_ce, p_s = pixel_cross_entropy(z_s, batch.y_s), z_s.softmax(1).detach()
-    g_s = gradients(
-        source_ce, run.segmenter_opt
-    )  # here, so that the source's graph is free before the target's is built
+    g_s = gradients(source_ce, run.segmenter_opt)  # now, so that its graph is free before the target's is built
 
     p_t = run.embed(batch.x_t, "target")[1].softmax(1)
     adversarial = adversarial_loss(run.discriminator(p_t), "source")
@@ -42,7 +44,7 @@ def output_adversarial_step(run: "OutputAdversarialRun", s: OutputAdversarialSet
     return {"source_ce": source_ce, "adversarial": adversarial, "discriminator": discriminator}
 
 
-class OutputAdversarialRun(SegmentationRun[ConfigT]):
+class AdversarialRun(SegmentationRun[ConfigT]):
     """A segmentation run with a discriminator of output maps."""
 
     NETWORK_NAMES: ClassVar[tuple[str, ...]] = ("segmenter", "discriminator")
@@ -61,8 +63,4 @@ class OutputAdversarialRun(SegmentationRun[ConfigT]):
         set_learning_rate(self.discriminator_opt, rate)
 
 
-# Single level, least-squares GAN at weight 0.01, on softmax maps at the network's stride. CAG-UDA's own warm-up code
-# was never released; its authors and ProDA's name this method (RogerZhangzz/CAG_UDA issue 11, microsoft/ProDA issue 27).
-OutputAdversarial = Method(
-    "output_adversarial", output_adversarial_step, OutputAdversarialSettings, OutputAdversarialRun
-)
+OutputAdversarial = Method("output_adversarial", output_adversarial_step, AdversarialSettings, AdversarialRun)

@@ -21,11 +21,7 @@ TOGETHER = 16  # images that the network is applied to at a time outside trainin
 
 @dataclass(frozen=True)
 class SegmentationConfig(RunConfig):
-    """What is fixed until Reset: network, batch, optimiser, batch-norm statistics, device, precision, seed.
-
-    Raises:
-        UserError: for a value that is out of range or none of the choices.
-    """
+    """What is fixed until Reset: network, batch, optimiser, batch-norm statistics, device, precision, seed."""
 
     batch_size: int = option(8, "images per domain and step", 2, 1_000_000)
     network: str = option("small", "small, efficientnet_lite0, deeplab_v2_resnet50, deeplab_v3plus_resnet101 ...")
@@ -56,6 +52,7 @@ class SegmentationRun(Run[ConfigT]):
     CONFIG: ClassVar[type[SegmentationConfig]] = SegmentationConfig
     NETWORK_NAMES: ClassVar[tuple[str, ...]] = ("segmenter",)
     OPTIMIZER_NAMES: ClassVar[tuple[str, ...]] = ("segmenter_opt",)
+    STATE_NAMES: ClassVar[tuple[str, ...]] = ("has_target_statistics",)
 
     def _build(self) -> None:
         if not self.pair.dense:
@@ -128,21 +125,6 @@ class SegmentationRun(Run[ConfigT]):
         with evaluating(net), self._autocast:
             f, z = net(x)
         return f.float(), z.float()
-
-    # -- saving --------------------------------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on bit for bit: tensors and plain values only."""
-        return super().state_dict() | {"has_target_statistics": self.has_target_statistics}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state.
-
-        Raises:
-            KeyError, TypeError, RuntimeError, UserError: if the state does not fit this run.
-        """
-        super().load_state_dict(state)
-        self.has_target_statistics = state["has_target_statistics"]
 
 
 def decay(step: int, length: int) -> float:

@@ -91,7 +91,9 @@ def make_features(network: str, shape: tuple[int, ...], features: int, weights: 
     Raises:
         UserError: for a network that is not known, or does not suit the samples.
     """
-    return FEATURE_EXTRACTORS[choose("network", network, FEATURE_EXTRACTORS)](shape, features, weights)
+    if network not in FEATURE_EXTRACTORS:
+        choose("network", network, FEATURE_EXTRACTORS)
+    return FEATURE_EXTRACTORS[network](shape, features, weights)
 
 
 def bottleneck(inputs: int, features: int) -> nn.Linear:
@@ -105,8 +107,13 @@ def bottleneck(inputs: int, features: int) -> nn.Linear:
     return layer
 
 
+def _without_weights(what: str, weights: str) -> None:
+    if weights != "none":
+        choose(what, weights, ["none"])
+
+
 def _small(shape: tuple[int, ...], features: int, weights: str) -> tuple[nn.Module, int]:
-    choose("weights of the small network", weights, ["none"])
+    _without_weights("weights of the small network", weights)
     if len(shape) not in (1, 3):
         raise UserError(f"network small takes samples of shape [n] or [channels, height, width], these have {shape}")
     features = features or 64
@@ -114,7 +121,7 @@ def _small(shape: tuple[int, ...], features: int, weights: str) -> tuple[nn.Modu
 
 
 def _linear(shape: tuple[int, ...], features: int, weights: str) -> tuple[nn.Module, int]:
-    choose("weights of the linear network", weights, ["none"])
+    _without_weights("weights of the linear network", weights)
     if len(shape) != 1:
         raise UserError(f"network linear takes samples of shape [n], these have {shape}")
     return bottleneck(*shape, features or 64), features or 64
@@ -122,7 +129,7 @@ def _linear(shape: tuple[int, ...], features: int, weights: str) -> tuple[nn.Mod
 
 def _mcd(name: str, network: type[nn.Module], takes: tuple[int, ...], width: int):
     def make(shape: tuple[int, ...], features: int, weights: str) -> tuple[nn.Module, int]:
-        choose(f"weights of the network {name}", weights, ["none"])
+        _without_weights(f"weights of the network {name}", weights)
         if shape != takes:
             raise UserError(f"network {name} takes samples of shape {takes}, these have {shape}")
         return network(), width

@@ -25,15 +25,16 @@ import requests
 import urllib3
 from scipy.io import savemat
 
+import data_download
 from data_download import get as engine
 from data_download.__main__ import main
-from data_download.counts import count
+from data_download.counts import count, found, shortfall
+from data_download.errors import DownloadError, Unreachable
 from data_download.get import get
-from data_download.source import File, Source, Unreachable, load
+from data_download.source import NAMES, File, Source, load
 from data_download.transfer import Patience, transfer
 from data_download.unpack import unpack
 from uda_core.data.sets import SETS, missing
-from uda_core.errors import UserError
 
 QUICK = Patience(timeout=0.3, tries=3, pause=0.01)
 BODY = np.random.default_rng(0).bytes(12 << 16)  # twelve chunks
@@ -155,7 +156,7 @@ def test_a_host_without_ranges_starts_again(host, tmp_path):
 
 def test_a_host_without_ranges_that_always_breaks_off_is_given_up(host, tmp_path):
     host.files["a.bin"], host.faults, host.ranges = BODY, ["cut"] * 9, False
-    with pytest.raises(Unreachable, match="the line broke, 3 times in a row"):
+    with pytest.raises(Unreachable, match="the connection broke, 3 times in a row"):
         transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
     assert len(host.asked) == 3
 
@@ -185,30 +186,33 @@ def test_a_gz_file_that_the_host_calls_an_encoding_is_kept_as_it_is(host, tmp_pa
     assert (tmp_path / "a.gz").read_bytes() == host.files["a.gz"]
 
 
-def test_too_little_is_seen_where_urllib3_does_not_tell(host, tmp_path, monkeypatch):
+def test_too_little_is_noticed_where_urllib3_raises_nothing(host, tmp_path, monkeypatch):
     host.files["a.bin"], host.faults = BODY, ["cut"]
-    tell = urllib3.HTTPResponse.__init__
+    init = urllib3.HTTPResponse.__init__
     monkeypatch.setattr(
-        urllib3.HTTPResponse, "__init__", lambda *args, **rest: tell(*args, **rest | {"enforce_content_length": False})
+        urllib3.HTTPResponse, "__init__", lambda *args, **rest: init(*args, **rest | {"enforce_content_length": False})
     )
     transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
     assert (tmp_path / "a.bin").read_bytes() == BODY
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
-    [("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed", "certificate is not accepted"), ("EOF", "cannot be reached")],
+    ("text", "reason"),
+    [
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed", "certificate of the host is not valid"),
+        ("EOF", "cannot be reached"),
+    ],
 )
-def test_only_a_bad_certificate_is_called_one(tmp_path, monkeypatch, text, told):
+def test_only_a_bad_certificate_is_called_one(tmp_path, monkeypatch, text, reason):
     def get(*_, **__):
         raise requests.exceptions.SSLError(text)
 
     monkeypatch.setattr(requests, "get", get)
-    with pytest.raises(Unreachable, match=told):
+    with pytest.raises(Unreachable, match=reason):
         transfer("https://a.b/c", tmp_path / "c", QUICK)
 
 
-def test_a_passing_503_is_told_and_waited_out(host, tmp_path, capsys):
+def test_a_passing_503_is_reported_and_waited_out(host, tmp_path, capsys):
     host.files["a.bin"], host.faults = BODY, [503, 429]
     transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
     assert (tmp_path / "a.bin").read_bytes() == BODY
@@ -218,7 +222,7 @@ def test_a_passing_503_is_told_and_waited_out(host, tmp_path, capsys):
     ]
 
 
-def test_404_is_told_at_once(host, tmp_path):
+def test_404_fails_at_once(host, tmp_path):
     with pytest.raises(Unreachable, match=r"gone\.bin: the host answers 404 Client Error: Not Found$"):
         transfer(f"{host.address}/gone.bin", tmp_path / "gone.bin", QUICK)
     assert len(host.asked) == 1
@@ -234,7 +238,7 @@ def test_a_web_page_is_not_the_file_and_costs_nothing_of_it(host, tmp_path):
 def test_a_host_that_hangs_is_given_up(host, tmp_path):
     host.files["a.bin"], host.faults = BODY, ["hang"] * 20
     started = time.monotonic()
-    with pytest.raises(Unreachable, match=r"nothing came for 0.3 seconds, 3 times in a row"):
+    with pytest.raises(Unreachable, match=r"no data for 0.3 seconds, 3 times in a row"):
         transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
     assert time.monotonic() - started < 15
 
@@ -279,13 +283,13 @@ def test_a_set_is_announced_fetched_and_counted_and_then_left_alone(host, usps, 
     out = capsys.readouterr().out
     for said in ("host   127.0.0.1", "terms  no licence stated", "free in", "published for 2 of 2", "30  usps.bz2"):
         assert said in out
-    assert out.index("free in") < out.index("all there")
+    assert out.index("free in") < out.index("complete")
     assert missing(["usps"], tmp_path) is None
 
     host.asked.clear()
     get("usps", tmp_path, QUICK)
     assert host.asked == []
-    assert capsys.readouterr().out.startswith(f"usps: all there, in {tmp_path / 'usps'}; nothing to do")
+    assert capsys.readouterr().out.startswith(f"usps: complete, in {tmp_path / 'usps'};")
 
 
 def test_a_set_that_is_there_needs_nothing_written(host, usps, tmp_path):
@@ -307,7 +311,7 @@ def test_a_damaged_file_of_a_set_is_deleted_and_fetched_alone(host, usps, tmp_pa
 def test_another_file_than_published_is_put_aside_and_the_good_one_kept(host, usps, tmp_path):
     good = host.files["usps.t.bz2"]
     host.files["usps.t.bz2"] = lines(19)
-    with pytest.raises(UserError, match=r"usps\.t\.bz2\.wrong: not the right file, .* the published sum md5:"):
+    with pytest.raises(DownloadError, match=r"usps\.t\.bz2\.wrong: not the right file, .* the published sum is md5:"):
         get("usps", tmp_path, QUICK)
     assert (tmp_path / "usps" / "usps.t.bz2.wrong").read_bytes() == lines(19)
     assert not (tmp_path / "usps" / "usps.t.bz2").exists()
@@ -319,7 +323,7 @@ def test_another_file_than_published_is_put_aside_and_the_good_one_kept(host, us
 
 def test_too_little_without_a_stated_length_is_found_by_its_sum(host, usps, tmp_path):
     host.faults = ["unsaid"]
-    with pytest.raises(UserError, match=r"usps\.bz2\.wrong: not the right file"):
+    with pytest.raises(DownloadError, match=r"usps\.bz2\.wrong: not the right file"):
         get("usps", tmp_path, QUICK)
 
 
@@ -332,20 +336,24 @@ def test_a_sum_that_nobody_published_is_recorded_and_compared_later(host, usps, 
 
     (tmp_path / "usps" / "usps.bz2").unlink()
     host.files["usps.bz2"] = lines(31)
-    with pytest.raises(UserError, match=r"that of the first run sha256:.*new version, delete .*downloaded\.json first"):
+    with pytest.raises(
+        DownloadError, match=r"that of the first run is sha256:.*new version, delete .*downloaded\.json first"
+    ):
         get("usps", tmp_path, QUICK)
 
 
-def test_a_count_that_fails_is_told(usps, tmp_path):
+def test_a_wrong_count_fails(usps, tmp_path):
     usps(counts={"usps.bz2": 31, "usps.t.bz2": 20})
-    with pytest.raises(UserError, match=r"usps: 30 of 31 in .*usps\.bz2"):
+    with pytest.raises(DownloadError, match=r"usps: 30 of 31 in .*usps\.bz2"):
         get("usps", tmp_path, QUICK)
 
 
 def test_a_host_that_is_gone_gives_the_list_of_what_to_fetch_by_hand(host, usps, tmp_path, capsys):
     usps(files=tuple(dataclasses.replace(file, by_hand=f"the page of {file.name}") for file in usps().files))
     host.files.clear()
-    with pytest.raises(UserError, match=r"404 .*; fetch by hand what is listed above, then run the same command again"):
+    with pytest.raises(
+        DownloadError, match=r"404 .*; download the files listed above by hand, then run the same command again"
+    ):
         get("usps", tmp_path, QUICK)
     out = capsys.readouterr().out
     for name in ("usps.bz2", "usps.t.bz2"):
@@ -357,10 +365,10 @@ def test_a_host_that_is_gone_gives_the_list_of_what_to_fetch_by_hand(host, usps,
     assert missing(["usps"], tmp_path) is None
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_asked(host, usps, tmp_path, monkeypatch):
+def test_a_disk_that_is_too_small_fails_before_the_first_request(host, usps, tmp_path, monkeypatch):
     usps(files=tuple(dataclasses.replace(file, size=5_000) for file in usps().files))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=7_000))
-    with pytest.raises(UserError, match=r"0.0 MB are needed and 0.0 MB are free; make room"):
+    with pytest.raises(DownloadError, match=r"0.0 MB are needed and 0.0 MB are free; free some space"):
         get("usps", tmp_path, QUICK)
     assert host.asked == []
     usps(files=tuple(dataclasses.replace(file, size=3_500) for file in usps().files))
@@ -377,9 +385,9 @@ def test_what_has_arrived_needs_no_space_again(host, usps, tmp_path, monkeypatch
     assert host.asked[0] == ("usps.bz2", "bytes=20-")
 
 
-def test_a_file_of_unknown_size_that_does_not_fit_is_told_once_it_is_known(host, usps, tmp_path, monkeypatch):
+def test_a_file_of_unknown_size_that_does_not_fit_fails_once_its_size_is_known(host, usps, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
-    with pytest.raises(UserError, match="are free; make room"):
+    with pytest.raises(DownloadError, match="are free; free some space"):
         get("usps", tmp_path, QUICK)
     assert len(host.asked) == 1
 
@@ -399,7 +407,7 @@ def test_a_full_disk_keeps_what_has_arrived(host, usps, tmp_path, monkeypatch):
         patch.setattr(
             Path, "open", lambda path, mode="r", **rest: (FullDisk if "b" in mode else real)(path, mode, **rest)
         )
-        with pytest.raises(UserError, match="no space left; what has arrived is kept, make room and run it again"):
+        with pytest.raises(DownloadError, match="no space left; free some space and run the command again"):
             get("usps", tmp_path, QUICK)
     assert (tmp_path / "usps" / "usps.bz2.part").read_bytes() == BODY[: 1 << 18]
     host.asked.clear()
@@ -422,13 +430,13 @@ def test_two_downloads_at_once_the_second_waits(host, usps, tmp_path, capsys):
     assert not first.is_alive()
     assert not second.is_alive()
     assert [name for name, _ in host.asked] == ["usps.bz2", "usps.t.bz2"]
-    assert "nothing to do" in capsys.readouterr().out
+    assert "to download a damaged file again" in capsys.readouterr().out
 
 
-def test_a_damaged_record_is_told(usps, tmp_path):
+def test_a_damaged_record_is_named(usps, tmp_path):
     (tmp_path / "usps").mkdir()
     (tmp_path / "usps" / "downloaded.json").write_text("{")
-    with pytest.raises(UserError, match=r"downloaded\.json: damaged .* delete it"):
+    with pytest.raises(DownloadError, match=r"downloaded\.json: damaged .* delete it"):
         get("usps", tmp_path, QUICK)
 
 
@@ -441,10 +449,18 @@ def test_the_command_ends_with_one_line_and_status_2(host, usps, tmp_path, capsy
     assert [line[:6] for line in capsys.readouterr().err.splitlines()] == ["error:"]
 
 
-def test_a_wrong_name_is_told_before_a_folder_is_made(tmp_path, capsys):
+def test_a_wrong_name_fails_before_a_folder_is_made(tmp_path, capsys):
     assert main(["usp", "--to", str(tmp_path / "sets")]) == 2
     assert "Did you mean 'usps'?" in capsys.readouterr().err
     assert names(tmp_path) == []
+
+
+def test_an_unknown_option_is_one_line_and_status_2(capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["usps", "--from", "here"])
+    assert exit.value.code == 2
+    error = "error: unrecognized arguments: --from here; see python -m data_download --help\n"
+    assert capsys.readouterr().err == error
 
 
 def test_the_command_lists_every_set(tmp_path, monkeypatch, capsys):
@@ -455,7 +471,7 @@ def test_the_command_lists_every_set(tmp_path, monkeypatch, capsys):
     for argv in ([], ["list"]):
         assert main(argv) == 0
         table = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-        assert list(table) == list(SETS)
+        assert list(table) == list(NAMES)
         assert "found" in table["usps"]
         assert "8.7 GB" in table["visda2017"]
         assert "not there" in table["visda2017"]
@@ -469,6 +485,14 @@ def test_the_folder_is_uda_data_or_that_of_the_option(host, usps, tmp_path, monk
     assert missing(["usps"], tmp_path / "new") is None
 
 
+def test_the_folder_of_uda_data_must_exist(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("UDA_DATA", str(tmp_path / "nowhere"))
+    assert main([]) == 2
+    err = capsys.readouterr().err
+    assert err == f"error: {tmp_path / 'nowhere'}: no such folder; UDA_DATA names the folder with the data sets\n"
+    assert main(["--to", str(tmp_path)]) == 0
+
+
 @pytest.mark.parametrize("package", ["requests", "filelock"])
 def test_without_the_extra_the_command_says_how_to_get_it(package, monkeypatch, capsys):
     for module in ("get", "transfer"):
@@ -477,7 +501,7 @@ def test_without_the_extra_the_command_says_how_to_get_it(package, monkeypatch, 
     monkeypatch.setitem(sys.modules, package, None)
     assert main(["list"]) == 0
     assert main(["usps"]) == 2
-    assert capsys.readouterr().err == f'error: {package} is not installed: python3 -m pip install -e ".[download]"\n'
+    assert capsys.readouterr().err == f"error: {package} is not installed: python3 -m pip install {package}\n"
 
 
 def test_an_interruption_keeps_what_has_arrived(host, usps, tmp_path, monkeypatch, capsys):
@@ -489,7 +513,7 @@ def test_an_interruption_keeps_what_has_arrived(host, usps, tmp_path, monkeypatc
 
     monkeypatch.setattr(urllib3.HTTPResponse, "stream", interrupted)
     assert main(["usps", "--to", str(tmp_path)]) == 130
-    assert "the same command goes on from there" in capsys.readouterr().err
+    assert "the same command continues with what has arrived" in capsys.readouterr().err
     assert (tmp_path / "usps" / "usps.bz2.part").read_bytes() == host.files["usps.bz2"][:100]
 
 
@@ -531,7 +555,7 @@ def test_nothing_leaves_the_folder(tmp_path, ending, evil):
     file = File(f"set{ending}", None, None, unpack={"a": "a"})
     file.path(tmp_path / "set").parent.mkdir(parents=True)
     WRITERS[ending](file.path(tmp_path / "set"), {"a/good": b"x", **evil})
-    with pytest.raises(UserError, match="leads out of the folder; nothing of it was unpacked"):
+    with pytest.raises(DownloadError, match="leads out of the folder; nothing was unpacked"):
         unpack(file, tmp_path / "set")
     assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(["set", "downloads", file.name])
 
@@ -558,7 +582,7 @@ def test_no_link_in_a_tar_file_leaves_the_folder(tmp_path, evil):
             member = tarfile.TarInfo(name)
             member.type, member.linkname = kind, target
             archive.addfile(member)
-    with pytest.raises(UserError, match="leads out of the folder; nothing of it was unpacked"):
+    with pytest.raises(DownloadError, match="leads out of the folder; nothing was unpacked"):
         unpack(file, tmp_path / "set")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["downloads", "set", "set.tar"]
 
@@ -576,7 +600,7 @@ def test_one_folder_around_everything_is_left_out(tmp_path, ending, around):
 
 @pytest.mark.parametrize("ending", [".tar", ".tar.gz", ".zip", ".gz"])
 @pytest.mark.parametrize("keep", [0, 0.5])
-def test_a_damaged_archive_is_told(tmp_path, ending, keep):
+def test_a_damaged_archive_is_named(tmp_path, ending, keep):
     file = File(f"set{ending}", None, None, unpack={"a": "a"})
     path = file.path(tmp_path)
     path.parent.mkdir()
@@ -585,12 +609,12 @@ def test_a_damaged_archive_is_told(tmp_path, ending, keep):
     else:
         WRITERS[ending](path, {"a/x": BODY})
     path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)] if keep else b"<html>log in first</html>")
-    with pytest.raises(UserError, match=r"not a whole archive .* delete it and run it again"):
+    with pytest.raises(DownloadError, match=r"damaged archive .* delete it and run the command again"):
         unpack(file, tmp_path)
     assert names(tmp_path) == ["downloads"]
 
 
-def test_a_zip_file_that_python_cannot_unpack_is_told(tmp_path):
+def test_a_zip_file_that_python_cannot_unpack_is_named(tmp_path):
     file = File("set.zip", None, None, unpack={"a": "b"})
     path = file.path(tmp_path)
     path.parent.mkdir()
@@ -598,18 +622,16 @@ def test_a_zip_file_that_python_cannot_unpack_is_told(tmp_path):
     listed = bytearray(path.read_bytes())
     listed[listed.index(b"PK\x01\x02") + 10] = 9  # Deflate64, as Windows packs files of more than 2 GB
     path.write_bytes(listed)
-    with pytest.raises(
-        UserError, match=r"compression method is not supported\); do it with another program: a as .*b$"
-    ):
+    with pytest.raises(DownloadError, match=r"compression method is not supported\); use another program: a as .*b$"):
         unpack(file, tmp_path)
     assert names(tmp_path) == ["downloads"]
 
 
-def test_the_wrong_archive_is_told(tmp_path):
+def test_the_wrong_archive_is_named(tmp_path):
     file = File("set.zip", None, None, unpack={"train": "train"})
     file.path(tmp_path).parent.mkdir()
     zipped(file.path(tmp_path), {"b/x": b"x"})
-    with pytest.raises(UserError, match="there is no train in it; is it the right file"):
+    with pytest.raises(DownloadError, match="it contains no train; is it the right file"):
         unpack(file, tmp_path)
 
 
@@ -629,13 +651,13 @@ def test_rar_files_need_a_tool(tmp_path, monkeypatch):
     file.path(tmp_path).parent.mkdir()
     zipped(file.path(tmp_path), {"a/x": b"x"})
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="needs one of these programs: unrar, bsdtar, 7z, unar"):
+    with pytest.raises(DownloadError, match="needs one of these programs: unrar, bsdtar, 7z, unar"):
         unpack(file, tmp_path)
     tool(tmp_path, "7z", "sys.exit('no such method')")
-    with pytest.raises(UserError, match="7z cannot unpack it: no such method"):
+    with pytest.raises(DownloadError, match="7z cannot unpack it: no such method"):
         unpack(file, tmp_path)
     tool(tmp_path, "bsdtar", "os.makedirs('a'); os.symlink('/', 'a/link')")
-    with pytest.raises(UserError, match="a/link in it is a link"):
+    with pytest.raises(DownloadError, match="a/link is a link"):
         unpack(file, tmp_path)
     tool(tmp_path, "unrar", "zipfile.ZipFile(sys.argv[-1]).extractall()")
     unpack(file, tmp_path)
@@ -645,13 +667,19 @@ def test_rar_files_need_a_tool(tmp_path, monkeypatch):
 # -- every set ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SETS)
+def test_the_loaders_know_the_same_sets():
+    assert list(NAMES) == list(SETS)
+    modules = {path.stem: path.read_text("utf-8") for path in Path(data_download.__file__).parent.glob("*.py")}
+    assert {name.replace("_", "-") for name, text in modules.items() if "\nSOURCE = " in text} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_set_declares_what_it_needs(name):
     source = load(name)
     assert source.page.startswith("http")
     assert source.files
     assert all(n > 0 for n in source.counts.values())
-    assert SETS[name].terms
+    assert source.terms
     for file in source.files:
         assert file.url or file.by_hand or source.fetch, file.name
         assert file.size is None or file.size > 0
@@ -660,7 +688,7 @@ def test_every_set_declares_what_it_needs(name):
         )
     assert len({file.name for file in source.files}) == len(source.files)
     places = [f"{source.folder}/{place}" for file in source.files for place in file.unpack.values() or [file.name]]
-    for path in SETS[name].paths:  # each is what a file brings, or lies in it
+    for path in SETS[name]:  # each is what a file brings, or lies in it
         assert any(path == place or path.startswith(place + "/") or place.startswith(path + "/") for place in places)
 
 
@@ -765,7 +793,7 @@ def write(path: Path, content: bytes | dict[str, bytes]) -> bytes:
 
 
 @needs_scripts
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_set_ends_where_the_loaders_look(name, host, tmp_path, monkeypatch, capsys):
     (tmp_path / "programs").mkdir()
     tool(tmp_path / "programs", "unrar", "zipfile.ZipFile(sys.argv[-1]).extractall()")
@@ -790,17 +818,23 @@ def test_every_set_ends_where_the_loaders_look(name, host, tmp_path, monkeypatch
     monkeypatch.setattr(engine, "load", lambda _: small)
     get(name, data, QUICK)
     assert missing([name], data) is None
-    assert f"{name}: all there" in capsys.readouterr().out
+    assert f"{name}: complete" in capsys.readouterr().out
+    for path in SETS[name]:  # whatever the loaders want, an incomplete copy is not taken for the whole set
+        (data / path).rename(data / "aside")
+        assert not found(small, data), path
+        assert shortfall(small, data), path
+        (data / "aside").rename(data / path)
+    assert found(small, data)
 
     shutil.rmtree(data / small.folder / "downloads", ignore_errors=True)  # as the last line says one may
     host.asked.clear()
     get(name, data, QUICK)
     assert host.asked == []
-    assert "nothing to do" in capsys.readouterr().out
+    assert "to download a damaged file again" in capsys.readouterr().out
 
 
 @needs_scripts
-def test_cityscapes_goes_on_with_the_official_tool_and_tells_when_it_fails(tmp_path, monkeypatch, capsys):
+def test_cityscapes_resumes_with_the_official_tool_and_reports_its_failure(tmp_path, monkeypatch, capsys):
     source = load("cityscapes")
     file, path = source.files[0], source.files[0].path(tmp_path)
     monkeypatch.setattr(sys, "executable", "nowhere/python")
@@ -810,7 +844,9 @@ def test_cityscapes_goes_on_with_the_official_tool_and_tells_when_it_fails(tmp_p
     monkeypatch.undo()
     monkeypatch.setenv("PATH", str(tmp_path))
     tool(tmp_path, "csDownload", "open(os.path.join(sys.argv[2], sys.argv[-1]), 'ab').write(b'ab'); sys.exit(1)")
-    with pytest.raises(Unreachable, match=r"csDownload failed with status 1; if it repeats, delete .*trainvaltest.zip"):
+    with pytest.raises(
+        Unreachable, match=r"csDownload failed with status 1; if it fails again, delete .*trainvaltest.zip"
+    ):
         source.fetch(file, path)
     assert not path.exists()
     tool(tmp_path, "csDownload", "open(os.path.join(sys.argv[2], sys.argv[-1]), 'ab').write(sys.argv[3].encode())")
@@ -829,11 +865,11 @@ def test_counts(tmp_path):
     }.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "list.txt").write_text("a.bz2 0\nb.mat 1\n\ngone.png 2\n")
-    found = {pattern: count(tmp_path, pattern) for pattern in (
+    counted = {pattern: count(tmp_path, pattern) for pattern in (
         "a.bz2", "b.mat", "c-ubyte", "list.txt", "*.mat",
         "bad.bz2", "bad.mat", "cut-ubyte", "none", "none.txt", "none/*.png",
     )}  # fmt: skip
-    assert list(found.values()) == [3, 4, 5, 2, 2, 0, 0, 0, 0, 0, 0]
+    assert list(counted.values()) == [3, 4, 5, 2, 2, 0, 0, 0, 0, 0, 0]
 
 
 def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_with(host, tmp_path):
@@ -843,7 +879,7 @@ def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_with(host, tm
 from pathlib import Path
 from data_download.transfer import Patience, transfer
 transfer("{host.address}/a.bin", Path({str(path)!r}), Patience())"""
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
     part = tmp_path / "a.bin.part"
     wait_for(lambda: part.exists() and part.stat().st_size > 0)
     process.kill()
