@@ -95,8 +95,10 @@ def train(args: argparse.Namespace) -> int:
     work = folder, what, recipe, args.checkpoint_minutes, args.data
     if not _several(what["devices"]):
         return _train_and_score(*work)
+    from uda_core.lab.launch import launch  # needed here alone
+
     try:
-        return distributed.launch(what["devices"], recipe.config.get("device", "cpu"), _train_and_score, *work)
+        return launch(what["devices"], recipe.config.get("device", "cpu"), _train_and_score, *work)
     except ChildProcessError as error:
         raise UserError(f"{error}; go on with: {folder.resume_command()}") from error
 
