@@ -523,9 +523,7 @@ def test_files_cut_short_are_refused(trained, run, tmp_path):
 
 
 def test_mistake_is_told_without_traceback_or_slow_imports():
-    code = (
-        "import sys; from uda_core.lab.main import main; n = main(sys.argv[1:]); print(*sys.modules); exit(n)"
-    )
+    code = "import sys; from uda_core.lab.main import main; n = main(sys.argv[1:]); print(*sys.modules); exit(n)"
     command = [sys.executable, "-c", code, "train", "magic", "moons"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2
