@@ -24,7 +24,7 @@ class Pair:
     target_train: Unlabelled
     target_test: Unlabelled
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for split in ("source_train", "source_val", "target_train", "target_test"):
             x = getattr(self, split).x
             if len(x) == 0:
@@ -33,8 +33,9 @@ class Pair:
                 continue
             if x.dtype != torch.float32:
                 raise UserError(f"{self.name}: {split} must be float32, got {x.dtype}; convert it with .float()")
-            if x.shape[1:] != self.source_train.x.shape[1:]:
-                shapes = f"{list(x.shape[1:])}, those of source_train {list(self.source_train.x.shape[1:])}"
+            first = self.source_train.x
+            if isinstance(first, Tensor) and x.shape[1:] != first.shape[1:]:
+                shapes = f"{list(x.shape[1:])}, those of source_train {list(first.shape[1:])}"
                 raise UserError(f"{self.name}: {split} has samples of shape {shapes}")
             if not x.isfinite().all():
                 raise UserError(f"{self.name}: {split} holds NaN or infinity; clean the data first")
@@ -68,7 +69,7 @@ class Task:
     subsets: dict[str, tuple[str, ...]] = field(default_factory=dict)  # protocol -> those of the classes that it scores
     source_split: str = "source_val"  # how tables call it: it may be part of what trained
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for split in ("target_train", "target_test") if self.truth else ():
             x, y = getattr(self.pair, split).x, getattr(self.truth, split)
             _check_labels(f"{self.pair.name}: truth of {split}", x, y, self.pair.classes)

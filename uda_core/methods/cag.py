@@ -12,6 +12,7 @@ features, z [B,C,h,w] logits; y_hat pseudo-labels and d [B,C,h,w] distances to t
 """
 
 import copy
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,7 +21,6 @@ import torch
 from torch import Tensor, nn
 
 from uda_core.anchors import Anchors, anchor_distances, category_anchors, shut_out, where_right
-from uda_core.checkpoints import digest
 from uda_core.errors import UserError
 from uda_core.losses import DISTANCE_LOSSES, kept_pairs, pixel_cross_entropy
 from uda_core.maps import at_stride
@@ -82,7 +82,7 @@ class CAGConfig(SegmentationConfig):
     stage_decay_steps: int = option(0, "as decay_steps, in each stage from its beginning", 0, 10**9, "steps")
 
 
-class CAGRun(AdversarialRun[CAGConfig]):
+class CAGRun(AdversarialRun[CAGConfig, CAGSettings]):
     """A run in phases: source, warm-up, stages. Its segmenter is the student; the teacher is a frozen copy.
 
     Teacher and anchors are always made together, from one student (`next_stage`), and `made_from` says from which.
@@ -141,10 +141,10 @@ class CAGRun(AdversarialRun[CAGConfig]):
         self.anchors = self.measure_anchors(self.teacher)
         self.segmenter_opt = self._new_optimizer()
         self.stage, self.stage_began = self.stage + 1, self.steps
-        self.made_from = {"stage": self.stage, "step": self.steps, **self._digests()}
+        self.made_from = {"stage": self.stage, "step": self.steps, **_digests(self.teacher, self.anchors)}
         self._set_learning_rate(s)
 
-    def _set_learning_rate(self, s: Any) -> None:
+    def _set_learning_rate(self, s: CAGSettings) -> None:
         super()._set_learning_rate(s)
         if self.stage:
             factor = decay(self.steps - self.stage_began, self.config.stage_decay_steps)
@@ -209,17 +209,15 @@ class CAGRun(AdversarialRun[CAGConfig]):
         """Cross-entropy on the pseudo-labels, at the stride of the features; "both": half on each kind."""
         kinds = {"anchors": [y_hat.by_anchor], "confidence": [y_hat.by_confidence]}
         chosen = kinds.get(self.config.labels, [y_hat.by_anchor, y_hat.by_confidence])
-        return sum(pixel_cross_entropy(z, y) for y in chosen) / len(chosen)
+        return torch.stack([pixel_cross_entropy(z, y) for y in chosen]).mean()
 
     def distance(self, domain: str, f: Tensor, z: Tensor, y: Tensor) -> Tensor:
-        """How far features lie from the anchors of their labels; class means only of pixels that are predicted right."""
+        """How far features lie from the anchors of their labels; class means only of rightly predicted pixels."""
+        anchors = self.labelling_network()[1]
         if self.config.distance_loss != "pixel":
             y = where_right(y, z)
-            self.counts[f"{domain}_class_means"] = int(kept_pairs(y, self.anchors).sum())
-        return DISTANCE_LOSSES[self.config.distance_loss](f, y, self.anchors)
-
-    def _digests(self) -> dict[str, str]:
-        return {"teacher": digest(self.teacher.state_dict()), "anchors": digest(self.anchors.tensors())}
+            self.counts[f"{domain}_class_means"] = int(kept_pairs(y, anchors).sum())
+        return DISTANCE_LOSSES[self.config.distance_loss](f, y, anchors)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit: tensors and plain values only."""
@@ -234,8 +232,17 @@ class CAGRun(AdversarialRun[CAGConfig]):
         super().load_state_dict(state)
         if state["anchors"] is not None:
             self.anchors = Anchors(**{name: t.to(self.config.device) for name, t in state["anchors"].items()})
-            if self.made_from != self.made_from | self._digests():
+            if self.made_from != self.made_from | _digests(self.teacher, self.anchors):
                 raise UserError("teacher and anchors are not of one checkpoint")
+
+
+def _digests(teacher: nn.Module, anchors: Anchors) -> dict[str, str]:
+    """A short name for exactly these weights, and one for these anchors."""
+    names = {}
+    for what, tensors in {"teacher": teacher.state_dict(), "anchors": anchors.tensors()}.items():
+        parts = (name.encode() + t.cpu().contiguous().numpy().tobytes() for name, t in tensors.items())
+        names[what] = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+    return names
 
 
 CAG = Method("cag", cag_step, CAGSettings, CAGRun)

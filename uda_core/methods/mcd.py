@@ -1,12 +1,17 @@
 """MCD: Maximum Classifier Discrepancy (Saito et al., CVPR 2018, arXiv 1712.02560)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from uda_core.losses import classifier_discrepancy
 from uda_core.methods.classification import ClassificationRun, ce
 from uda_core.run import Losses, Method, Settings, option
 from uda_core.samples import Batch
 from uda_core.training import update
+
+Discrepancy = Callable[[Tensor, Tensor], Tensor]  # of the logits of both heads
 
 
 @dataclass
@@ -17,7 +22,9 @@ class MCDSettings(Settings):
     k: int = option(4, "steps C for each step B", 0, 8, "steps")
 
 
-def mcd_step(run: ClassificationRun, s: MCDSettings, batch: Batch, discrepancy=classifier_discrepancy) -> Losses:
+def mcd_step(
+    run: ClassificationRun, s: MCDSettings, batch: Batch, discrepancy: Discrepancy = classifier_discrepancy
+) -> Losses:
     """A: fit the source.  B: the heads disagree on the target.  C: the features win them back."""
     x_s, y_s, x_t = batch.x_s, batch.y_s, batch.x_t
 

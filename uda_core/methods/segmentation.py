@@ -5,7 +5,7 @@ features, z [B,C,h,w] logits.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +44,10 @@ class SegmentationSettings(Settings):
 
 
 ConfigT = TypeVar("ConfigT", bound=SegmentationConfig)
+SettingsT = TypeVar("SettingsT", bound=SegmentationSettings)
 
 
-class SegmentationRun(Run[ConfigT]):
+class SegmentationRun(Run[ConfigT, SettingsT]):
     """A run with one segmenter."""
 
     CONFIG: ClassVar[type[SegmentationConfig]] = SegmentationConfig
@@ -60,7 +61,7 @@ class SegmentationRun(Run[ConfigT]):
         from uda_core.models.segmenters import make_segmenter  # not at the top: torchvision takes seconds to import
 
         config, classes = self.config, len(self.pair.classes)
-        self.segmenter = make_segmenter(config.network, classes, config.features or None, config.weights)
+        self.segmenter = make_segmenter(config.network, classes, config.features, config.weights)
         if config.batch_norm == "per-domain":
             per_domain_(self.segmenter)
         self.segmenter.to(config.device)
@@ -73,7 +74,7 @@ class SegmentationRun(Run[ConfigT]):
             return torch.optim.SGD(self.segmenter.parameters(), momentum=0.9, weight_decay=2e-4)
         return torch.optim.AdamW(self.segmenter.parameters(), fused=True)
 
-    def _set_learning_rate(self, s: Any) -> None:
+    def _set_learning_rate(self, s: SettingsT) -> None:
         set_learning_rate(self.segmenter_opt, s.learning_rate * decay(self.steps, self.config.decay_steps))
 
     # -- the words of the methods --------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from uda_core.errors import choose
 
 DOMAINS = ("source", "target")
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 class DomainBatchNorm2d(nn.ModuleDict):
@@ -25,6 +26,7 @@ class DomainBatchNorm2d(nn.ModuleDict):
         self.domain = DOMAINS[0]
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W], normalised by the batch in training and by the domain's running statistics otherwise."""
         return self[self.domain](x)
 
 
@@ -58,11 +60,21 @@ def copy_statistics_(net: nn.Module, of: str, to: str) -> nn.Module:
     return net
 
 
-def batch_norms(net: nn.Module) -> Iterator[nn.Module]:
+def batch_norms(net: nn.Module) -> Iterator[BatchNorm]:
     """The batch-norm layers of a network that are in use, in order."""
     split = [module for module in net.modules() if isinstance(module, DomainBatchNorm2d)]
     idle = {norm for module in split for domain, norm in module.items() if domain != module.domain}
-    return (m for m in net.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) and m not in idle)
+    return (m for m in net.modules() if isinstance(m, BatchNorm) and m not in idle)
+
+
+def statistics(norms: Iterable[BatchNorm]) -> list[Tensor]:
+    """The running mean and variance of each norm: the tensors themselves, that training updates."""
+    return [norm.get_buffer(name) for norm in norms for name in ("running_mean", "running_var")]
+
+
+def trained_statistics(net: nn.Module) -> list[Tensor]:
+    """`statistics` of every norm in training mode, of whichever domain."""
+    return statistics(m for m in net.modules() if isinstance(m, BatchNorm) and m.training)
 
 
 def reestimate_(net: nn.Module, x: Tensor) -> Tensor:
@@ -80,7 +92,7 @@ def reestimate_batches_(net: nn.Module, batches: Iterable[Tensor]) -> Tensor:
     Only those of the domain in use. Each batch counts once, so let them be of one size. Returns net(last batch).
     """
     net.eval()
-    before = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in batch_norms(net)]
+    before = [(norm, norm.momentum, copy.deepcopy(norm.num_batches_tracked)) for norm in batch_norms(net)]
     for norm, _, _ in before:
         norm.reset_running_stats()
         norm.momentum = None  # torch's cumulative average
@@ -88,13 +100,6 @@ def reestimate_batches_(net: nn.Module, batches: Iterable[Tensor]) -> Tensor:
     for x in batches:
         out = net(x)
     for norm, momentum, batches_tracked in before:
-        norm.momentum = momentum
-        norm.num_batches_tracked.copy_(batches_tracked)
+        norm.momentum, norm.num_batches_tracked = momentum, batches_tracked
     net.eval()
     return out
-
-
-def trained_statistics(net: nn.Module) -> list[Tensor]:
-    """The running means and variances themselves, of every domain, that training updates."""
-    norms = (m for m in net.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) and m.training)
-    return [statistic for norm in norms for statistic in (norm.running_mean, norm.running_var)]
