@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,14 +28,9 @@ Losses = Mapping[str, Loss]  # of one step, by name
 def option(
     default: Any, help: str, low: float = 0, high: float = 0, unit: str = "", choices: tuple[str, ...] = ()
 ) -> Any:
-    """A field of a `RunConfig` or of `Settings`: the one place that describes it.
+    """A field of a `RunConfig` or of `Settings`: the one place that describes it, for board and command line too.
 
-    Args:
-        default: its value where none is given.
-        help: what board and command line say about it.
-        low, high: the range of a number; of a tuple, the range of each entry. Both 0: no range, as for text.
-        unit: such as "steps".
-        choices: the texts that it may be.
+    A number lies between `low` and `high`, as does each entry of a tuple; a text may be one of `choices`, or any.
     """
     metadata = {"help": help, "low": low, "high": high, "unit": unit, "choices": choices}
     return dataclasses.field(default=default, metadata=metadata)
@@ -95,7 +91,7 @@ class Settings:
     """What may change while a run trains: weights of losses, step sizes, intervals.
 
     Raises:
-        UserError: for a value that is out of range or not a number, and for an unknown name.
+        UserError: for a value that is refused, and for an unknown name.
     """
 
     learning_rate: float = option(2e-3, "step size of Adam, features and heads alike", 0.0, 0.1)
@@ -133,9 +129,6 @@ class Run(Generic[ConfigT, SettingsT]):
     and change nothing: not the random state, not the batch-norm statistics.
 
     `ClassificationRun` and `SegmentationRun` say which networks there are (`_build`), and how they are applied.
-
-    Raises:
-        UserError: if the pair or the configuration does not suit the method.
     """
 
     CONFIG: ClassVar[type[RunConfig]] = RunConfig
@@ -293,12 +286,7 @@ class Method:
     defaults: Callable[[RunConfig], dict[str, float]] = lambda config: {}  # settings that depend on the configuration
 
     def __call__(self, pair: Pair, config: RunConfig | None = None, **settings: float) -> Any:
-        """A run of this method on the pair.
-
-        Args:
-            pair: what trains, `task.pair`.
-            config: what is fixed until Reset; the method's defaults if it is not given.
-            settings: live settings that start elsewhere than at their defaults.
+        """A run of this method on `task.pair`; config and settings start at their defaults where they are not given.
 
         Raises:
             UserError: for a pair, a configuration or settings that do not suit the method.
@@ -308,6 +296,12 @@ class Method:
         for name, value in (method.defaults(config) | settings).items():
             setattr(live, name, value)
         return method.run(method.name, method.step, pair, config, live)
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """A short name for exactly these tensors."""
+    parts = (name.encode() + tensor.cpu().contiguous().numpy().tobytes() for name, tensor in tensors.items())
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 
 @contextmanager

@@ -217,7 +217,7 @@ def test_a_step_of_the_warm_up_descends_both_games(tiny):
 # -- stages ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("warm_up", ("none", "adabn", "adversarial"))
+@pytest.mark.parametrize("warm_up", ["none", "adabn", "adversarial"])
 def test_stages_renew_teacher_and_anchors_together_and_hold_them_in_between(tiny, warm_up):
     run, first = make("cag", tiny.pair, warm_up=warm_up), 5 if warm_up == "adversarial" else 3
     starts = {first: 1, first + 2: 2}  # steps that begin a stage
@@ -399,8 +399,8 @@ def test_target_files_are_re_estimated_some_at_a_time_all_alike(tiny):
 @pytest.mark.parametrize(("warm_up", "re_estimated"), [("none", 0), ("adversarial", 0), ("adabn", 1)])
 def test_only_one_warm_up_reads_the_whole_target_at_once(tiny, monkeypatch, warm_up, re_estimated):
     calls, module = [], import_module("uda_core.methods.segmentation")
-    form = module.reestimate_batches_
-    monkeypatch.setattr(module, "reestimate_batches_", lambda *args: (calls.append(1), form(*args))[1])
+    form = module.reestimate_
+    monkeypatch.setattr(module, "reestimate_", lambda *args: (calls.append(1), form(*args))[1])
     train("cag", tiny.pair, length(warm_up), warm_up=warm_up)
     assert len(calls) == re_estimated
 
@@ -476,7 +476,7 @@ def test_jitter_changes_colours_image_by_image():
     assert (y.std((2, 3)) < 1e-5).all()  # colours only
 
 
-# -- evaluating, repeating, resuming --------------------------------------------------------------------------------------
+# -- evaluating, repeating, resuming ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from torchvision.models import ResNet50_Weights, WeightsEnum, resnet50
 
 from uda_core.errors import UserError
 from uda_core.models import Discriminator, per_domain_, use_domain
-from uda_core.models.batch_norm import batch_norms, reestimate_batches_
+from uda_core.models.batch_norm import batch_norms, reestimate_
 from uda_core.models.encoders import EfficientNetLite0, ResNet
 from uda_core.models.segmenters import make_segmenter
 
@@ -210,7 +210,9 @@ def test_lite0_is_the_network_that_knows_a_flower_from_a_tower(lite0_weights):
 
     names = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
     whole = timm.create_model("tf_efficientnet_lite0").eval()
-    whole.load_state_dict(dict(zip(whole.state_dict(), torch.load(lite0_weights, weights_only=True).values(), strict=True)))
+    whole.load_state_dict(
+        dict(zip(whole.state_dict(), torch.load(lite0_weights, weights_only=True).values(), strict=True))
+    )
     x = torch.stack([torch.tensor(image) for image in load_sample_images().images]).movedim(3, 1) / 255
     x = F.interpolate(x, (224, 224), mode="bilinear", antialias=True)
     with torch.no_grad():
@@ -230,7 +232,7 @@ def test_lite0_segmenter_takes_both_domains_and_new_statistics(lite0_weights):
     assert len(list(batch_norms(model))) == 33 + 9  # encoder; skip, ASPP and decoder
     x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     before = model(x)[1]
-    reestimate_batches_(use_domain(model, "target"), x.split(2))
+    reestimate_(use_domain(model, "target"), x.split(2))
     assert not torch.allclose(model(x)[1], before)
     assert torch.equal(use_domain(model, "source")(x)[1], before)
 

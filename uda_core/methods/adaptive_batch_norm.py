@@ -6,7 +6,7 @@ import torch
 
 from uda_core.methods.classification import ClassificationRun
 from uda_core.methods.segmentation import SegmentationRun
-from uda_core.models.batch_norm import reestimate_, reestimate_batches_
+from uda_core.models.batch_norm import reestimate_
 from uda_core.run import Run
 from uda_core.samples import Samples, chunks, read
 
@@ -28,7 +28,7 @@ def adabn(run: Run, x: Samples | None = None) -> Run:
             len(x), generator=torch.Generator().manual_seed(0)
         )  # files lie in order of their classes
         parts = order.tensor_split(max(1, len(x) // len(next(chunks(x)))))  # of one size, or nearly
-        reestimate_batches_(adapted.extractor, (part.to(run.config.device) for part in read(x, parts)))
+        reestimate_(adapted.extractor, (part.to(run.config.device) for part in read(x, parts)))
         f = adapted.features(x)
         for head in adapted.heads:
             reestimate_(head, f)

@@ -12,8 +12,6 @@ features, z [B,C,h,w] logits; y_hat pseudo-labels and d [B,C,h,w] distances to t
 """
 
 import copy
-import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -28,7 +26,7 @@ from uda_core.methods.output_adversarial import AdversarialRun, AdversarialSetti
 from uda_core.methods.segmentation import TOGETHER, SegmentationConfig, decay, set_learning_rate
 from uda_core.methods.source_only import source_pixels_step
 from uda_core.pseudo_labels import Labelling, anchor_labels, confidence_labels
-from uda_core.run import Losses, Method, option
+from uda_core.run import Losses, Method, digest, option
 from uda_core.samples import IGNORE, Batch, Samples, chunks, read
 from uda_core.training import gradients, update
 
@@ -141,7 +139,7 @@ class CAGRun(AdversarialRun[CAGConfig, CAGSettings]):
         self.anchors = self.measure_anchors(self.teacher)
         self.segmenter_opt = self._new_optimizer()
         self.stage, self.stage_began = self.stage + 1, self.steps
-        self.made_from = {"stage": self.stage, "step": self.steps, **_digests(self.teacher, self.anchors)}
+        self.made_from = {"stage": self.stage, "step": self.steps, **self._digests(self.anchors)}
         self._set_learning_rate(s)
 
     def _set_learning_rate(self, s: CAGSettings) -> None:
@@ -180,15 +178,12 @@ class CAGRun(AdversarialRun[CAGConfig, CAGSettings]):
     @torch.no_grad()
     def measure_anchors(self, net: nn.Module) -> Anchors:
         """Anchors of the source's training set, in evaluation mode, from rightly predicted pixels."""
-
-        def batches() -> Iterator[tuple[Tensor, Tensor]]:
-            source, device = self.pair.source_train, self.config.device
-            parts = list(chunks(source.x, TOGETHER))
-            for x, y in zip(read(source.x, parts), read(source.y, parts), strict=True):
-                f, z = self._evaluate(net, x.to(device), "source")
-                yield f, where_right(at_stride(y.to(device), z), z)
-
-        return category_anchors(batches(), len(self.pair.classes), self.config.anchor_weighting)
+        source, device = self.pair.source_train, self.config.device
+        parts = list(chunks(source.x, TOGETHER))
+        labelled = zip(read(source.x, parts), read(source.y, parts), strict=True)
+        seen = ((*self._evaluate(net, x.to(device), "source"), y.to(device)) for x, y in labelled)
+        right = ((f, where_right(at_stride(y, z), z)) for f, z, y in seen)
+        return category_anchors(right, len(self.pair.classes), self.config.anchor_weighting)
 
     def left_out(self, s: CAGSettings) -> dict[str, list[str]]:
         """Names of the classes that no pixel can get: too few right pixels for an anchor, or the margin is too wide."""
@@ -219,6 +214,9 @@ class CAGRun(AdversarialRun[CAGConfig, CAGSettings]):
             self.counts[f"{domain}_class_means"] = int(kept_pairs(y, anchors).sum())
         return DISTANCE_LOSSES[self.config.distance_loss](f, y, anchors)
 
+    def _digests(self, anchors: Anchors) -> dict[str, str]:
+        return {"teacher": digest(self.teacher.state_dict()), "anchors": digest(anchors.tensors())}
+
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit: tensors and plain values only."""
         return super().state_dict() | {"anchors": self.anchors.tensors() if self.anchors else None}
@@ -232,17 +230,8 @@ class CAGRun(AdversarialRun[CAGConfig, CAGSettings]):
         super().load_state_dict(state)
         if state["anchors"] is not None:
             self.anchors = Anchors(**{name: t.to(self.config.device) for name, t in state["anchors"].items()})
-            if self.made_from != self.made_from | _digests(self.teacher, self.anchors):
+            if self.made_from != self.made_from | self._digests(self.anchors):
                 raise UserError("teacher and anchors are not of one checkpoint")
-
-
-def _digests(teacher: nn.Module, anchors: Anchors) -> dict[str, str]:
-    """A short name for exactly these weights, and one for these anchors."""
-    names = {}
-    for what, tensors in {"teacher": teacher.state_dict(), "anchors": anchors.tensors()}.items():
-        parts = (name.encode() + t.cpu().contiguous().numpy().tobytes() for name, t in tensors.items())
-        names[what] = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
-    return names
 
 
 CAG = Method("cag", cag_step, CAGSettings, CAGRun)

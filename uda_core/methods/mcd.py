@@ -11,8 +11,6 @@ from uda_core.run import Losses, Method, Settings, option
 from uda_core.samples import Batch
 from uda_core.training import update
 
-Discrepancy = Callable[[Tensor, Tensor], Tensor]  # of the logits of both heads
-
 
 @dataclass
 class MCDSettings(Settings):
@@ -23,7 +21,7 @@ class MCDSettings(Settings):
 
 
 def mcd_step(
-    run: ClassificationRun, s: MCDSettings, batch: Batch, discrepancy: Discrepancy = classifier_discrepancy
+    run: ClassificationRun, s: MCDSettings, batch: Batch, discrepancy: Callable[..., Tensor] = classifier_discrepancy
 ) -> Losses:
     """A: fit the source.  B: the heads disagree on the target.  C: the features win them back."""
     x_s, y_s, x_t = batch.x_s, batch.y_s, batch.x_t

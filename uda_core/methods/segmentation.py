@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from uda_core.errors import UserError
 from uda_core.maps import resize
-from uda_core.models.batch_norm import copy_statistics_, per_domain_, reestimate_batches_, use_domain
+from uda_core.models.batch_norm import copy_statistics_, per_domain_, reestimate_, use_domain
 from uda_core.run import Run, RunConfig, Settings, evaluating, option
 from uda_core.samples import Samples, read
 
@@ -98,7 +98,7 @@ class SegmentationRun(Run[ConfigT, SettingsT]):
             use_domain(self.segmenter, "target")
             size = TOGETHER if isinstance(x, Tensor) else self.config.batch_size
             parts = torch.arange(len(x)).tensor_split(max(1, len(x) // size))  # of one size, or nearly
-            reestimate_batches_(self.segmenter, (part.to(self.config.device) for part in read(x, parts)))
+            reestimate_(self.segmenter, (part.to(self.config.device) for part in read(x, parts)))
 
     # -- applying the networks, without changing anything --------------------------------------------------------------
 

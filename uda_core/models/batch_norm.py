@@ -77,19 +77,12 @@ def trained_statistics(net: nn.Module) -> list[Tensor]:
     return statistics(m for m in net.modules() if isinstance(m, BatchNorm) and m.training)
 
 
-def reestimate_(net: nn.Module, x: Tensor) -> Tensor:
-    """Replace every running mean and variance by that of `x`, layer by layer; returns net(x). No weight moves.
-
-    AdaBN (Li et al. 2017, arXiv 1603.04779), over the whole set at once. Dropout stays off.
-    """
-    return reestimate_batches_(net, [x])
-
-
 @torch.no_grad()
-def reestimate_batches_(net: nn.Module, batches: Iterable[Tensor]) -> Tensor:
-    """The same for a set that does not fit at once: running statistics become the plain average over the batches.
+def reestimate_(net: nn.Module, x: Tensor | Iterable[Tensor]) -> Tensor:
+    """Replace every running mean and variance by that of x; returns net(x). No weight moves, and dropout stays off.
 
-    Only those of the domain in use. Each batch counts once, so let them be of one size. Returns net(last batch).
+    AdaBN (Li et al. 2017, arXiv 1603.04779), of the domain in use. x is the whole set at once, or batches of one size,
+    over which the statistics are averaged; then net(last batch) is returned.
     """
     net.eval()
     before = [(norm, norm.momentum, copy.deepcopy(norm.num_batches_tracked)) for norm in batch_norms(net)]
@@ -97,8 +90,8 @@ def reestimate_batches_(net: nn.Module, batches: Iterable[Tensor]) -> Tensor:
         norm.reset_running_stats()
         norm.momentum = None  # torch's cumulative average
         norm.train()
-    for x in batches:
-        out = net(x)
+    for batch in [x] if isinstance(x, Tensor) else x:
+        out = net(batch)
     for norm, momentum, batches_tracked in before:
         norm.momentum, norm.num_batches_tracked = momentum, batches_tracked
     net.eval()
