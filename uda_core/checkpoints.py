@@ -30,7 +30,7 @@ def save(run: Run, path: str | Path, before: Path | None = None) -> None:
     for name in run.NETWORK_NAMES + run.OPTIMIZER_NAMES:
         if not _finite(state[name]):
             raise FloatingPointError(f"step {run.steps}: {name} is no longer finite; lower learning_rate")
-    buffer = io.BytesIO()  # handed a path, torch.save would write the file's name into the archive
+    buffer = io.BytesIO()  # given a path, torch.save would write the file's name into the archive
     torch.save(_canonical(state), buffer)
     write_whole(Path(path), buffer.getbuffer(), before)
 
@@ -60,7 +60,7 @@ def write_whole(path: Path, data: bytes | memoryview, before: Path | None = None
 def load(path: str | Path, run: Run) -> None:
     """Put the state saved in `path` into `run`, which goes on from there as if it had never stopped.
 
-    The run stays on its own device: what a GPU trained can be looked at, and carried on, on a laptop.
+    The run stays on its own device: a laptop can evaluate, and train on, what a GPU trained.
 
     Raises:
         UserError: if the file is missing, damaged (`DamagedCheckpoint`), or of another method, task or version; the

@@ -1,4 +1,4 @@
-"""The only room that sees target labels. What it returns is for people to read: nothing that trains may be handed it.
+"""The only room that sees target labels. What it returns is for people to read, and never an input of what trains.
 
 A run is anything with `predict(x, domain)`, which returns the logits of the heads, each [N, C], or [N, C, H, W] where
 each pixel has a label; scores are shares from 0 to 1.

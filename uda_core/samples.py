@@ -102,7 +102,7 @@ class Batches:
             return self._draw(*self._choose())
         while len(self._ahead) < AHEAD:
             self._ahead.append((self._now(), _reader().submit(self._draw, *self._choose())))
-        batch = self._ahead[0][1].result()  # a file that cannot be read raises here, before it counts as handed out
+        batch = self._ahead[0][1].result()  # a file that cannot be read raises here, before it counts as given out
         self._ahead.popleft()
         return batch
 
@@ -120,13 +120,13 @@ class Batches:
         return {"drawn": self.drawn, "source": self.source.state_dict(), "target": self.target.state_dict()}
 
     def __deepcopy__(self, memo: dict) -> "Batches":
-        """A copy that goes on from here by itself; the data, which nobody changes, are not copied."""
+        """A copy that goes on from here by itself; the data, which do not change, are not copied."""
         twin = Batches(self.pair, self.batch_size, self.seed, self.rank, self.ranks)
         twin.load_state_dict(self.state_dict())
         return twin
 
     def state_dict(self) -> dict:
-        """Where the last batch handed out left off, whatever has been read ahead of it."""
+        """Where the last batch given out left off, whatever has been read ahead of it."""
         return self._ahead[0][0] if self._ahead else self._now()
 
     def load_state_dict(self, state: dict) -> None:

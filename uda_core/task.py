@@ -11,7 +11,7 @@ from uda_core.samples import IGNORE, Labelled, Samples, Unlabelled
 
 @dataclass(frozen=True)
 class Pair:
-    """What a method is handed: a labelled source and an unlabelled target, each with two splits.
+    """What a method trains on: a labelled source and an unlabelled target, each with two splits.
 
     Raises:
         UserError: if a split is empty, or its samples or labels have a wrong type, shape or value.
@@ -64,7 +64,7 @@ class Task:
     """`pair` goes into `methods.CGDM(task.pair, ...)`, `truth` into `evaluation`."""
 
     pair: Pair
-    truth: Truth | None  # None where nobody knows the target's labels: it trains, and has no score
+    truth: Truth | None  # None where the target has no labels: it trains, and has no score
     metric: str = "accuracy"
     subsets: dict[str, tuple[str, ...]] = field(default_factory=dict)  # protocol -> those of the classes that it scores
     source_split: str = "source_val"  # how tables call it: it may be part of what trained

@@ -1,4 +1,4 @@
-"""Numbers that need no target label: what one can know about an adaptation without cheating.
+"""Numbers that need no target label: what can be measured of an adaptation without cheating.
 
 Letters: N samples, D features, C classes; f [N, D] features, z [N, C] logits of one head. Suffix _s: source,
 _t: target. Nothing here draws from the global random state, leaves a gradient behind, or moves batch-norm statistics.
@@ -41,7 +41,7 @@ def mean_entropy(*z: Tensor) -> float:
 
 
 def domain_accuracy(f_s: Tensor, f_t: Tensor, folds: int = 3, seed: int = 0) -> Controlled:
-    """How well logistic regression, cross-validated, tells the domains apart: 0.5 is chance, 1 is a visible gap.
+    """How well logistic regression, cross-validated, separates the domains: 0.5 is chance, 1 is a visible gap.
 
     Both sets get equal sizes: half the source, or fewer where the target is smaller. Needs 2 * `folds` source samples.
     """

@@ -415,6 +415,19 @@ def test_source_only_never_looks_at_the_target(tiny):
     assert torch.equal(run.predict(x, "target")[0], run.predict(x, "source")[0])
 
 
+def test_source_only_has_a_segmenter_and_nothing_of_cag(tiny_streets):
+    run, cag = make("source_only", tiny_streets.pair), make("cag", tiny_streets.pair)
+    assert not {"teacher", "anchors", "discriminator", "discriminator_opt", "stage", "made_from"} & vars(run).keys()
+    saved = {name for name, part in run.state_dict().items() if isinstance(part, dict)}
+    assert saved == {"segmenter", "segmenter_opt", "config", "settings", "counts", "batches"}
+
+    def parameters(run):
+        return sum(p.numel() for name in run.NETWORK_NAMES for p in getattr(run, name).parameters())
+
+    assert parameters(run) == sum(p.numel() for p in run.segmenter.parameters())
+    assert parameters(cag) - parameters(run) == 181_573  # teacher and discriminator
+
+
 def test_the_source_phase_of_cag_is_source_only(tiny):
     run, records = train("cag", tiny.pair, 2)
     only, same = train("source_only", tiny.pair, 2)

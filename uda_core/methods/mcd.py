@@ -1,4 +1,7 @@
-"""MCD: Maximum Classifier Discrepancy (Saito et al., CVPR 2018, arXiv 1712.02560)."""
+"""MCD: Maximum Classifier Discrepancy (Saito et al., CVPR 2018, arXiv 1712.02560).
+
+Letters: x_s, y_s, x_t a batch of labelled source and unlabelled target samples, z_s and z_t logits of both heads.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -26,7 +26,7 @@ class AdversarialSettings(SegmentationSettings):
 
 
 def output_adversarial_step(run: "AdversarialRun", s: AdversarialSettings, batch: Batch) -> Losses:
-    """The segmenter fits the source and fools the discriminator; the discriminator tells the domains' maps apart."""
+    """The segmenter fits the source and fools the discriminator, which learns to separate the domains' maps."""
     if not run.has_target_statistics:
         run.separate_target_statistics()
 

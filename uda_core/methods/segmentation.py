@@ -80,7 +80,7 @@ class SegmentationRun(Run[ConfigT, SettingsT]):
     # -- the words of the methods --------------------------------------------------------------------------------------
 
     def embed(self, x: Tensor, domain: str) -> tuple[Tensor, Tensor]:
-        """Training-mode features and logits of a batch of one domain; photometric jitter where the config asks."""
+        """Training-mode features and logits of a batch of one domain; photometric jitter where the config has it."""
         if self.config.jitter in (domain, "both"):
             x = photometric_jitter(x)
         self.segmenter.train()

@@ -44,7 +44,7 @@ def per_domain_(net: nn.Module) -> nn.Module:
 
 
 def use_domain(net: nn.Module, domain: str) -> nn.Module:
-    """From here on `net` uses, and in training updates, this domain's statistics; ordinary batch norms do not care."""
+    """From here on `net` uses, and in training updates, this domain's statistics; ordinary batch norms have one set."""
     choose("domain", domain, DOMAINS)
     for module in net.modules():
         if isinstance(module, DomainBatchNorm2d):
