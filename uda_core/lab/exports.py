@@ -43,18 +43,18 @@ def export(run: Run, task: Task, evaluation: Evaluation, folder: Path) -> list[s
         return written
     lines = []
     for split in SPLITS:
-        said = look(run, task, split)
-        np.savez_compressed(folder / f"{split}.npz", **said)
+        arrays = arrays_of(run, task, split)
+        np.savez_compressed(folder / f"{split}.npz", **arrays)
         written.append(f"{split}.npz")
-        lines += _lines(split, said)
+        lines += _lines(split, arrays)
     header = ["split", "sample", "label", "prediction", "probability"]
     return [*written, _write(folder / "predictions.csv", header, lines)]
 
 
-def look(run: Run, task: Task, split: str) -> dict[str, np.ndarray]:
+def arrays_of(run: Run, task: Task, split: str) -> dict[str, np.ndarray]:
     """The arrays of one split. Probabilities are the softmax of the sum of the heads' logits."""
     samples, domain = getattr(task.pair, split), split.split("_")[0]
-    f, z = zip(*_looks(run, samples.x, domain), strict=True)
+    f, z = zip(*_features_and_logits(run, samples.x, domain), strict=True)
     p = torch.cat(z).softmax(1)
     arrays = {
         "features": torch.cat(f).numpy(),
@@ -70,17 +70,17 @@ def look(run: Run, task: Task, split: str) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _looks(run: Run, x: Samples, domain: str) -> Iterable[tuple[Tensor, Tensor]]:
+def _features_and_logits(run: Run, x: Samples, domain: str) -> Iterable[tuple[Tensor, Tensor]]:
     """Features and summed logits, in parts, on the CPU."""
     for part in read(x, chunks(x)):
         yield run.features(part, domain).cpu(), sum(run.predict(part, domain)).cpu()
 
 
-def _lines(split: str, said: dict[str, np.ndarray]) -> Iterable[list]:
-    classes, predictions = said["classes"], said["predictions"]
-    true = classes[said["labels"]] if "labels" in said else [""] * len(predictions)
-    samples = said.get("paths", range(len(predictions)))
-    names, shares = classes[predictions], (f"{p:.4f}" for p in said["probabilities"].max(1))
+def _lines(split: str, arrays: dict[str, np.ndarray]) -> Iterable[list]:
+    classes, predictions = arrays["classes"], arrays["predictions"]
+    true = classes[arrays["labels"]] if "labels" in arrays else [""] * len(predictions)
+    samples = arrays.get("paths", range(len(predictions)))
+    names, shares = classes[predictions], (f"{p:.4f}" for p in arrays["probabilities"].max(1))
     return map(list, zip([split] * len(predictions), samples, true, names, shares, strict=True))
 
 

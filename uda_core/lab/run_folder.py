@@ -1,4 +1,4 @@
-"""The folder of a run: what was asked, what each step did, where it can be taken up again, what it was worth."""
+"""The folder of a run: its settings, what each step did, where it can be taken up again, and its scores."""
 
 import json
 import os
@@ -6,21 +6,21 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import IO
 
 from uda_core import checkpoints
-from uda_core.data.catalog import entry_of
 from uda_core.errors import UserError, choose
-from uda_core.methods import METHODS
+from uda_core.lab.recipe import methods_for
 from uda_core.run import Record, Run
 
 
 class RunFolder:
     """What `train` writes, and what `train --resume` and `evaluate` read.
 
-        settings.json         method, task, steps, configuration and settings; and what a --resume has changed
+        settings.json         method, task, recipe, steps, configuration and settings; and what a --resume has changed
         metrics.jsonl         a record per step
         checkpoint.pt         the run, every few minutes and at the end
         checkpoint-before.pt  the one before that
@@ -29,7 +29,8 @@ class RunFolder:
         summary.json          the scores, once it is finished
 
     It may be killed at any moment: metrics.jsonl is never behind the checkpoint, and every other file is written whole
-    or not at all. Of several processes that train one run, rank 0 alone writes here.
+    or not at all. Nothing is written before a step has worked, so a start that fails leaves nothing behind, and a
+    --resume that fails changes nothing. Of several processes that train one run, rank 0 alone writes here.
     """
 
     def __init__(self, path: Path):
@@ -37,18 +38,25 @@ class RunFolder:
         self.checkpoint, self.before = path / "checkpoint.pt", path / "checkpoint-before.pt"
         self.good: Path | None = None  # the checkpoint that this process wrote or read last
         self.good_step = 0
-        self.seconds, self.milestones = 0.0, {}  # of the run so far; name -> step
+        self.seconds, self.milestones = 0.0, dict[str, int]()  # of the run so far; name -> step
+        self._metrics: IO[bytes] | None = None  # open once a step has worked
 
     def holds_run(self) -> bool:
+        """Whether a run was started here."""
         return (self.path / "settings.json").exists() or self.has_checkpoint()
 
     def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint to go on from, damaged or not."""
         return self.checkpoint.exists() or self.before.exists()
 
     # -- settings.json, progress.json, summary.json --------------------------------------------------------------------
 
     def read(self, name: str) -> dict:
-        """One of the JSON files; an empty dict if it is not there."""
+        """One of the JSON files; an empty dict if it is not there.
+
+        Raises:
+            UserError: if it is damaged.
+        """
         path = self.path / name
         if not path.is_file():
             return {}
@@ -61,15 +69,19 @@ class RunFolder:
         return value
 
     def settings(self) -> dict:
-        """What settings.json tells of the run."""
+        """The contents of settings.json.
+
+        Raises:
+            UserError: if it is not there, damaged, or names an unknown method or task.
+        """
         path = self.path / "settings.json"
         if not path.is_file():
             example = "give a folder that `train` wrote, such as runs/mcd-moons-seed0"
             raise UserError(f"{self.path}: no settings.json; {example}")
         value = self.read("settings.json")
         try:
-            choose("method", value["method"], METHODS)
-            entry_of(value["task"])
+            if value["method"] not in (methods := methods_for(value["task"])):
+                choose("method", value["method"], methods)
             whole = {"steps", "config", "settings"} <= value.keys()
         except (KeyError, TypeError, AttributeError):
             whole = False
@@ -78,23 +90,27 @@ class RunFolder:
         return value
 
     def write(self, name: str, value: dict) -> None:
+        """Write one of the JSON files, whole or not at all."""
         self.path.mkdir(parents=True, exist_ok=True)
         checkpoints.write_whole(self.path / name, (json.dumps(value, indent=2) + "\n").encode())
 
-    def write_settings(self, what: dict, run: Run, steps: int) -> None:
-        """Write settings.json: `what` tells method and task. What differs from before is noted with the run's step."""
+    def _write_settings(self, now: dict, step: int) -> None:
+        """Write settings.json. What differs from before is noted, with the number of steps before the change."""
         before = self.read("settings.json")
-        now = what | {"steps": steps, "config": asdict(run.config), "settings": asdict(run.settings)}
         now = json.loads(json.dumps(now))  # lists for tuples, as in `before`
         old, new = ({"steps": v["steps"], **v["config"], **v["settings"]} for v in (before or now, now))
         changed = {name: [old.get(name), value] for name, value in new.items() if old.get(name) != value}
-        changes = before.get("changes", []) + ([{"step": run.steps, **changed}] if changed else [])
+        changes = before.get("changes", []) + ([{"step": step, **changed}] if changed else [])
         self.write("settings.json", now | ({"changes": changes} if changes else {}))
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
     def load(self, run: Run) -> None:
-        """Put the last good checkpoint into `run`; one that is damaged is told, and the one before is taken."""
+        """Put the last good checkpoint into `run`: with a warning the one before, if the last one is damaged.
+
+        Raises:
+            UserError: if there is none, or none that is good.
+        """
         damaged = []
         for path in filter(Path.exists, (self.checkpoint, self.before)):
             try:
@@ -112,8 +128,9 @@ class RunFolder:
         """Save what `run` needs to go on, behind the records of all its steps."""
         if self.good == self.checkpoint and self.good_step == run.steps:
             return
-        self._metrics.flush()
-        os.fsync(self._metrics.fileno())
+        if self._metrics:
+            self._metrics.flush()
+            os.fsync(self._metrics.fileno())
         self.seconds += time.perf_counter() - self._counted
         self._counted = time.perf_counter()
         self.write("progress.json", {"seconds": self.seconds, "milestones": self.milestones})
@@ -123,45 +140,68 @@ class RunFolder:
     # -- while it trains -----------------------------------------------------------------------------------------------
 
     @contextmanager
-    def recording(self, run: Run) -> Iterator[None]:
-        """Inside, steps of `run` can be recorded and saved, from where it stands; what goes wrong names the way on."""
-        (self.path / "summary.json").unlink(missing_ok=True)  # of a shorter run
+    def recording(self, run: Run, what: dict) -> Iterator[None]:
+        """Inside, steps of `run` can be recorded and saved, from where it stands.
+
+        Args:
+            run: to be trained.
+            what: goes to settings.json, beside the run's own configuration and settings.
+
+        Raises:
+            UserError: for what a user can mend (a full disk, a loss that is no longer finite), with the command that
+                goes on from the last good checkpoint.
+        """
+        self._what, self._began = what, run.steps
         progress = self.read("progress.json")
         self.seconds = progress.get("seconds", 0.0)
         self.milestones = {name: step for name, step in progress.get("milestones", {}).items() if step <= run.steps}
         self._counted = self._saved = time.perf_counter()
         try:
-            with (self.path / "metrics.jsonl").open("a+b") as self._metrics:
-                self._forget_after(run.steps)
+            with ExitStack() as self._open:
                 yield
         except FloatingPointError as error:
-            raise UserError(f"{error}; {self.way_on()} --set learning_rate=...") from error
+            raise UserError(f"{error}{self._way_on(' --set learning_rate=...')}") from error
         except (UserError, OSError) as error:
             nameless = isinstance(error, OSError) and error.strerror and not error.filename  # as of a full disk
-            what = f"{self.path}: {error.strerror}" if nameless else error
-            raise UserError(f"{what}; {self.way_on()}") from error
+            message = f"{self.path}: {error.strerror}" if nameless else error
+            raise UserError(f"{message}{self._way_on()}") from error
 
-    def _forget_after(self, step: int) -> None:
+    def _begin(self, run: Run) -> IO[bytes]:
+        """The first step has worked: write settings.json, take away the scores of a shorter run, open metrics.jsonl."""
+        now = {**self._what, "config": asdict(run.config), "settings": asdict(run.settings)}
+        self._write_settings(now, self._began)
+        (self.path / "summary.json").unlink(missing_ok=True)
+        self._metrics = self._open.enter_context((self.path / "metrics.jsonl").open("a+b"))
+        self._forget_after(self._metrics, self._began)
+        return self._metrics
+
+    def _forget_after(self, metrics: IO[bytes], step: int) -> None:
         """Drop the records of later steps, and one that was cut short: they come again."""
-        self._metrics.seek(0)
-        kept = [line for line, _ in zip(self._metrics, range(step), strict=False) if line.endswith(b"\n")]
+        metrics.seek(0)
+        kept = [line for line, _ in zip(metrics, range(step), strict=False) if line.endswith(b"\n")]
         if len(kept) < step:
-            print(f"warning: {self._metrics.name} has {len(kept)} of the {step} steps so far", file=sys.stderr)
-        self._metrics.truncate(sum(map(len, kept)))
+            print(f"warning: {metrics.name} has {len(kept)} of the {step} steps so far", file=sys.stderr)
+        metrics.truncate(sum(map(len, kept)))
 
     def record(self, record: Record, run: Run, minutes: float) -> None:
         """Write down a step and what it completed; save the run if it was saved more than so many minutes ago."""
-        self._metrics.write(json.dumps(asdict(record)).encode() + b"\n")
+        metrics = self._metrics or self._begin(run)
+        metrics.write(json.dumps(asdict(record)).encode() + b"\n")
         if run.milestone:
             checkpoints.save(run, self.path / f"{run.milestone}.pt")
             self.milestones[run.milestone] = run.steps
         if time.perf_counter() - self._saved >= 60 * minutes:
             self.save(run)
 
-    def way_on(self) -> str:
-        """Where the last good checkpoint lies, and the command that goes on from there."""
-        saved = f"the last good checkpoint is {self.good}, of step {self.good_step}"
-        return f"{saved if self.good else 'none is saved yet'}; go on with: {self.resume_command()}"
+    def _way_on(self, options: str = "") -> str:
+        """Where the last good checkpoint lies, and the command that goes on from there, once a step has worked."""
+        if not self.holds_run():
+            return ""
+        saved = (
+            f"the last good checkpoint is {self.good}, of step {self.good_step}" if self.good else "none is saved yet"
+        )
+        return f"; {saved}; go on with: {self.resume_command()}{options}"
 
     def resume_command(self) -> str:
-        return f"python -m uda_core train --resume {shlex.quote(str(self.path))}"
+        """The command that goes on with the run."""
+        return f"uda train --resume {shlex.quote(str(self.path))}"

@@ -1,0 +1,94 @@
+"""`uda bench`: speed, reading, and accuracy over seeds, measured. Other packages add theirs: group "uda.benches"."""
+
+import argparse
+from pathlib import Path
+
+from uda_core.data.catalog import entry_of
+from uda_core.errors import UserError
+from uda_core.lab import main
+from uda_core.lab.recipe import default_for
+
+
+def add(commands) -> None:
+    """The command `bench`, with commands of its own."""
+    p = main.add_command(commands, "bench", None, "measure speed, reading, or accuracy over seeds", "bench speed")
+    benches = p.add_subparsers(required=True, metavar="WHAT")
+    about = "the gradient discrepancy, fast against naive forms"
+    speed = main.add_command(benches, "speed", bench_speed, about, "bench speed")
+    speed.add_argument("--device", default="cpu", metavar="D", help="cpu (default), or cuda: CGDM on ResNet-101 only")
+    about = "category anchors, vectorised against loops"
+    anchors = main.add_command(benches, "anchors", bench_anchors, about, "bench anchors")
+    example = "bench accuracy --seeds 0-9 --out accuracy.csv"
+    p = main.add_command(benches, "accuracy", bench_accuracy, "every method, seed by seed", example)
+    p.add_argument("--seeds", default="0-9", metavar="A-B", help="a range, or a list such as 0,3,4 (default: 0-9)")
+    about = "fonts-handwriting (default), imbalanced, rehearsal, streets, streets-rehearsal, camvid-day-dusk, "
+    about += "mnist-usps, usps-mnist, office31-features"
+    p.add_argument("--table", default="fonts-handwriting", metavar="NAME", help=about)
+    main.add_data(p)
+    p.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="results file: what it holds is kept")
+    about, example = "reading images, against training on them", "bench loader office31:A-W --network resnet18"
+    loader = main.add_command(benches, "loader", bench_loader, about, example)
+    loader.description += "\nWithout a TASK it writes JPEGs of 160 to 500 pixels to a temporary folder and reads those."
+    main.add_task(loader, required=False)
+    loader.add_argument("--method", default="cgdm", metavar="METHOD", help="that trains (default: cgdm)")
+    loader.add_argument("--network", metavar="NAME", help="that is trained (default: the recipe's, resnet50)")
+    loader.add_argument("--batch-size", type=int, metavar="N", help="per domain (default: the recipe's, 32)")
+    loader.add_argument("--device", default="cpu", metavar="D", help="cpu (default) or cuda")
+    loader.add_argument("--batches", type=int, default=10, metavar="N", help="measured at a time (default: 10)")
+    for p in (speed, anchors, loader):
+        p.add_argument("--out", type=Path, metavar="FILE", help="also write the figures, as JSON")
+    main.add_chosen(benches, [], [], "uda.benches")
+
+
+def bench_speed(args: argparse.Namespace) -> int:
+    """Measure the forms of the gradient discrepancy; the exit status is 1 if a target is missed."""
+    from uda_core.lab.benchmarks import speed  # each benchmark brings its own imports
+
+    return speed.main(args.out, args.device)
+
+
+def bench_anchors(args: argparse.Namespace) -> int:
+    """Measure the forms of the anchors; the exit status is 1 if a target is missed."""
+    from uda_core.lab.benchmarks import anchors
+
+    return anchors.main(args.out)
+
+
+def bench_accuracy(args: argparse.Namespace) -> int:
+    """Measure a study, or what its results file lacks; the exit status."""
+    from uda_core.lab import studies
+
+    studies.measure(args.table, _seeds(args.seeds), args.out, args.data)
+    return 0
+
+
+def bench_loader(args: argparse.Namespace) -> int:
+    """Measure reading and training; the exit status.
+
+    Raises:
+        UserError: for a method or a task that does not classify images, or a number of batches below 1.
+    """
+    from uda_core.lab.benchmarks import loader
+
+    task = args.task or "folders"
+    recipe = default_for(args.method, task)
+    if entry_of(task).dense:
+        raise UserError(f"bench loader measures tasks that classify images, but {task} has a label for each pixel")
+    if args.batches < 1:
+        raise UserError(f"--batches must be at least 1, got {args.batches}")
+    given = {"network": args.network, "batch_size": args.batch_size, "device": args.device}
+    config = recipe.changed({name: value for name, value in given.items() if value is not None}).config
+    loaded = main.task_of(main.record_of(args), args.data) if args.task else None
+    return loader.main(loaded, args.method, recipe.form.run.CONFIG(**config), args.batches, args.out)
+
+
+def _seeds(text: str) -> list[int]:
+    """ "0-9" or "0,3,4" as a list."""
+    first, _, last = text.partition("-")
+    try:
+        seeds = list(range(int(first), int(last) + 1)) if last else [int(seed) for seed in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds:
+        raise UserError(f"--seeds takes a range such as 0-9 or a list such as 0,3,4, got {text!r}")
+    return seeds

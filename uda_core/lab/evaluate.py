@@ -1,0 +1,44 @@
+"""`uda evaluate`: score a trained run again."""
+
+import argparse
+from pathlib import Path
+
+from uda_core.evaluation import evaluate
+from uda_core.lab import main
+from uda_core.lab.exports import export
+from uda_core.lab.recipe import methods_for
+from uda_core.lab.run_folder import RunFolder
+from uda_core.methods import CGDMConfig, adabn
+
+
+def add(commands) -> None:
+    """The command `evaluate`."""
+    example = "evaluate runs/cgdm-moons-seed1 --adabn"
+    p = main.add_command(commands, "evaluate", evaluate_run, "score a trained run again", example)
+    p.add_argument("run", type=Path, metavar="RUN_DIR", help="folder that `train` wrote")
+    p.add_argument("--adabn", action="store_true", help="batch norm re-estimated on the unlabelled target")
+    p.add_argument("--device", default="cpu", metavar="D", help="cpu (default) or cuda, wherever it was trained")
+    about = "folder for the embeddings, predictions and confusion matrix; see uda_core/lab/exports.py"
+    p.add_argument("--export", type=Path, metavar="DIR", help=about)
+    main.add_data(p)
+
+
+def evaluate_run(args: argparse.Namespace) -> int:
+    """Print the scores of the run in a folder, and export what they are made of; the exit status."""
+    folder = RunFolder(args.run)
+    saved = folder.settings()
+    task = main.task_of(saved, args.data)
+    method = methods_for(saved["task"])[saved["method"]]
+    run = method(task.pair, method.run.CONFIG(device=args.device, batch_size=2))  # the checkpoint holds the rest
+    folder.load(run)
+    if args.adabn:
+        run = adabn(run)
+    variant = f" ({run.config.variant})" if isinstance(run.config, CGDMConfig) else ""
+    print(f"{run.method}{variant}, seed {run.config.seed}, {run.steps} steps")
+    if args.adabn:
+        print("batch-norm statistics re-estimated on the target")
+    evaluation = evaluate(run, task)
+    print(evaluation)
+    if args.export:
+        print(f"written to {args.export}: {', '.join(export(run, task, evaluation, args.export))}")
+    return 0

@@ -1,0 +1,136 @@
+"""The command `uda`: trains, scores and measures without a notebook. And what its commands share.
+
+Each command is a function that gets argparse's subparsers and adds its parser, with a function of the parsed arguments
+as the default of `command`, which returns the exit status. Other packages add theirs as entry points of the group
+"uda.commands". Only the module of the command that runs is imported.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import NoReturn
+
+from uda_core import __version__
+from uda_core.data import load
+from uda_core.errors import UserError
+from uda_core.task import Task
+
+COMMANDS = {  # name -> where its function stands
+    "tasks": "uda_core.lab.tasks:add",
+    "recipes": "uda_core.lab.tasks:add_recipes",
+    "train": "uda_core.lab.train:add",
+    "evaluate": "uda_core.lab.evaluate:add",
+    "features": "uda_core.lab.features:add",
+    "bench": "uda_core.lab.bench:add",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Names a mistake in one line, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        """
+        Raises:
+            UserError: always, with the message.
+        """
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the exit status: 0, 2 for bad input (a line on stderr), 130 after Ctrl-C, 143 after SIGTERM."""
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        args = parser_for(words).parse_args(words)
+        return args.command(args)
+    except (UserError, FloatingPointError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def parser_for(words: list[str]) -> Parser:
+    """A parser that knows the command with which the words begin; all commands where they do not begin with one."""
+    parser = Parser(
+        "uda",
+        description="Train, score and measure methods of unsupervised domain adaptation, without a notebook.",
+        epilog=example_of("train cgdm moons"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    own = [EntryPoint(name, place, "uda.commands") for name, place in COMMANDS.items()]
+    add_chosen(commands, words[:1], own, "uda.commands")
+    return parser
+
+
+def add_chosen(commands, words: list[str], own: Iterable[EntryPoint], group: str) -> None:
+    """Add the commands that are named, of our own or of a group of entry points; where there are none, all of both."""
+    chosen = [point for point in own if point.name in words]
+    if not chosen:
+        others = entry_points(group=group)
+        chosen = [point for point in others if point.name in words] or [*own, *others]
+    for point in chosen:
+        with suppress(ImportError, AttributeError):  # the lessons may be missing, or their libraries
+            point.load()(commands)
+
+
+# -- what the commands share -------------------------------------------------------------------------------------------
+
+
+def add_command(
+    commands, name: str, run: Callable[[argparse.Namespace], int] | None, about: str, example: str, **options
+) -> Parser:
+    """A parser for the command `name`; `run` is called with what it parsed, and returns the exit status.
+
+    No `run` where the command has commands of its own. `options` go to argparse.
+    """
+    parser = commands.add_parser(
+        name,
+        help=about,
+        description=f"{about[0].upper()}{about[1:]}.",
+        epilog=example_of(example),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **options,
+    )
+    parser.set_defaults(command=run)
+    return parser
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """The option --data."""
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with the sets (default: $UDA_DATA, else data)")
+
+
+def add_task(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """TASK and what it is made of; `task_of(record_of(args), args.data)` loads it."""
+    about = "one of those that `uda tasks` lists, such as moons, office31:A-W or folders"
+    parser.add_argument("task", nargs=None if required else "?", metavar="TASK", help=about)
+    add_data(parser)
+    for domain in ("source", "target"):
+        about = f"your own {domain}: a folder of class folders (task folders) or an .npz file (task features)"
+        parser.add_argument(f"--{domain}", type=Path, metavar="PATH", help=about)
+
+
+def record_of(args: argparse.Namespace) -> dict[str, str]:
+    """The task by name, and where one's own data lies, for settings.json."""
+    own = {name: str(path.absolute()) for name in ("source", "target") if (path := getattr(args, name))}
+    return {"task": args.task, **own}
+
+
+def task_of(record: dict[str, str], data: Path | None) -> Task:
+    """The task of such a record.
+
+    Raises:
+        UserError: if there is none, or its data is missing or damaged.
+    """
+    return load(record["task"], data, record.get("source"), record.get("target"))
+
+
+def example_of(words: str) -> str:
+    """The end of a help text."""
+    return f"example:\n  uda {words}"

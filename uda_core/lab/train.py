@@ -1,0 +1,248 @@
+"""`uda train`: a method on a task, into a folder that describes the whole run."""
+
+import argparse
+import os
+import platform
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from uda_core import __version__, checkpoints, distributed
+from uda_core.errors import UserError
+from uda_core.evaluation import Evaluation, evaluate, label_qualities
+from uda_core.lab import main
+from uda_core.lab.recipe import METHODS, Recipe, default_for, load, parse
+from uda_core.lab.run_folder import RunFolder
+from uda_core.methods import CGDMConfig
+from uda_core.methods.cag import CAGRun
+from uda_core.run import Run
+from uda_core.task import Task
+from uda_core.training import fit
+
+
+def add(commands) -> None:
+    """The command `train`."""
+    about, example = "train a method on a task, then score it", "train cgdm moons --seed 1 --set beta=0.2 k=6"
+    p = main.add_command(commands, "train", train, about, example, conflict_handler="resolve")  # of two --help
+    p.description += (
+        "\nWrites settings.json, metrics.jsonl (one line per step), checkpoint.pt and summary.json (the scores).\n"
+        "The target's labels are opened only after the last step. Ctrl-C ends after the step under way and saves;\n"
+        "--resume goes on after that, or after a kill, as if nothing had happened (on a CPU to the last bit).\n\n"
+        "`uda train METHOD --help` lists the settings of a method."
+    )
+    p.add_argument("-h", "--help", action=Help, nargs=0, help="show this, or behind a METHOD its settings")
+    p.add_argument("method", nargs="?", metavar="METHOD", help=", ".join(METHODS))
+    main.add_task(p, required=False)
+    p.add_argument("--seed", type=int, metavar="N", help="network start, data order, dropout (default: 0)")
+    p.add_argument("--steps", type=int, metavar="N", help="training steps (default: those of the recipe)")
+    about = "one of those that `uda recipes` lists, such as a published configuration (default: METHOD-TASK)"
+    p.add_argument("--recipe", metavar="NAME", help=about)
+    about = "changes of the recipe; `uda train METHOD --help` lists the names"
+    p.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=about)
+    about = "that a large network starts from: none, a file, or a name such as ResNet101_Weights.IMAGENET1K_V2"
+    p.add_argument("--weights", metavar="W", help=about)
+    about = "of the network: fp32 (default) or bf16; what compares, and the weights, stay in float32"
+    p.add_argument("--precision", metavar="P", help=about)
+    about = "GPUs (with --set device=cuda) or processes that share the work; batch_size is per device (default: 1)"
+    p.add_argument("--devices", type=int, metavar="N", help=about)
+    folder = p.add_mutually_exclusive_group()
+    folder.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: runs/METHOD-TASK-seedN)")
+    about = "go on with the run in this folder; --set may change what is no fixed part of it, --steps may grow"
+    folder.add_argument("--resume", type=Path, metavar="RUN_DIR", help=about)
+    about = "between two checkpoints; 0: one after every step (default: 10)"
+    p.add_argument("--checkpoint-minutes", type=float, default=10, metavar="M", help=about)
+
+
+class Help(argparse.Action):
+    """The help of `train`; behind a METHOD, the settings of that method."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Print it, and exit."""
+        if namespace.method:
+            from uda_core.lab.method_help import method_help  # needed here alone
+
+            print(method_help(namespace.method))
+        else:
+            parser.print_help()
+        parser.exit()
+
+
+def train(args: argparse.Namespace) -> int:
+    """Train and score; the exit status.
+
+    Raises:
+        UserError: for options that do not fit, files that are missing, losses that are no longer finite.
+    """
+    if args.steps is not None and args.steps < 1:
+        raise UserError(f"--steps must be at least 1, got {args.steps}")
+    if not args.checkpoint_minutes >= 0:
+        raise UserError(f"--checkpoint-minutes must be at least 0, got {args.checkpoint_minutes}")
+    if args.resume:
+        from uda_core.lab.resume import resumed  # needed here alone
+
+        folder, what, recipe = resumed(args)
+        if folder.read("summary.json").get("steps") == recipe.steps:
+            done = f"finished, {recipe.steps} steps, scores in summary.json"
+            print(f"{folder.path}: {done}; a larger --steps trains on")
+            return 0
+    else:
+        folder, what, recipe = _new(args)
+    work = folder, what, recipe, args.checkpoint_minutes, args.data
+    if not _several(what["devices"]):
+        return _train_and_score(*work)
+    from uda_core.lab.launch import launch  # needed here alone
+
+    try:
+        return launch(what["devices"], recipe.config.get("device", "cpu"), _train_and_score, *work)
+    except ChildProcessError as error:
+        raise UserError(f"{error}; go on with: {folder.resume_command()}") from error
+
+
+def _new(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
+    """A folder that holds no run yet; method, task and so on; and the recipe, with the changes of the options."""
+    if missing := [name.upper() for name in ("method", "task") if getattr(args, name) is None]:
+        raise UserError(f"the following arguments are required: {', '.join(missing)}; see uda train --help")
+    recipe = default_for(args.method, args.task)
+    if args.recipe:
+        recipe = load(args.recipe)
+        recipe.check(args.method, args.task)
+    config, settings = parse(args.set, recipe.form)
+    options = {name: value for name in ("weights", "precision") if (value := getattr(args, name)) is not None}
+    recipe = recipe.changed({"seed": args.seed or 0} | config | options, settings, args.steps)
+    name = f"{args.method}-{args.task.replace(':', '-')}-seed{recipe.config['seed']}"
+    folder = RunFolder(args.out or Path("runs", name))
+    if folder.holds_run():
+        what = f"{folder.path} holds a run already"
+        raise UserError(f"{what}; go on with --resume {folder.path}, give another --out, or delete the folder")
+    devices = args.devices if args.devices is not None else distributed.started() if _several(1) else 1
+    what = {"method": args.method, **main.record_of(args), "recipe": recipe.name, "devices": devices}
+    return folder, what, recipe
+
+
+def _several(devices: int) -> bool:
+    """Whether several processes train together, or torchrun started this one."""
+    return devices != 1 or "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _train_and_score(folder: RunFolder, what: dict, recipe: Recipe, minutes: float, data: Path | None) -> int:
+    """Train, in this process and those that it may be together with; then the first one scores. The exit status."""
+    several = _several(what["devices"])
+    with distributed.together(recipe.config.get("device", "cpu")) if several else nullcontext():
+        first = not several or distributed.rank() == 0
+        task = main.task_of(what, data)
+        run = recipe.start(task.pair)
+        if folder.has_checkpoint():
+            settings = run.settings
+            folder.load(run)
+            run.settings = settings
+        steps = recipe.length(run)
+        caught = _train(run, steps, folder if first else None, what, minutes, several)
+    if run.steps < steps:
+        if first:
+            print(f"interrupted: step {run.steps} of {steps} is saved in {folder.checkpoint}", file=sys.stderr)
+            print(f"go on with: {folder.resume_command()}", file=sys.stderr)
+        return 128 + caught
+    if not first:
+        return 0
+    evaluation = evaluate(run, task)  # the first look at the target's labels
+    reached = {}
+    if isinstance(run, CAGRun):
+        for name in folder.milestones:
+            reached[name] = _score_milestone(folder.path / f"{name}.pt", recipe, task)
+    folder.write("summary.json", _summary(what["task"], run, folder.seconds, evaluation, reached))
+    for name, scores in reached.items():
+        print(f"target, {evaluation.split}, after {name}: {scores['target']['score']:.1%}")
+        for why in ("classes_without_anchor", "classes_shut_out"):
+            if scores.get(why):
+                print(f"  {why.replace('_', ' ')}: {', '.join(scores[why])}")
+    print(evaluation, f"written to {folder.path}", sep="\n")
+    return 0
+
+
+def _train(run: Run, steps: int, folder: RunFolder | None, what: dict, minutes: float, several: bool) -> int:
+    """Train up to step `steps`, or until a signal comes; returns its number, or 0.
+
+    Into the folder, if there is one, go a line of JSON per step, and a checkpoint every so many minutes, at each of the
+    run's milestones, and at the end. Of several processes all end after the same step, whichever caught the signal.
+    """
+    number = 0
+    with (
+        folder.recording(run, what | {"steps": steps}) if folder else nullcontext(),
+        _interruption() as caught,
+        tqdm(initial=run.steps, total=steps, unit="step") as bar,
+    ):
+        for record in fit(run, steps - run.steps):
+            if folder:
+                folder.record(record, run, minutes)
+            bar.set_postfix({name: f"{value:.3f}" for name, value in record.losses.items()}, refresh=False)
+            bar.update()
+            number = caught[0] if caught else 0
+            if several:
+                number = distributed.largest(number)
+            if number:
+                break
+        if folder:
+            folder.save(run)
+    return number
+
+
+def _score_milestone(path: Path, recipe: Recipe, task: Task) -> dict:
+    """The scores of a CAG run at one of its milestones, and the labels it had learnt from; on the device of the run."""
+    run = recipe.start(task.pair, weights="none")
+    checkpoints.load(path, run)
+    scores = _scores(evaluate(run, task)) | {"made_from": run.made_from}
+    if run.stage:
+        scores |= run.left_out(run.settings) | {"labels": label_qualities(run, task)}
+    return scores
+
+
+@contextmanager
+def _interruption() -> Iterator[list[int]]:
+    """A list that the first Ctrl-C, or the SIGTERM of a cluster, is put into; the second one acts as usual.
+
+    A step that is cut in two could not be taken up again bit for bit.
+    """
+    caught, before = [], {}
+
+    def catch(number, _):
+        caught.append(number)
+        release()
+
+    def release():
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before |= {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        release()
+
+
+def _summary(task: str, run: Run, seconds: float, evaluation: Evaluation, milestones: dict) -> dict:
+    return {
+        "method": run.method,
+        **({"variant": run.config.variant} if isinstance(run.config, CGDMConfig) else {}),
+        "task": task,
+        "seed": run.config.seed,
+        "steps": run.steps,
+        "seconds": round(seconds, 2),
+        "metric": evaluation.metric,
+        "split": evaluation.split,
+        **_scores(evaluation),
+        **({"milestones": milestones} if milestones else {}),
+        "versions": {"uda_core": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+
+
+def _scores(evaluation: Evaluation) -> dict:
+    subsets = {"subsets": evaluation.subsets} if evaluation.subsets else {}
+    return {
+        "source": {"score": evaluation.source_score, "split": evaluation.source_split},
+        "target": {"score": evaluation.score, "per_class": evaluation.per_class} | subsets,
+    }
