@@ -12,7 +12,6 @@ features, z [B,C,h,w] logits; y_hat pseudo-labels and d [B,C,h,w] distances to t
 """
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from uda_core.anchors import Anchors, anchor_distances, category_anchors, shut_out, where_right
-from uda_core.checkpoints import digest
 from uda_core.errors import UserError
 from uda_core.losses import DISTANCE_LOSSES, kept_pairs, pixel_cross_entropy
 from uda_core.maps import at_stride
@@ -28,7 +26,7 @@ from uda_core.methods.output_adversarial import AdversarialRun, AdversarialSetti
 from uda_core.methods.segmentation import TOGETHER, SegmentationConfig, decay, set_learning_rate
 from uda_core.methods.source_only import source_pixels_step
 from uda_core.pseudo_labels import Labelling, anchor_labels, confidence_labels
-from uda_core.run import Losses, Method, option
+from uda_core.run import Losses, Method, digest, option
 from uda_core.samples import IGNORE, Batch, Samples, chunks, read
 from uda_core.training import gradients, update
 
@@ -82,7 +80,7 @@ class CAGConfig(SegmentationConfig):
     stage_decay_steps: int = option(0, "as decay_steps, in each stage from its beginning", 0, 10**9, "steps")
 
 
-class CAGRun(AdversarialRun[CAGConfig]):
+class CAGRun(AdversarialRun[CAGConfig, CAGSettings]):
     """A run in phases: source, warm-up, stages. Its segmenter is the student; the teacher is a frozen copy.
 
     Teacher and anchors are always made together, from one student (`next_stage`), and `made_from` says from which.
@@ -141,10 +139,10 @@ class CAGRun(AdversarialRun[CAGConfig]):
         self.anchors = self.measure_anchors(self.teacher)
         self.segmenter_opt = self._new_optimizer()
         self.stage, self.stage_began = self.stage + 1, self.steps
-        self.made_from = {"stage": self.stage, "step": self.steps, **self._digests()}
+        self.made_from = {"stage": self.stage, "step": self.steps, **self._digests(self.anchors)}
         self._set_learning_rate(s)
 
-    def _set_learning_rate(self, s: Any) -> None:
+    def _set_learning_rate(self, s: CAGSettings) -> None:
         super()._set_learning_rate(s)
         if self.stage:
             factor = decay(self.steps - self.stage_began, self.config.stage_decay_steps)
@@ -180,15 +178,12 @@ class CAGRun(AdversarialRun[CAGConfig]):
     @torch.no_grad()
     def measure_anchors(self, net: nn.Module) -> Anchors:
         """Anchors of the source's training set, in evaluation mode, from rightly predicted pixels."""
-
-        def batches() -> Iterator[tuple[Tensor, Tensor]]:
-            source, device = self.pair.source_train, self.config.device
-            parts = list(chunks(source.x, TOGETHER))
-            for x, y in zip(read(source.x, parts), read(source.y, parts), strict=True):
-                f, z = self._evaluate(net, x.to(device), "source")
-                yield f, where_right(at_stride(y.to(device), z), z)
-
-        return category_anchors(batches(), len(self.pair.classes), self.config.anchor_weighting)
+        source, device = self.pair.source_train, self.config.device
+        parts = list(chunks(source.x, TOGETHER))
+        labelled = zip(read(source.x, parts), read(source.y, parts), strict=True)
+        seen = ((*self._evaluate(net, x.to(device), "source"), y.to(device)) for x, y in labelled)
+        right = ((f, where_right(at_stride(y, z), z)) for f, z, y in seen)
+        return category_anchors(right, len(self.pair.classes), self.config.anchor_weighting)
 
     def left_out(self, s: CAGSettings) -> dict[str, list[str]]:
         """Names of the classes that no pixel can get: too few right pixels for an anchor, or the margin is too wide."""
@@ -209,17 +204,18 @@ class CAGRun(AdversarialRun[CAGConfig]):
         """Cross-entropy on the pseudo-labels, at the stride of the features; "both": half on each kind."""
         kinds = {"anchors": [y_hat.by_anchor], "confidence": [y_hat.by_confidence]}
         chosen = kinds.get(self.config.labels, [y_hat.by_anchor, y_hat.by_confidence])
-        return sum(pixel_cross_entropy(z, y) for y in chosen) / len(chosen)
+        return torch.stack([pixel_cross_entropy(z, y) for y in chosen]).mean()
 
     def distance(self, domain: str, f: Tensor, z: Tensor, y: Tensor) -> Tensor:
-        """How far features lie from the anchors of their labels; class means only of pixels that are predicted right."""
+        """How far features lie from the anchors of their labels; class means only of rightly predicted pixels."""
+        anchors = self.labelling_network()[1]
         if self.config.distance_loss != "pixel":
             y = where_right(y, z)
-            self.counts[f"{domain}_class_means"] = int(kept_pairs(y, self.anchors).sum())
-        return DISTANCE_LOSSES[self.config.distance_loss](f, y, self.anchors)
+            self.counts[f"{domain}_class_means"] = int(kept_pairs(y, anchors).sum())
+        return DISTANCE_LOSSES[self.config.distance_loss](f, y, anchors)
 
-    def _digests(self) -> dict[str, str]:
-        return {"teacher": digest(self.teacher.state_dict()), "anchors": digest(self.anchors.tensors())}
+    def _digests(self, anchors: Anchors) -> dict[str, str]:
+        return {"teacher": digest(self.teacher.state_dict()), "anchors": digest(anchors.tensors())}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit: tensors and plain values only."""
@@ -234,7 +230,7 @@ class CAGRun(AdversarialRun[CAGConfig]):
         super().load_state_dict(state)
         if state["anchors"] is not None:
             self.anchors = Anchors(**{name: t.to(self.config.device) for name, t in state["anchors"].items()})
-            if self.made_from != self.made_from | self._digests():
+            if self.made_from != self.made_from | self._digests(self.anchors):
                 raise UserError("teacher and anchors are not of one checkpoint")
 
 

@@ -4,8 +4,9 @@ Letters: x_s, y_s, x_t a batch of labelled source and unlabelled target samples,
 f features, z_s and z_t logits of both heads, g_s and g_t gradients of a head's parameters.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -20,8 +21,8 @@ from uda_core.methods.classification import ClassificationRun, Config, ce, im
 from uda_core.methods.mcd import MCDSettings
 from uda_core.methods.source_only import source_step
 from uda_core.models.features import LastBatch
-from uda_core.models.heads import logits_and_gradient_discrepancy
-from uda_core.run import Losses, Method, RunConfig, option
+from uda_core.models.heads import Head, logits_and_gradient_discrepancy
+from uda_core.run import Loss, Losses, Method, RunConfig, option
 from uda_core.samples import Batch
 from uda_core.training import update
 
@@ -41,7 +42,7 @@ def cgdm_step(run: "CGDMRun", s: CGDMSettings, batch: Batch) -> Losses:
     """A: fit the source and pseudo-labels.  B: the heads move apart.  C: the features win back, and pull one way."""
     if run.steps < s.warm_up:
         return source_step(run, batch)
-    x_s, y_s, x_t, l_gd = batch.x_s, batch.y_s, batch.x_t, 0.0
+    x_s, y_s, x_t = batch.x_s, batch.y_s, batch.x_t
     y_hat = run.pseudo_labels_of(batch.i_t, after=s.warm_up, every=s.refresh)  # UNLABELLED while there are none
 
     z_s, z_t = run.classify(run.embed(x_s, x_t))
@@ -52,6 +53,7 @@ def cgdm_step(run: "CGDMRun", s: CGDMSettings, batch: Batch) -> Losses:
     l_dis = classifier_discrepancy(*z_t)
     update(ce(z_s, y_s) - s.discrepancy * l_dis + s.infomax * im(z_t), run.heads_opt)  # B: minus, the heads move apart
 
+    l_gd: Loss = 0.0
     for _ in range(s.k):
         z_t, l_gd = run.classify_with_gradient_discrepancy(run.embed(x_s, x_t), y_s, y_hat, s.beta)
         l_c = s.discrepancy * classifier_discrepancy(*z_t) + s.infomax * im(z_t) + s.beta * l_gd
@@ -78,7 +80,7 @@ class CGDMConfig(Config):
     variant: str = option("code", "the authors' repository, mended, or the paper's formulas", choices=("code", "paper"))
     fast: bool = option(False, "gradient discrepancy in closed form: faster, equal but for rounding")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.fast and self.variant == "paper":
             raise UserError(
@@ -103,7 +105,7 @@ class CGDMRun(ClassificationRun[CGDMConfig]):
         """Training-mode features [sum of B, D]; with `config.fast`, step C starts from those of step B."""
         return self._last_batch.embed(x, super().embed) if self._last_batch else super().embed(*x)
 
-    def wce(self, z_t: tuple[Tensor, Tensor], y_hat: Tensor) -> Tensor | float:
+    def wce(self, z_t: tuple[Tensor, Tensor], y_hat: Tensor) -> Loss:
         """Weighted cross-entropy of both heads on the pseudo-labels, added; 0 while there are none."""
         if self.pseudo_labels is None:
             return 0.0
@@ -112,18 +114,19 @@ class CGDMRun(ClassificationRun[CGDMConfig]):
 
     def classify_with_gradient_discrepancy(
         self, f: Tensor, y_s: Tensor, y_hat: Tensor, beta: float = 1.0
-    ) -> tuple[tuple[Tensor, Tensor], Tensor | float]:
+    ) -> tuple[tuple[Tensor, Tensor], Loss]:
         """Both heads' target logits for joint features f, and L_gd; 0 without pseudo-labels, or where beta is 0."""
         if self.pseudo_labels is None or not beta:
             return self.classify(f)[1], 0.0
+        heads = cast(Sequence[Head], self.heads)
         if self.config.fast:
-            return logits_and_gradient_discrepancy(self.heads, f, y_s, y_hat)
+            return logits_and_gradient_discrepancy(heads, f, y_s, y_hat)
         z_s, z_t = self.classify(f)
-        l_s, l_t = ce(z_s, y_s), self.wce(z_t, y_hat)
-        parameters = [head.matched_parameters for head in self.heads]
+        l_s, l_t, parameters = ce(z_s, y_s), self.wce(z_t, y_hat), [head.matched_parameters for head in heads]
+        assert isinstance(l_t, Tensor)
         if self.config.variant == "paper":
             return z_t, flattened_gradient_discrepancy(l_s, l_t, parameters)
-        return z_t, rowwise_gradient_discrepancy(l_s, l_t, parameters, left_out=len(self.heads[0].norms))
+        return z_t, rowwise_gradient_discrepancy(l_s, l_t, parameters, left_out=len(heads[0].norms))
 
 
 def _of_variant(config: RunConfig) -> dict[str, float]:
