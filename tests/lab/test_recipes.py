@@ -5,10 +5,11 @@ import json
 import re
 
 import pytest
-import test_image_folders as trees
 import torch
+from set_files import write_domainnet, write_imageclef, write_visda2017
 
 from uda_core.data import TASKS, image_folders
+from uda_core.data.image_folders import Preprocessing
 from uda_core.errors import UserError
 from uda_core.lab import recipe
 from uda_core.lab.main import main
@@ -282,18 +283,24 @@ def test_a_file_is_read(tmp_path):
 SMALL = ["--weights", "none", "--steps", "2", "--set", "network=small", "batch_size=4", "hidden=8", "features=4"]
 
 
+@pytest.fixture
+def _small_images(monkeypatch):
+    """32x32 pixels instead of 224x224."""
+    monkeypatch.setattr(image_folders, "Preprocessing", lambda **kwargs: Preprocessing(36, 32, **kwargs))
+
+
+@pytest.mark.usefixtures("_small_images")
 @pytest.mark.parametrize(
     ("write", "task", "name", "refresh"),
     [
-        (trees.imageclef, "imageclef:I-P", "cgdm-imageclef", 3),
-        (trees.visda2017, "visda2017", "cgdm-visda", 2000),
-        (trees.visda2017, "visda2017", "cgdm-visda-paper", 2000),
-        (trees.domainnet, "domainnet:P-R", "cgdm-domainnet-paper", 86),
+        (write_imageclef, "imageclef:I-P", "cgdm-imageclef", 3),
+        (write_visda2017, "visda2017", "cgdm-visda", 2000),
+        (write_visda2017, "visda2017", "cgdm-visda-paper", 2000),
+        (write_domainnet, "domainnet:P-R", "cgdm-domainnet-paper", 86),
     ],
 )
-def test_real_layouts_run_through_their_recipes(write, task, name, refresh, tmp_path, capsys, monkeypatch):
+def test_real_layouts_run_through_their_recipes(write, task, name, refresh, tmp_path, capsys):
     """Small trees, small images and a small network, everything else as published."""
-    monkeypatch.setattr(image_folders, "View", trees.small_view)
     write(tmp_path)
     words = ["train", "cgdm", task, "--recipe", name, "--data", str(tmp_path), "--out", str(tmp_path / "run"), *SMALL]
     assert main(words) == 0, capsys.readouterr().err
@@ -305,9 +312,9 @@ def test_real_layouts_run_through_their_recipes(write, task, name, refresh, tmp_
     assert scores["metric"] == ("mean_class_accuracy" if task == "visda2017" else "accuracy")
 
 
-def test_options_go_before_a_recipe_and_resume_keeps_it(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(image_folders, "View", trees.small_view)
-    trees.imageclef(tmp_path)
+@pytest.mark.usefixtures("_small_images")
+def test_options_go_before_a_recipe_and_resume_keeps_it(tmp_path, capsys):
+    write_imageclef(tmp_path)
     out = tmp_path / "run"
     words = ["train", "cgdm", "imageclef:I-P", "--recipe", "cgdm-imageclef", "--data", str(tmp_path), "--out", str(out)]
     assert main([*words, *SMALL, "beta=0.5", "refresh=7"]) == 0

@@ -20,6 +20,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from uda_core import distributed
@@ -32,6 +33,8 @@ from uda_core.task import Pair
 FOLDER = Path(__file__).parent / "recipes"
 EPOCH = "epoch"  # in place of a number of steps
 HOW = ("seed", "device", "precision")  # how a run is executed, not what it is: given when it starts
+Values = Mapping[str, Any]
+NOTHING: Values = MappingProxyType({})
 METHODS = (*CLASSIFICATION, *(name for name in SEGMENTATION if name not in CLASSIFICATION))
 
 
@@ -47,8 +50,8 @@ class Recipe:
     about: str
     method: str
     tasks: tuple[str, ...]  # by name, or by family
-    config: Mapping[str, Any]
-    settings: Mapping[str, Any]  # a number of steps may be `EPOCH`
+    config: Values
+    settings: Values  # a number of steps may be `EPOCH`
     steps: int | None = None
     epochs: int | None = None  # in place of steps
     departures: tuple[str, ...] = ()  # where this kit does otherwise than the published code
@@ -91,29 +94,19 @@ class Recipe:
             tasks = " or ".join(self.tasks)
             raise UserError(f"recipe {self.name} is for {self.method} on {tasks}, not for {method} on {task}")
 
-    def changed(
-        self,
-        config: Mapping[str, Any] | None = None,
-        settings: Mapping[str, Any] | None = None,
-        steps: int | None = None,
-    ) -> Self:
+    def changed(self, config: Values = NOTHING, settings: Values = NOTHING, steps: int | None = None) -> Self:
         """The same with some values changed; `config` may also hold seed, device and precision.
 
         Raises:
             UserError: for an unknown name or a value that is refused, and for a variant "paper" that would keep the
                 InfoMax term, which the paper does not have.
         """
-        config, settings = config or {}, settings or {}
         to_paper = config.get("variant") == "paper" and self.config.get("variant") == "code"
         if to_paper and "infomax" not in settings:
             raise UserError("variant=paper has no InfoMax term; add infomax=0, or take the recipe cgdm-...-paper")
-        return dataclasses.replace(
-            self,
-            config={**self.config, **config},
-            settings={**self.settings, **settings},
-            steps=steps or self.steps,
-            epochs=None if steps else self.epochs,
-        )
+        values = {"config": {**self.config, **config}, "settings": {**self.settings, **settings}}
+        length = {"steps": steps, "epochs": None} if steps else {}
+        return dataclasses.replace(self, **values, **length)
 
     def start(self, pair: Pair, **config: Any) -> Run:
         """A run on this pair, at step 0; `config` holds seed, device, precision, or other changes.
@@ -185,9 +178,10 @@ def read(path: Path) -> Recipe:
         raise UserError(f"{path}: {error}; write it as TOML") from error
     try:
         for key, value in said.items():
-            kind = KINDS[choose("key", key, KINDS)]
-            if type(value) is not kind:
-                raise UserError(f"{key} must be {WORDS[kind]}, got {value!r}")
+            if key not in KINDS:
+                choose("key", key, KINDS)
+            if type(value) is not KINDS[key]:
+                raise UserError(f"{key} must be {WORDS[KINDS[key]]}, got {value!r}")
         for key in KINDS:
             if key not in (*said, "steps", "epochs", "departures"):
                 raise UserError(f"{key} is missing; give {key} = ...")
@@ -256,7 +250,7 @@ def _value(text: str, kind: Any) -> Any:
         return text
 
 
-def _complete(what: str, values: Mapping[str, Any], fields: Mapping[str, dataclasses.Field]) -> None:
+def _complete(what: str, values: Values, fields: Mapping[str, dataclasses.Field]) -> None:
     """Raise a `UserError` if a value has no field, or a field, except of those in `HOW`, no value."""
     for name in values:
         if name not in fields:

@@ -37,13 +37,7 @@ def resumed(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
             raise UserError(f"{folder.path}: {what}; go on with the version that wrote it")
     if folder.has_checkpoint():
         config["weights"] = "none"  # the checkpoint holds what became of them
-    recipe = Recipe(
-        name=saved["recipe"],
-        about=str(folder.path),
-        method=saved["method"],
-        tasks=(saved["task"],),
-        config=saved["config"] | config,
-        settings=saved["settings"] | settings,
-        steps=args.steps or saved["steps"],
-    )
+    tasks, steps = (saved["task"],), args.steps or saved["steps"]
+    values = saved["config"] | config, saved["settings"] | settings
+    recipe = Recipe(saved["recipe"], str(folder.path), saved["method"], tasks, *values, steps)
     return folder, {name: saved[name] for name in KEPT if name in saved}, recipe

@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO
@@ -157,23 +157,21 @@ class RunFolder:
         self.milestones = {name: step for name, step in progress.get("milestones", {}).items() if step <= run.steps}
         self._counted = self._saved = time.perf_counter()
         try:
-            yield
+            with ExitStack() as self._open:
+                yield
         except FloatingPointError as error:
             raise UserError(f"{error}{self._way_on(' --set learning_rate=...')}") from error
         except (UserError, OSError) as error:
             nameless = isinstance(error, OSError) and error.strerror and not error.filename  # as of a full disk
             message = f"{self.path}: {error.strerror}" if nameless else error
             raise UserError(f"{message}{self._way_on()}") from error
-        finally:
-            if self._metrics:
-                self._metrics.close()
 
     def _begin(self, run: Run) -> IO[bytes]:
         """The first step has worked: write settings.json, take away the scores of a shorter run, open metrics.jsonl."""
         now = {**self._what, "config": asdict(run.config), "settings": asdict(run.settings)}
         self._write_settings(now, self._began)
         (self.path / "summary.json").unlink(missing_ok=True)
-        self._metrics = (self.path / "metrics.jsonl").open("a+b")
+        self._metrics = self._open.enter_context((self.path / "metrics.jsonl").open("a+b"))
         self._forget_after(self._metrics, self._began)
         return self._metrics
 
