@@ -173,6 +173,15 @@ def test_what_a_file_holds_is_kept(measured):
     assert after[after["seed"] < 2].reset_index(drop=True).equals(before)
     assert after.attrs["command"] == "uda bench accuracy --table small --seeds 0,1,2 --out small.csv"
     assert after.attrs["note"] == "Note."
+    assert after.attrs["torch"] == torch.__version__.split("+")[0]
+
+
+def test_a_file_names_every_version_that_it_was_measured_with(measured):
+    out, _, _ = measured
+    here = torch.__version__.split("+")[0]
+    out.write_text(out.read_text(encoding="utf-8").replace(here, "1.0.0"), encoding="utf-8")
+    studies.measure("small", [0, 1], out)
+    assert results.read(out).attrs["torch"] == f"1.0.0, {here}"
 
 
 def test_a_row_with_other_settings_is_measured_again(measured, monkeypatch):

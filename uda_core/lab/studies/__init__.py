@@ -142,11 +142,12 @@ def measure(name: str, seeds: Sequence[int], out: Path, data: Path | None = None
         raise UserError(f"--out must end with .csv, got {out}")
     where = " --data DIR" if data else ""
     command = f"uda bench accuracy --table {name} --seeds {','.join(map(str, seeds))}{where} --out {out.name}"
-    comments = {"command": command, "note": study.note, "torch": torch.__version__.split("+")[0]}
     settings, beside = study.settings(), out.with_suffix(".settings.csv")
     before = results.read_settings(beside) if beside.exists() else settings[:0]
     same = [row for row in study.rows if row in before.index and _values(before, row) == _values(settings, row)]
     held = results.read(out) if out.exists() else pd.DataFrame(columns=results.COLUMNS)
+    versions = {torch.__version__.split("+")[0], *held.attrs.get("torch", "").split(", ")} - {""}
+    comments = {"command": command, "note": study.note, "torch": ", ".join(sorted(versions))}
     held, tasks = held[held["row"].isin(same)], study.tasks(data)
     results.write(held, out, comments)  # before the settings: so that none stand beside another's numbers
     write_whole(beside, settings.to_csv(lineterminator="\n").encode())
