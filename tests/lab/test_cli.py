@@ -469,7 +469,7 @@ MISTAKES = [
     ("evaluate nowhere", "nowhere: no settings.json; give a folder that `train` wrote"),
     (
         "bench accuracy --table all --out x",
-        "unknown table 'all'; known: fonts-handwriting, imbalanced, rehearsal,",
+        "unknown table 'all'; known: camvid-day-dusk, fonts-handwriting, imbalanced,",
     ),
     ("bench accuracy --seeds 9-0 --out x", "--seeds takes a range such as 0-9 or a list such as 0,3,4, got '9-0'"),
     ("bench accuracy --seeds few --out x", "--seeds takes a range such as 0-9 or a list such as 0,3,4, got 'few'"),
