@@ -5,7 +5,7 @@ import os
 
 import pytest
 import torch
-from test_road_scenes import write_cityscapes, write_gta5
+from set_files import write_cityscapes, write_gta5
 
 from uda_core.data import road_scenes
 from uda_core.data.catalog import TASKS

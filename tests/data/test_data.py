@@ -1,4 +1,4 @@
-"""The offline tasks keep their word: the same by seed, of the promised shape, and split without overlap."""
+"""The built-in tasks: the same by seed, of the documented shape, and split without overlap."""
 
 import math
 import time
@@ -10,7 +10,6 @@ from uda_core.data import TASKS, load
 from uda_core.data.digits import fonts_distorted, fonts_handwriting
 from uda_core.data.moons import moons
 from uda_core.errors import UserError
-from uda_core.methods import Config, SegmentationConfig
 from uda_core.task import Task
 
 SPLITS = ("source_train", "source_val", "target_train", "target_test")
@@ -119,10 +118,7 @@ def test_catalog_loads_every_built_in_task_by_its_name(name):
     task, entry = load(name), TASKS[name]
     assert isinstance(task, Task)
     assert task.name == name
-    config = (SegmentationConfig if entry.dense else Config)(**entry.config)
-    assert config.batch_size <= len(task.pair.target_train)
     assert entry.dense == task.pair.dense
-    assert entry.steps > 0
 
 
 def test_unknown_task_is_refused_with_a_guess():

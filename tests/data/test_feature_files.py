@@ -1,20 +1,13 @@
 """Frozen features from .npz files: what is read, what is refused, and that a target needs no labels to train."""
 
-import errno
-import json
-import os
-from unittest.mock import Mock
-
 import numpy as np
 import pytest
 import torch
 
-from uda_core import __main__ as cli
 from uda_core import methods
 from uda_core.data import feature_files
 from uda_core.errors import UserError
 from uda_core.evaluation import evaluate
-from uda_core.lab.benchmarks import accuracy, frozen_features
 from uda_core.samples import tenth
 
 RNG = np.random.default_rng(0)
@@ -183,69 +176,3 @@ def test_files_that_are_no_npz(files, tmp_path):
     assert f"{target}: no such file" in refusal(source, target)
     target.mkdir()
     assert f"{target}: no such file" in refusal(source, target)
-
-
-def test_train_and_evaluate_on_ones_own_features(files, tmp_path, capsys):
-    source, target = files(target={"labels": None})
-    words = [
-        "train",
-        "cgdm",
-        "features",
-        "--source",
-        source,
-        "--target",
-        target,
-        "--steps",
-        3,
-        "--out",
-        tmp_path / "run",
-    ]
-    words += ["--set", "batch_size=8", "features=4", "hidden=5", "refresh=2"]
-    assert cli.main([str(word) for word in words]) == 0
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["target"]["score"] is None
-    assert 0 <= summary["source"]["score"] <= 1
-    capsys.readouterr()
-    assert cli.main(["evaluate", str(tmp_path / "run"), "--export", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr().out
-    assert "target, target_test: accuracy not known, for there are no labels\n" in said
-    assert said.endswith("source_val.npz, target_test.npz, predictions.csv\n")
-    assert np.load(tmp_path / "out" / "target_test.npz")["predictions"].shape == (25,)
-
-
-def test_table_of_office31_measures_every_row_on_every_task(tmp_path, monkeypatch):
-    monkeypatch.setattr(frozen_features, "STEPS", 3)
-    small = {"features": 4, "hidden": (5,), "batch_size": 8}
-    monkeypatch.setattr(frozen_features, "CONFIG", frozen_features.CONFIG | small)
-    (tmp_path / "office31_features").mkdir()
-    for samples, domain in zip((27, 18, 24), ("amazon", "dslr", "webcam"), strict=True):
-        x, y = RNG.normal(size=(samples, 6)), np.arange(samples) % 3
-        write(tmp_path / "office31_features" / f"{domain}.npz", features=x, labels=y, classes=CLASSES)
-    out = tmp_path / "office31.json"
-    accuracy.main([0], out, "office31-features", tmp_path)
-    held = json.loads(out.read_text())
-    assert list(held["rows"]) == list(frozen_features.ROWS)
-    for row, told in held["rows"].items():
-        scores = {task: result["score"] for task, result in told["seeds"]["0"]["tasks"].items()}
-        assert list(scores) == ["A->D", "A->W", "D->A", "D->W", "W->A", "W->D"]
-        assert told["seeds"]["0"]["score"] == pytest.approx(sum(scores.values()) / 6, abs=1e-4)
-        assert ("refresh" in told["all_settings"]) == (told["method"] == "cgdm"), row
-    before = out.read_bytes()
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
-        with pytest.raises(OSError, match="No space"):
-            accuracy.main([1], out, "office31-features", tmp_path)
-    assert out.read_bytes() == before
-    suite = frozen_features.office31(tmp_path)
-    tasks = {name: (len(t.pair.source_train), len(t.pair.target_train)) for name, t in suite.tasks.items()}
-    assert tasks["W->D"] == (21, 18)  # three of webcam's 24 validate
-    run = frozen_features.ROWS["CGDM (code)"].train(suite.tasks["W->D"], 0)
-    assert (run.settings.refresh, run.settings.alpha, run.settings.beta, run.settings.entropy) == (2, 0.1, 0.1, 0.1)
-    assert run.pseudo_labels is not None
-
-
-def test_table_of_office31_says_how_its_files_are_made(tmp_path):
-    with pytest.raises(
-        UserError, match=r"amazon\.npz: no such file; make it with: python -m uda_core features .*/images "
-    ):
-        frozen_features.office31(tmp_path)

@@ -1,142 +1,43 @@
-"""Road scenes from files made here byte by byte: formats, ids, sizes, cuts, and what is said of those in error."""
+"""Road scenes from files made here byte by byte: formats, ids, sizes, crops, and error messages."""
 
-import struct
 import subprocess
 import sys
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from set_files import (
+    GREY_ALPHA,
+    PALETTE,
+    RGB,
+    blocks,
+    ramp,
+    write_camvid,
+    write_cityscapes,
+    write_gta5,
+    write_jpeg,
+    write_png,
+    write_synthia,
+)
 from torch.nn import functional as F
 
 from uda_core.data import catalog, road_classes, road_scenes, sets
 from uda_core.data.road_classes import CAMVID_11, CITYSCAPES_13, CITYSCAPES_16, CITYSCAPES_19, train_ids
-from uda_core.data.scene_files import Crop, ImageFiles, LabelFiles, LabelledScenes, UnlabelledScenes, ids_8bit
+from uda_core.data.scene_files import ImageFiles, LabelFiles, LabelledScenes, RandomCrop, UnlabelledScenes, ids_8bit
 from uda_core.data.streets import CLASSES as STREETS
 from uda_core.errors import UserError
 from uda_core.samples import IGNORE
 
-GREY, RGB, PALETTE, GREY_ALPHA = 0, 2, 3, 4  # colour types of the PNG standard
 CAMVID_ZIP = Path(__file__).parents[2] / "shared" / "data" / "camvid_240x180.zip"
-
-
-def write_png(path: Path, samples, colour: int, bits: int = 8) -> Path:
-    """A PNG of samples [H, W] or [H, W, channels], chunk by chunk. Its palette maps index i to (255-i, 7i, 3) mod 256.
-
-    Rows alternate between the standard's filters "none" and "up".
-    """
-    samples = np.asarray(samples)
-    height, width = samples.shape[:2]
-    rows = samples.reshape(height, -1).astype(">u2" if bits == 16 else "u1")
-    if bits == 4:
-        rows = rows[:, ::2] << 4 | rows[:, 1::2]
-    raw = np.frombuffer(rows.tobytes(), np.uint8).reshape(height, -1)
-    lines = (
-        b"\x02" + (raw[i] - raw[i - 1]).tobytes() if i % 2 else b"\x00" + raw[i].tobytes() for i in range(height)
-    )  # fmt: skip
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))]
-    if colour == PALETTE:
-        chunks.append((b"PLTE", bytes(v % 256 for i in range(2**bits) for v in (255 - i, 7 * i, 3))))
-    chunks += [(b"IDAT", zlib.compress(b"".join(lines))), (b"IEND", b"")]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + b"".join(
-            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-            for name, data in chunks
-        )
-    )
-    return path
-
-
-def write_jpeg(path: Path, grey: list[list[int]]) -> Path:
-    """A baseline JPEG of flat 8x8 blocks, one grey value each, marker by marker.
-
-    The one quantisation step is 8, so that a block's DC coefficient is its grey value - 128. The Huffman code of a DC
-    category is the category in 4 bits; the one AC symbol, end of block, is a 0.
-    """
-    bits, last = "", 128
-    for value in (value for row in grey for value in row):
-        difference, last = value - last, value
-        category = abs(difference).bit_length()
-        offset = difference if difference > 0 else difference + 2**category - 1
-        bits += f"{category:04b}" + (f"{offset:0{category}b}" if category else "") + "0"
-    bits += "1" * (-len(bits) % 8)
-    scan = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\x00")
-    segments = [
-        (0xDB, bytes([0] + [8] * 64)),
-        (0xC0, struct.pack(">BHHB3B", 8, 8 * len(grey), 8 * len(grey[0]), 1, 1, 0x11, 0)),
-        (0xC4, bytes([0x00, 0, 0, 0, 9, *[0] * 12, *range(9)])),
-        (0xC4, bytes([0x10, 1, *[0] * 15, 0])),
-        (0xDA, bytes([1, 1, 0, 0, 63, 0])),
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    headers = b"".join(struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data for marker, data in segments)
-    path.write_bytes(b"\xff\xd8" + headers + scan + b"\xff\xd9")
-    return path
-
-
-def ramp(height: int, width: int, first: int = 0) -> np.ndarray:
-    """A scene [H, W, 3]: red grows to the right, green downwards, blue says which it is."""
-    red, green = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
-    return np.stack([red, green, np.full_like(red, first)], 2).astype(np.uint8)
-
-
-def blocks(height: int, width: int, ids: list[int]) -> np.ndarray:
-    """A label [H, W]: the ids in stripes from left to right."""
-    return np.repeat(np.array(ids)[np.arange(width) * len(ids) // width][None], height, 0)
-
-
-def write_gta5(folder: Path, sizes=((22, 40), (22, 40), (24, 38)), ids=(7, 11, 24, 34)) -> Path:
-    for n, size in enumerate(sizes, 1):
-        write_png(folder / "images" / f"{n:05d}.png", ramp(*size, n), RGB)
-        write_png(folder / "labels" / f"{n:05d}.png", blocks(*size, list(ids)), PALETTE)
-    return folder
-
-
-def write_synthia(folder: Path, images: int = 3, channels: int = 2) -> Path:
-    """Class in the first channel, instances and noise in the others, 16 bits each."""
-    for n in range(images):
-        label = np.stack(
-            [blocks(20, 32, [3, 22, 19, 16]), *np.random.default_rng(n).integers(0, 65536, (2, 20, 32))], 2
-        )
-        write_png(folder / "RGB" / f"{n:07d}.png", ramp(20, 32, n), RGB)
-        write_png(
-            folder / "GT" / "LABELS" / f"{n:07d}.png", label[..., :channels], {2: GREY_ALPHA, 3: RGB}[channels], 16
-        )
-    return folder
-
-
-def write_cityscapes(folder: Path, ids=(0, 26, 29, 33)) -> Path:
-    for split, city, n in (("train", "aachen", 3), ("train", "bochum", 1), ("val", "frankfurt", 2)):
-        for frame in range(n):
-            name = f"{split}/{city}/{city}_{frame:06d}_000019"
-            write_png(folder / "leftImg8bit" / f"{name}_leftImg8bit.png", ramp(16, 32, frame), RGB)
-            write_png(folder / "gtFine" / f"{name}_gtFine_labelIds.png", blocks(16, 32, list(ids)), GREY)
-            write_png(folder / "gtFine" / f"{name}_gtFine_color.png", ramp(16, 32), RGB)
-    return folder
-
-
-def write_camvid(folder: Path, ending: str = "png") -> Path:
-    films = {"train": ("0001TP", "0006R0", "0016E5"), "test": ("0001TP", "Seq05VD")}
-    for split, names in films.items():
-        for name in (f"{film}_{frame:05d}" for film in names for frame in range(3)):
-            if ending == "png":
-                write_png(folder / split / f"{name}.png", ramp(16, 24), RGB)
-            else:
-                write_jpeg(folder / split / f"{name}.jpg", [[0, 128, 255], [0, 128, 255]])
-            write_png(folder / f"{split}annot" / f"{name}.png", blocks(16, 24, [0, 4, 9, 11]), GREY)
-    return folder
 
 
 def some_scenes(folder: Path, sizes=((22, 40), (22, 40)), ids=(7, 11, 24, 34), size=None) -> tuple:
     """Images and labels of GTA5 files made for a test."""
-    pairs = road_scenes.gta5(write_gta5(folder, sizes, ids))
+    scenes = road_scenes.gta5(write_gta5(folder, sizes, ids))
     table = train_ids(road_classes.GTA5_IDS, CITYSCAPES_19)
-    return ImageFiles([image for image, _ in pairs], size), LabelFiles(pairs, ids_8bit, table, size)
+    return ImageFiles([image for image, _ in scenes], size), LabelFiles(scenes, ids_8bit, table, size)
 
 
 def labels_at(y: torch.Tensor) -> list[int]:
@@ -359,7 +260,7 @@ def test_files_of_different_sizes_are_served_one_by_one_or_resized(tmp_path):
     assert set(y[torch.tensor([0, 1])].unique().tolist()) == {0, 2, 11, IGNORE}  # nearest: no class in between
 
 
-def test_a_batch_keeps_the_order_asked_for(tmp_path):
+def test_a_batch_keeps_the_order_of_its_indices(tmp_path):
     x, _ = some_scenes(tmp_path, ((4, 8),) * 20)
     i = torch.randperm(20, generator=torch.Generator().manual_seed(0))
     assert torch.equal((x[i][:, 2, 0, 0] * 255).round().long(), i + 1)
@@ -367,7 +268,7 @@ def test_a_batch_keeps_the_order_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])  # the file has 100; at these no sample falls between two pixels
-def test_a_cut_is_what_scaling_the_whole_file_and_cutting_gives(tmp_path, width):
+def test_a_crop_equals_that_of_the_whole_scaled_file(tmp_path, width):
     rng = np.random.default_rng(0)
     image, label = rng.integers(0, 256, (60, 100, 3)), rng.choice([7, 8, 11, 24], (60, 100))
     pair = (
@@ -375,7 +276,7 @@ def test_a_cut_is_what_scaling_the_whole_file_and_cutting_gives(tmp_path, width)
         write_png(tmp_path / "labels" / "1.png", label, PALETTE),
     )
     table = train_ids(road_classes.GTA5_IDS, CITYSCAPES_19)
-    crop = Crop((24, 32), width=(width, width))
+    crop = RandomCrop((24, 32), width=(width, width))
     scenes = LabelledScenes(ImageFiles([pair[0]]), LabelFiles([pair], ids_8bit, table), crop)
     height = round(0.6 * width)
     whole_x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
@@ -395,9 +296,9 @@ def test_a_cut_is_what_scaling_the_whole_file_and_cutting_gives(tmp_path, width)
         assert torch.equal(y, expected_y[:, 0].byte())
 
 
-def test_a_scene_smaller_than_the_cut_is_filled_up_with_ignored_black(tmp_path):
+def test_a_scene_smaller_than_the_crop_is_filled_up_with_ignored_black(tmp_path):
     x, y = some_scenes(tmp_path, ((22, 40), (24, 38)), ids=(7, 8))
-    x, y = LabelledScenes(x, y, Crop((60, 90), width=(80, 80), flip=0.0)).draw(torch.tensor([0, 1]))
+    x, y = LabelledScenes(x, y, RandomCrop((60, 90), width=(80, 80), flip=0.0)).draw(torch.tensor([0, 1]))
     for image, label, height in zip(x, y, (44, 51), strict=True):
         assert (label[:height, :80] < 2).all()
         assert (label[height:] == IGNORE).all()
@@ -405,9 +306,9 @@ def test_a_scene_smaller_than_the_cut_is_filled_up_with_ignored_black(tmp_path):
         assert not image[:, label == IGNORE].any()
 
 
-def test_cuts_follow_the_global_generator_and_vary(tmp_path):
+def test_crops_follow_the_global_generator_and_vary(tmp_path):
     x, y = some_scenes(tmp_path)
-    labelled, unlabelled = (kind(*files, Crop((20, 30), (40, 80))) for kind, files in (
+    labelled, unlabelled = (kind(*files, RandomCrop((20, 30), (40, 80))) for kind, files in (
         (LabelledScenes, (x, y)), (UnlabelledScenes, (x,)),
     ))  # fmt: skip
     i = torch.zeros(6, dtype=torch.int64)
@@ -421,15 +322,15 @@ def test_cuts_follow_the_global_generator_and_vary(tmp_path):
     torch.manual_seed(3)
     assert torch.equal(unlabelled.draw(i), first[0])
     assert not torch.equal(unlabelled.draw(i), first[0])
-    assert len({tuple(cut.flatten().tolist()) for cut in first[0]}) == 6
-    assert torch.equal(x[i[:1]], x[i[1:2]])  # whole samples are never cut
+    assert len({tuple(crop.flatten().tolist()) for crop in first[0]}) == 6
+    assert torch.equal(x[i[:1]], x[i[1:2]])  # whole samples are never cropped
 
 
-def test_half_of_the_cuts_are_mirrored(tmp_path):
+def test_half_of_the_crops_are_mirrored(tmp_path):
     x, _ = some_scenes(tmp_path)
     torch.manual_seed(0)
-    cuts = UnlabelledScenes(x, Crop((20, 30), (40, 80))).draw(torch.zeros(200, dtype=torch.int64))
-    mirrored = (cuts[:, 0, 10, 0] > cuts[:, 0, 10, -1]).float().mean()
+    crops = UnlabelledScenes(x, RandomCrop((20, 30), (40, 80))).draw(torch.zeros(200, dtype=torch.int64))
+    mirrored = (crops[:, 0, 10, 0] > crops[:, 0, 10, -1]).float().mean()
     assert mirrored == pytest.approx(0.5, abs=0.12)
 
 
@@ -491,13 +392,13 @@ def test_an_image_without_a_label_and_a_label_without_an_image(tmp_path):
         (tmp_path / "labels" / path.name).unlink()
     with pytest.raises(UserError) as error:
         road_scenes.gta5(tmp_path)
-    assert told(error).startswith(f"{lone[0]}: there is no label to it (and 1 more files)")
+    assert told(error).startswith(f"{lone[0]}: its label is missing (and 1 more files)")
     for path in lone:
         path.unlink()
     write_png(tmp_path / "labels" / "00007.png", blocks(22, 40, [7]), PALETTE)
     with pytest.raises(UserError) as error:
         road_scenes.gta5(tmp_path)
-    assert told(error).startswith(f"{tmp_path / 'labels' / '00007.png'}: there is no image to it;")
+    assert told(error).startswith(f"{tmp_path / 'labels' / '00007.png'}: its image is missing;")
 
 
 def test_a_missing_pair_of_any_set_is_told_when_the_task_is_made(tmp_path):
@@ -506,13 +407,13 @@ def test_a_missing_pair_of_any_set_is_told_when_the_task_is_made(tmp_path):
     write_cityscapes(tmp_path / "cityscapes")
     write_camvid(tmp_path / "camvid")
     (tmp_path / "camvid" / "testannot" / "0001TP_00001.png").unlink()
-    with pytest.raises(UserError, match=r"test.0001TP_00001.png: there is no label"):
+    with pytest.raises(UserError, match=r"test.0001TP_00001.png: its label is missing"):
         road_scenes.camvid_day_dusk(tmp_path)
     (tmp_path / "synthia" / "RGB" / "0000002.png").unlink()
-    with pytest.raises(UserError, match=r"LABELS.0000002.png: there is no image"):
+    with pytest.raises(UserError, match=r"LABELS.0000002.png: its image is missing"):
         road_scenes.synthia_cityscapes(tmp_path)
     (tmp_path / "cityscapes" / "gtFine" / "val" / "frankfurt" / "frankfurt_000001_000019_gtFine_labelIds.png").unlink()
-    with pytest.raises(UserError, match=r"frankfurt_000001_000019_leftImg8bit.png: there is no label"):
+    with pytest.raises(UserError, match=r"frankfurt_000001_000019_leftImg8bit.png: its label is missing"):
         road_scenes.gta5_cityscapes(tmp_path)
 
 

@@ -1,10 +1,10 @@
-"""Digits from files: MNIST, USPS, SVHN and MNIST-M, and the tasks made of them, as MCD and SWD have them.
+"""Digits from files: MNIST, USPS, SVHN and MNIST-M, and the tasks made of them, as in MCD and SWD.
 
-Images are float32 in [-1, 1] (mean and standard deviation of a half, as in MCD's code), held as tensors.
+Images are tensors in memory, float32 in [-1, 1] (MCD's code subtracts a mean of 0.5 and divides by 0.5).  Every reader
+takes the data folder and a split, "train" or "test".
 """
 
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,70 +12,100 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from uda_core.data.image_files import reading
 from uda_core.data.sets import require
 from uda_core.errors import UserError
 from uda_core.samples import Labelled, Unlabelled
 from uda_core.task import Pair, Task, Truth
 
 CLASSES = tuple("0123456789")
-Split = tuple[Tensor, Tensor]  # images [N, channels, H, W] and labels [N]
+Split = tuple[Tensor, Tensor]  # images float32 [N, 1 or 3, H, W] in [-1, 1], labels int64 [N] from 0 to 9
 
 
 def mnist_usps(data: Path) -> Task:
-    """MNIST (60,000; validation: its 10,000 test images) teaches USPS (7,291 unlabelled, 2,007 test), grey 28x28."""
+    """MNIST (60,000; validation: its 10,000 test images) teaches USPS (7,291 unlabelled, 2,007 test), grey 28x28.
+
+    Raises:
+        UserError: if one of the two sets is missing or damaged.
+    """
     require(["mnist", "usps"], data)
     return _task("mnist-usps", data, mnist, usps)
 
 
 def usps_mnist(data: Path) -> Task:
-    """USPS (7,291; validation: its 2,007 test images) teaches MNIST (60,000 unlabelled, 10,000 test), grey 28x28."""
+    """USPS (7,291; validation: its 2,007 test images) teaches MNIST (60,000 unlabelled, 10,000 test), grey 28x28.
+
+    Raises:
+        UserError: if one of the two sets is missing or damaged.
+    """
     require(["mnist", "usps"], data)
     return _task("usps-mnist", data, usps, mnist)
 
 
 def svhn_mnist(data: Path) -> Task:
-    """SVHN (73,257; validation: its 26,032 test images) teaches MNIST (60,000, test 10,000), colour 32x32."""
+    """SVHN (73,257; validation: its 26,032 test images) teaches MNIST (60,000 unlabelled, 10,000 test), colour 32x32.
+
+    Raises:
+        UserError: if one of the two sets is missing or damaged.
+    """
     require(["svhn", "mnist"], data)
     return _task("svhn-mnist", data, svhn, lambda folder, split: _coloured(*mnist(folder, split)))
 
 
 def mnist_mnistm(data: Path) -> Task:
-    """MNIST (60,000) teaches MNIST-M (59,001 unlabelled, 9,001 test): digits over photographs, colour 32x32."""
+    """MNIST (60,000) teaches MNIST-M (59,001 unlabelled, 9,001 test): digits over photographs, colour 32x32.
+
+    Raises:
+        UserError: if one of the two sets is missing or damaged.
+    """
     require(["mnist", "mnist-m"], data)
     return _task("mnist-mnistm", data, lambda folder, split: _coloured(*mnist(folder, split)), mnist_m)
 
 
 def _task(name: str, data: Path, source: Callable[[Path, str], Split], target: Callable[[Path, str], Split]) -> Task:
+    """The task of two readers; each domain's test split validates the source, or tests the target."""
     (x_t, y_t), (x_test, y_test) = target(data, "train"), target(data, "test")
     splits = (Labelled(*source(data, split)) for split in ("train", "test"))
     return Task(Pair(name, CLASSES, *splits, Unlabelled(x_t), Unlabelled(x_test)), Truth(y_t, y_test))
 
 
 def mnist(data: Path, split: str) -> Split:
-    """MNIST/raw/*-ubyte, the IDX files that torchvision's class reads: 60,000 and 10,000 of 28x28."""
-    from torchvision.datasets.mnist import read_image_file, read_label_file  # not at the top: it takes seconds
+    """MNIST/raw/*-ubyte, the IDX files that torchvision's class reads: 60,000 and 10,000 of 28x28.
+
+    Raises:
+        UserError: naming a file that is missing or damaged, or whose labels are not those of digits.
+    """
+    from torchvision.datasets.mnist import read_image_file, read_label_file  # not at the top: this import is slow
 
     start = data / "MNIST" / "raw" / ("train" if split == "train" else "t10k")
-    with _reading(start.with_name(f"{start.name}-images-idx3-ubyte")) as path:
+    with reading(start.with_name(f"{start.name}-images-idx3-ubyte")) as path:
         images = read_image_file(path)
-    with _reading(start.with_name(f"{start.name}-labels-idx1-ubyte")) as path:
+    with reading(start.with_name(f"{start.name}-labels-idx1-ubyte")) as path:
         return _checked(path, _scaled(images[:, None]), read_label_file(path))
 
 
 def usps(data: Path, split: str) -> Split:
-    """usps/usps.bz2 and usps.t.bz2, in LIBSVM's text format: 7,291 and 2,007 of 16x16, enlarged to 28x28."""
+    """usps/usps.bz2 and usps.t.bz2, in LIBSVM's text format: 7,291 and 2,007 of 16x16, enlarged to 28x28.
+
+    Raises:
+        UserError: naming a file that is missing or damaged, or whose labels are not those of digits.
+    """
     from torchvision.datasets import USPS
 
-    with _reading(data / "usps" / ("usps.bz2" if split == "train" else "usps.t.bz2")) as path:
+    with reading(data / "usps" / ("usps.bz2" if split == "train" else "usps.t.bz2")) as path:
         images = USPS(data / "usps", train=split == "train")
         return _checked(path, _scaled(torch.as_tensor(images.data)[:, None], 28), torch.as_tensor(images.targets))
 
 
 def svhn(data: Path, split: str) -> Split:
-    """svhn/train_32x32.mat and test_32x32.mat, MATLAB 5 files: 73,257 and 26,032 of 32x32; their label 10 is 0."""
+    """svhn/train_32x32.mat and test_32x32.mat, MATLAB 5 files: 73,257 and 26,032 of 32x32; label 10 is the digit 0.
+
+    Raises:
+        UserError: naming a file that is missing or damaged, or whose labels are not those of SVHN.
+    """
     from scipy.io import loadmat
 
-    with _reading(data / "svhn" / f"{split}_32x32.mat") as path, path.open("rb") as file:
+    with reading(data / "svhn" / f"{split}_32x32.mat") as path, path.open("rb") as file:
         held = loadmat(file)
         x, y = held["X"], held["y"].reshape(-1).astype(np.int64)
         if y.min() < 1 or y.max() > 10:
@@ -84,22 +114,27 @@ def svhn(data: Path, split: str) -> Split:
 
 
 def mnist_m(data: Path, split: str) -> Split:
-    """mnist_m/mnist_m_train/*.png with mnist_m_train_labels.txt, and _test: 59,001 and 9,001 of 32x32."""
+    """mnist_m/mnist_m_train/*.png with mnist_m_train_labels.txt, and _test: 59,001 and 9,001 of 32x32.
+
+    Raises:
+        UserError: naming a file that is missing or damaged, or whose labels are not those of digits.
+    """
     from PIL import Image
 
     folder, images, labels = data / "mnist_m", [], []
-    with _reading(folder / f"mnist_m_{split}_labels.txt") as path:
+    with reading(folder / f"mnist_m_{split}_labels.txt") as path:
         for line in path.read_text().split("\n"):
             if line.strip():
                 name, label = line.split()
                 labels.append(int(label))
-                with _reading(folder / f"mnist_m_{split}" / name) as file, Image.open(file) as image:
+                with reading(folder / f"mnist_m_{split}" / name) as file, Image.open(file) as image:
                     images.append(np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)))
         x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
         return _checked(path, _scaled(x), torch.tensor(labels))
 
 
 def _checked(path: Path, x: Tensor, y: Tensor) -> Split:
+    """x and y, if there is one label from 0 to 9 for each image; else an error that names the file of the labels."""
     if len(x) != len(y):
         raise UserError(f"{path}: {len(y)} labels for {len(x)} images; download it again")
     if len(y) == 0 or y.min() < 0 or y.max() > 9:
@@ -117,15 +152,3 @@ def _scaled(x: Tensor, size: int | None = None) -> Tensor:
 def _coloured(x: Tensor, y: Tensor) -> Split:
     """Grey images as colour ones of 32x32."""
     return F.interpolate(x, (32, 32), mode="bilinear", align_corners=False).repeat(1, 3, 1, 1), y
-
-
-@contextmanager
-def _reading(path: Path):
-    """Whatever goes wrong inside, in one line that names the file."""
-    try:
-        yield path
-    except UserError:
-        raise
-    except Exception as error:  # of four libraries, a dozen kinds
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: cannot be read ({why}); download it again") from None

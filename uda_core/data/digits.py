@@ -16,13 +16,13 @@ from uda_core.samples import Labelled, Unlabelled
 from uda_core.task import Pair, Task, Truth
 
 CLASSES = tuple("0123456789")
-FONTS = (  # of those that matplotlib ships; none with old-style figures, none of symbols
+FONTS = (  # shipped with matplotlib; without those of old-style figures and of symbols
     "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSansMono-Bold",
     "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "STIXGeneral", "STIXGeneralBol",
     "STIXGeneralItalic", "cmr10", "cmb10", "cmss10", "cmtt10",
 )  # fmt: skip
 CANVAS = 48  # pixels of the square in which a glyph is drawn
-WRITERS = 6  # of the rehearsal pair
+WRITERS = 6  # of the rehearsal pair's target
 COARSE, SIZE = 8, 16  # both domains are reduced to 8x8, scikit-learn's resolution, and enlarged to 16x16
 
 
@@ -38,6 +38,8 @@ def fonts_handwriting(samples: int = 3000, seed: int = 0, drop: Mapping[int, flo
         drop: class -> share of its target images to leave out, e.g. {0: 0.9, 1: 0.9}: an imbalanced target.
     Returns:
         A task with x [N, 1, 16, 16] in [0, 1], ten classes.
+    Raises:
+        UserError: if `drop` holds another class, or a share below 0 or above 1.
     """
     x, y = _handwriting()
     keep = _kept(y, drop or {}, seed)
@@ -51,7 +53,14 @@ def fonts_distorted(samples: int = 3000, seed: int = 0) -> Task:
     """The rehearsal pair: settings are chosen on it, so that `fonts_handwriting` is not tuned on its target labels.
 
     Source: digits in matplotlib's DejaVu fonts. Target: 1,800 digits in its STIX and Computer Modern fonts, as if
-    traced by six writers, each bending each digit in a way of their own. Its labels are ours, so they may be seen.
+    traced by six writers, each of whom bends each digit in their own way. They are printed by us, so their labels may
+    be used.
+
+    Args:
+        samples: source training images; a sixth as many again are drawn for validation.
+        seed: of the drawing.
+    Returns:
+        A task with x [N, 1, 16, 16] in [0, 1], ten classes.
     """
     generator = torch.Generator().manual_seed(seed)
     dejavu = tuple(font for font in FONTS if font.startswith("DejaVu"))
@@ -64,13 +73,14 @@ def fonts_distorted(samples: int = 3000, seed: int = 0) -> Task:
 
 @cache
 def _handwriting() -> tuple[Tensor, Tensor]:
+    """All handwritten digits: x [1797, 1, 16, 16] in [0, 1], y [1797]."""
     digits = load_digits()
     x = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16
     return _enlarge(x), torch.tensor(digits.target, dtype=torch.int64)
 
 
 def _kept(y: Tensor, drop: Mapping[int, float], seed: int) -> Tensor:
-    """Indices that stay when a share of some classes is dropped, in order."""
+    """Indices of the samples that remain after a share of some classes is dropped, in order."""
     generator = torch.Generator().manual_seed(seed)
     keep = torch.ones(len(y), dtype=torch.bool)
     for label, share in drop.items():
@@ -121,14 +131,14 @@ def _glyphs(font: str) -> Tensor:
 
 
 def _stroke(x: Tensor, weight: Tensor) -> Tensor:
-    """Bolder (weight towards 1) or lighter (towards -1): a mix of the image and its dilation or erosion."""
+    """Bolder (weight [N] towards 1) or lighter (towards -1): a mix of the image and its dilation or erosion."""
     bold, light = F.max_pool2d(x, 3, 1, 1), -F.max_pool2d(-x, 3, 1, 1)
     weight = weight[:, None, None, None]
     return torch.where(weight > 0, x + weight * (bold - x), x - weight * (light - x))
 
 
 def _warp(x: Tensor, rotation: Tensor, shear: Tensor, width: Tensor, displacement: Tensor) -> Tensor:
-    """Affine map of each image, plus a displacement [N, 2, 4, 4] interpolated smoothly over the canvas."""
+    """Affine map of each image, plus a displacement [N, 2, 4, 4] that is interpolated smoothly over the canvas."""
     c, s, zero = rotation.cos(), rotation.sin(), torch.zeros_like(rotation)
     rows = [torch.stack([c / width, s / width + shear, zero], 1), torch.stack([-s, c, zero], 1)]
     grid = F.affine_grid(torch.stack(rows, 1), x.shape, align_corners=False)
@@ -138,7 +148,7 @@ def _warp(x: Tensor, rotation: Tensor, shear: Tensor, width: Tensor, displacemen
 
 
 def _crop_to_glyph(x: Tensor) -> Tensor:
-    """Cut each image to a square that its glyph fills from edge to edge, and reduce it to 8x8 by averaging."""
+    """Crop each image to a square that its glyph fills from edge to edge, and reduce it to 8x8 by averaging."""
     ink = (x > 0.2).squeeze(1)
     (top, bottom), (left, right) = (_extent(ink.any(axis)) for axis in (2, 1))
     centre = torch.stack([left + right, top + bottom], 1) / CANVAS - 1
@@ -149,10 +159,11 @@ def _crop_to_glyph(x: Tensor) -> Tensor:
 
 
 def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:
-    """First occupied place and the one after the last, of rows of booleans [N, L]."""
+    """First occupied place, and the place after the last occupied one, of rows of booleans [N, L]: [N] each."""
     length, occupied = occupied.shape[1], occupied.int()
     return occupied.argmax(1).float(), (length - occupied.flip(1).argmax(1)).float()
 
 
 def _enlarge(x: Tensor) -> Tensor:
+    """[N, 1, 8, 8] -> [N, 1, 16, 16], bilinearly."""
     return F.interpolate(x, SIZE, mode="bilinear", align_corners=False)

@@ -1,7 +1,7 @@
-"""Frozen features as a task: two .npz files, such as `python -m uda_core features` makes from class folders.
+"""Frozen features as a task: two .npz files, such as `uda features` makes from class folders.
 
 A file holds `features` [N, D] float16 or float32, `labels` [N] whole numbers from 0, and, if the classes have names,
-`classes` [C] text. The target's labels are for scoring alone; a target file without them trains too, without a score.
+`classes` [C] text. The target's labels only score; a target file without them trains all the same, without a score.
 """
 
 import zipfile
@@ -21,7 +21,7 @@ KNOWN = ("features", "labels", "classes")
 
 @dataclass(frozen=True)
 class FeatureFile:
-    """What a file holds: features [N, D] float32, labels [N] int64 and the names of the classes, None if not there."""
+    """The content of a file: features float32 [N, D], labels int64 [N] and the class names; None if it has none."""
 
     features: Tensor
     labels: Tensor | None
@@ -29,10 +29,14 @@ class FeatureFile:
 
 
 def load(source: Path, target: Path) -> Task:
-    """The source teaches the target, all of which is there while training, without labels (transductive).
+    """The task of a source and a target file; all of the target trains, without labels, and tests (transductive).
 
     The second, twelfth, 22nd ... sample of each class of the source validates, the others train. The classes are those
     that either file names (both must name the same, in the same order), else numbers up to the source's largest label.
+
+    Raises:
+        UserError: if a file is not as this module describes it, the source has no labels, the two files differ in the
+            width of their features or in their classes, or a label is too large.
     """
     s, t = read(source), read(target)
     if s.labels is None:
@@ -56,9 +60,11 @@ def load(source: Path, target: Path) -> Task:
 
 
 def read(path: Path) -> FeatureFile:
-    """
+    """The checked content of one file.
+
     Raises:
-        UserError: for a file that is not what this module's first lines say.
+        UserError: if it is not as this module describes it: missing, damaged, of other types or shapes, with NaN,
+            negative labels or two classes of one name.
     """
     arrays = _arrays(path)
     x, y, names = arrays["features"], arrays.get("labels"), arrays.get("classes")
@@ -86,7 +92,7 @@ def read(path: Path) -> FeatureFile:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file that this module knows; none may be a pickled object."""
+    """The arrays `KNOWN` of an .npz file, by name; none may be a pickled object."""
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file")
     if not zipfile.is_zipfile(path):
@@ -98,13 +104,14 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: held[name] for name in KNOWN if name in held}
     except UserError:
         raise
-    except Exception as error:  # of numpy, zipfile and zlib, a dozen kinds
+    except Exception as error:  # NumPy, zipfile and zlib raise a dozen kinds for damaged files
         if "allow_pickle" in str(error):
             error = "an array of Python objects; text is saved as np.array(names, dtype=str)"
         raise UserError(f"{path}: cannot be read ({error})") from None
 
 
 def _first(found: np.ndarray) -> int:
+    """Index of the first True of booleans [N]."""
     return int(found.argmax())
 
 

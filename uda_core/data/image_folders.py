@@ -1,7 +1,8 @@
 """Image sets, one class an image: Office-31, ImageCLEF-DA, VisDA-2017, DomainNet, and folders of one's own.
 
-Nothing is held in memory: an image is decoded when its turn comes.  What can be seen without decoding (classes that
-differ, stray and empty files, links in a circle, wrong labels) is told when the task is made, damage when it is read.
+No image stays in memory: each is decoded when a batch needs it.  What can be checked without decoding (classes that
+differ, stray or empty files, links in a circle, wrong labels) is checked when a task is made; a damaged image raises a
+`UserError` when it is read.
 """
 
 import os
@@ -14,7 +15,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from uda_core.data.image_files import Cut, ImageFiles, reading
+from uda_core.data.image_files import ImageFiles, Transform, reading
 from uda_core.data.sets import require
 from uda_core.errors import UserError
 from uda_core.samples import Labelled, Unlabelled, tenth
@@ -26,34 +27,38 @@ IMAGECLEF = (
 DOMAINNET_CLASSES = 345
 
 
-# -- what a network sees of an image -----------------------------------------------------------------------------------
+# -- images as a network gets them -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class View:
-    """Resized to a square, whatever its aspect; cut in the centre, or at random; mirrored at random while training.
+class Preprocessing:
+    """Resize an image to a square, whatever its aspect, crop a smaller square from it and, while training, mirror it.
 
-    The defaults are those of CGDM's scripts. Theirs are also random at test time; here evaluation is clean: the centre.
+    The defaults are those of CGDM's scripts, which crop and mirror at random when they test too; here evaluation always
+    takes the centre, not mirrored.
     """
 
-    resize: int = 256
-    crop: int = 224
-    random_crop: bool = False  # as for ImageCLEF-DA
-    flip: float = 0.5  # probability
+    resize: int = 256  # side of the square, in pixels
+    crop: int = 224  # side of the smaller square
+    random_crop: bool = False  # whether training crops at a random place, as for ImageCLEF-DA, or in the centre
+    flip: float = 0.5  # probability that a training image is mirrored
 
-    def draw(self, n: int, generator: torch.Generator | None = None) -> list[Cut]:
-        """n random cuts; three numbers are drawn for each, whether they are used or not."""
-        return [partial(self._cut, *u) for u in torch.rand(n, 3, generator=generator).tolist()]
+    def random(self, n: int, generator: torch.Generator | None = None) -> list[Transform]:
+        """n random transforms for training; each takes three numbers from the generator, needed or not."""
+        return [partial(self._random, *u) for u in torch.rand(n, 3, generator=generator).tolist()]
 
-    def clean(self, image: Image.Image, resample: Image.Resampling, fill: int) -> Image.Image:
-        return self._at(0.5, 0.5, image, resample)
+    def centre(self, image: Image.Image, resample: Image.Resampling, fill: int) -> Image.Image:
+        """The transform for evaluation: the crop in the centre, of crop x crop pixels."""
+        return self._crop(0.5, 0.5, image, resample)
 
-    def _cut(self, u: float, v: float, w: float, image: Image.Image, resample: Image.Resampling, _: int) -> Image.Image:
-        cut = self._at(u, v, image, resample) if self.random_crop else self._at(0.5, 0.5, image, resample)
-        return ImageOps.mirror(cut) if w < self.flip else cut
+    def _random(
+        self, u: float, v: float, w: float, image: Image.Image, resample: Image.Resampling, _: int
+    ) -> Image.Image:
+        crop = self._crop(u, v, image, resample) if self.random_crop else self._crop(0.5, 0.5, image, resample)
+        return ImageOps.mirror(crop) if w < self.flip else crop
 
-    def _at(self, u: float, v: float, image: Image.Image, resample: Image.Resampling) -> Image.Image:
-        """The crop at this share of the free room, resized straight from its box in the file."""
+    def _crop(self, u: float, v: float, image: Image.Image, resample: Image.Resampling) -> Image.Image:
+        """The crop at shares u and v of the room left of and above it, resized straight from its box in the image."""
         room = self.resize - self.crop
         left, top = (int(share * (room + 1)) for share in (u, v))
         x, y = image.width / self.resize, image.height / self.resize
@@ -63,30 +68,42 @@ class View:
 
 
 class Images(ImageFiles):
-    """Images as a `View` shows them: x[i] is clean, `x.draw(i, generator)` as a training step gets it."""
+    """Preprocessed images: x[i] for evaluation, `x.draw(i, generator)` for training; both [n, 3, crop, crop]."""
 
-    def __init__(self, paths: Sequence[Path], view: View):
-        super().__init__(paths, (view.crop, view.crop))
-        self.view, self.draft, self.whole = view, (view.resize, view.resize), view.clean
+    def __init__(self, paths: Sequence[Path], preprocessing: Preprocessing):
+        side = preprocessing.resize
+        super().__init__(paths, (preprocessing.crop, preprocessing.crop))
+        self.preprocessing, self.draft, self.whole = preprocessing, (side, side), preprocessing.centre
 
     def draw(self, i: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return self.cut(i, self.view.draw(len(i), generator))
+        """Images i [n] with a random crop and flip each, as a training step gets them: [n, 3, crop, crop].
+
+        Raises:
+            UserError: naming an image that cannot be read.
+        """
+        return self.transformed(i, self.preprocessing.random(len(i), generator))
 
 
 @dataclass(frozen=True)
 class LabelledImages(Labelled):
+    """Images and the class of each, int64 [N]; a training step gets random crops and flips."""
+
     x: Images
     y: Tensor
 
     def draw(self, i: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Images i [n], cropped and mirrored at random, and their labels: [n, 3, crop, crop] and [n]."""
         return self.x.draw(i, generator), self.y[i]
 
 
 @dataclass(frozen=True)
 class UnlabelledImages(Unlabelled):
+    """Images without labels; a training step gets random crops and flips."""
+
     x: Images
 
     def draw(self, i: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Images i [n], cropped and mirrored at random: [n, 3, crop, crop]."""
         return self.x.draw(i, generator)
 
 
@@ -95,23 +112,30 @@ class UnlabelledImages(Unlabelled):
 
 @dataclass(frozen=True)
 class Listing:
-    """Images of one domain, and the class of each, as a number."""
+    """The image files of one domain and the class of each, int64 [N]."""
 
     paths: list[Path]
-    y: Tensor  # int64 [N]
+    y: Tensor
 
-    def labelled(self, view: View) -> LabelledImages:
-        return LabelledImages(Images(self.paths, view), self.y)
+    def labelled(self, preprocessing: Preprocessing) -> LabelledImages:
+        """The images with their labels, as a source has them."""
+        return LabelledImages(Images(self.paths, preprocessing), self.y)
 
-    def unlabelled(self, view: View) -> UnlabelledImages:
-        return UnlabelledImages(Images(self.paths, view))
+    def unlabelled(self, preprocessing: Preprocessing) -> UnlabelledImages:
+        """The images alone, as a target has them."""
+        return UnlabelledImages(Images(self.paths, preprocessing))
 
     def where(self, chosen: Tensor) -> "Listing":
+        """The images of which `chosen`, booleans [N], is true, in the same order."""
         return Listing([self.paths[i] for i in chosen.nonzero().flatten()], self.y[chosen])
 
 
 def class_names(folder: Path) -> tuple[str, ...]:
-    """The folders in a folder, in the order of their names; hidden ones are left out."""
+    """The names of the folders in a folder, sorted; hidden ones are left out.
+
+    Raises:
+        UserError: if there is no such folder, or no folder in it.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     with reading(folder):
@@ -122,10 +146,10 @@ def class_names(folder: Path) -> tuple[str, ...]:
 
 
 def same_classes(source: Path, target: Path) -> tuple[str, ...]:
-    """The classes that both folders have.
+    """The class names of both folders, which must have the same.
 
     Raises:
-        UserError: which of them one folder lacks, by name.
+        UserError: listing the classes that one of the folders lacks.
     """
     ours, theirs = class_names(source), class_names(target)
     lacks = [
@@ -139,7 +163,11 @@ def same_classes(source: Path, target: Path) -> tuple[str, ...]:
 
 
 def from_folders(folder: Path, classes: Sequence[str]) -> Listing:
-    """Every image in the folder of each class, and in those inside it."""
+    """Every image in the folder of each class, and in the folders inside it; labels are places in `classes`.
+
+    Raises:
+        UserError: if a class has no image, or its folder holds a file that is not an image.
+    """
     paths, y = [], []
     for label, name in enumerate(classes):
         found = list(_images(folder / name))
@@ -153,9 +181,15 @@ def from_folders(folder: Path, classes: Sequence[str]) -> Listing:
 
 
 def from_list(file: Path, folder: Path, classes: int, gaps: bool = False) -> Listing:
-    """A file with a line `PATH LABEL` for each image; paths count from `folder`, labels from 0.
+    """The images of a list: a text file with a line `PATH LABEL` for each.
 
-    `gaps`: whether classes may be without images, as the T-shirts of DomainNet's paintings are.
+    Args:
+        file: the list.
+        folder: where its paths start.
+        classes: number of classes; labels run from 0 to one less.
+        gaps: whether a class may have no image, as the T-shirts among DomainNet's paintings.
+    Raises:
+        UserError: if a line is not a path and a label, an image is missing, or a class is empty without `gaps`.
     """
     paths, y = [], []
     with reading(file):
@@ -179,7 +213,7 @@ def from_list(file: Path, folder: Path, classes: int, gaps: bool = False) -> Lis
 
 
 def _images(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Every image in a folder and those inside it, by name; hidden ones are left out, anything else is told."""
+    """Every image in a folder and the folders inside it, by name, without hidden ones; other files are an error."""
     with reading(folder):
         real = folder.resolve(strict=True)
         if real in above:
@@ -195,7 +229,7 @@ def _images(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
 
 
 def _image(path: Path) -> Path:
-    """`path`, if it can be an image: of a known ending, there, not empty, readable. It is not opened."""
+    """`path`, if it can be an image: it has a known ending, exists, is not empty and readable. It is not opened."""
     if path.suffix.lower() not in _endings():
         raise UserError(f"{path}: no image ({', '.join(_endings())}); move it out of the folder")
     try:
@@ -210,7 +244,7 @@ def _image(path: Path) -> Path:
 
 
 def _endings() -> tuple[str, ...]:
-    from torchvision.datasets.folder import IMG_EXTENSIONS  # not at the top: it takes seconds to import
+    from torchvision.datasets.folder import IMG_EXTENSIONS  # not at the top: this import is slow
 
     return IMG_EXTENSIONS
 
@@ -219,34 +253,50 @@ def _endings() -> tuple[str, ...]:
 
 
 def office31(data: Path, name: str, source: str, target: str) -> Task:
-    """amazon, dslr and webcam: DOMAIN/images/CLASS/frame_0001.jpg, 31 classes."""
+    """Office-31, 31 classes; domains amazon, dslr and webcam: DOMAIN/images/CLASS/frame_0001.jpg.
+
+    Raises:
+        UserError: if the set is missing, or a folder is not as published.
+    """
     require(["office31"], data)
     folders = [data / "office31" / domain / "images" for domain in (source, target)]
     classes = same_classes(*folders)
-    return _transductive(name, classes, *(from_folders(folder, classes) for folder in folders), View())
+    return _transductive(name, classes, *(from_folders(folder, classes) for folder in folders), Preprocessing())
 
 
 def imageclef(data: Path, name: str, source: str, target: str) -> Task:
-    """i, p and c: list/iList.txt with lines such as `i/n02691156_7563.JPEG 0`, 600 images, 12 classes."""
+    """ImageCLEF-DA, 12 classes; domains i, p and c: list/iList.txt with 600 lines as `i/n02691156_7563.JPEG 0`.
+
+    Raises:
+        UserError: if the set is missing, or a list is not as published.
+    """
     require(["imageclef"], data)
     folder = data / "imageclef"
     lists = (from_list(folder / "list" / f"{d}List.txt", folder, len(IMAGECLEF)) for d in (source, target))
-    return _transductive(name, IMAGECLEF, *lists, View(random_crop=True))
+    return _transductive(name, IMAGECLEF, *lists, Preprocessing(random_crop=True))
 
 
 def visda2017(data: Path) -> Task:
-    """train/CLASS/*.png (152,397 renderings) teaches validation/CLASS/*.jpg (55,388 photographs), 12 classes."""
+    """VisDA-2017, 12 classes: train/CLASS/*.png (152,397 renderings) and validation/CLASS/*.jpg (55,388 photographs).
+
+    Raises:
+        UserError: if the set is missing, or a folder is not as published.
+    """
     require(["visda2017"], data)
     folders = [data / "visda2017" / split for split in ("train", "validation")]
     classes = same_classes(*folders)
     listings = (from_folders(folder, classes) for folder in folders)
-    return _transductive("visda2017", classes, *listings, View(), metric="mean_class_accuracy")
+    return _transductive("visda2017", classes, *listings, Preprocessing(), metric="mean_class_accuracy")
 
 
 def domainnet(data: Path, name: str, source: str, target: str) -> Task:
-    """real_train.txt, real_test.txt and so on, with lines such as `real/airplane/real_002_000001.jpg 1`; 345 classes.
+    """DomainNet, 345 classes: lists as real_train.txt with lines as `real/airplane/real_002_000001.jpg 1`.
 
-    The published lists: the source's test list validates, the target's tests. CGDM's script reads whole folders.
+    The lists are the published ones: the source's test list validates, the target's tests. CGDM's script reads whole
+    folders instead.
+
+    Raises:
+        UserError: if the set is missing, or a list is not as published.
     """
     require(["domainnet"], data)
     folder = data / "domainnet"
@@ -256,45 +306,50 @@ def domainnet(data: Path, name: str, source: str, target: str) -> Task:
         for split in ("train", "test")
     )
     classes = _names_in(source_train, source_val, target_train, target_test)
-    view = View()
-    splits = (source_train.labelled(view), source_val.labelled(view), target_train.unlabelled(view))
-    pair = Pair(name, classes, *splits, target_test.unlabelled(view))
+    preprocessing = Preprocessing()
+    sources = (listing.labelled(preprocessing) for listing in (source_train, source_val))
+    targets = (listing.unlabelled(preprocessing) for listing in (target_train, target_test))
+    pair = Pair(name, classes, *sources, *targets)
     return Task(pair, Truth(target_train.y, target_test.y))
 
 
-def folders(source: Path, target: Path, view: View | None = None) -> Task:
-    """One's own class folders. A tenth of each source class validates and does not train; the target, transductive, is
-    there while training, without labels, and tests.
+def folders(source: Path, target: Path, preprocessing: Preprocessing | None = None) -> Task:
+    """The user's own class folders. A tenth of each source class validates and does not train.
+
+    The target is transductive: all of its images train, without labels, and all of them test.
+
+    Raises:
+        UserError: if the two folders differ in their classes, a class has no image, or a file in one is not an image.
     """
-    classes, view = same_classes(source, target), view or View()
+    classes, preprocessing = same_classes(source, target), preprocessing or Preprocessing()
     s, t = from_folders(source, classes), from_folders(target, classes)
     held_out = tenth(s.y)
-    splits = (s.where(~held_out).labelled(view), s.where(held_out).labelled(view))
-    pair = Pair(
-        f"folders:{source.absolute().name}-{target.absolute().name}",
-        classes,
-        *splits,
-        t.unlabelled(view),
-        t.unlabelled(view),
-    )
+    splits = (s.where(~held_out).labelled(preprocessing), s.where(held_out).labelled(preprocessing))
+    x_t = t.unlabelled(preprocessing)
+    pair = Pair(f"folders:{source.absolute().name}-{target.absolute().name}", classes, *splits, x_t, x_t)
     return Task(pair, Truth(t.y, t.y))
 
 
 def _transductive(
-    name: str, classes: tuple[str, ...], source: Listing, target: Listing, view: View, metric: str = "accuracy"
+    name: str,
+    classes: tuple[str, ...],
+    source: Listing,
+    target: Listing,
+    preprocessing: Preprocessing,
+    metric: str = "accuracy",
 ) -> Task:
-    """As published: all of the source trains, all of the target is there while training, without labels, and tests.
+    """The published protocol: all of the source trains; all of the target trains, without labels, and tests.
 
-    So nothing of the source is left to validate with: `source_val` is a tenth of each class of what trains, and its
-    score says whether the source was learnt, not how well that carries over to other images.
+    That leaves no source image to validate with: `source_val` is a tenth of each class of the training images, and its
+    score says whether the source was learnt, not how well that generalises to other images.
     """
-    x_t = target.unlabelled(view)
-    pair = Pair(name, classes, source.labelled(view), source.where(tenth(source.y)).labelled(view), x_t, x_t)
+    val, x_t = source.where(tenth(source.y)), target.unlabelled(preprocessing)
+    pair = Pair(name, classes, source.labelled(preprocessing), val.labelled(preprocessing), x_t, x_t)
     return Task(pair, Truth(target.y, target.y), metric, source_split="source_val, part of what trained")
 
 
 def _names_in(*lists: Listing) -> tuple[str, ...]:
-    """The class folders' names, by label; every list must have the same."""
+    """The names of the class folders, in the order of their labels, which must be the same in every list."""
     names: dict[int, str] = {}
     for listing in lists:
         for path, label in zip(listing.paths, listing.y.tolist(), strict=True):

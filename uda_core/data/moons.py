@@ -13,7 +13,15 @@ from uda_core.task import Pair, Task, Truth
 def moons(angle: float = 35.0, samples: int = 600, noise: float = 0.08, seed: int = 0) -> Task:
     """Source: two moons. Target: other samples of the same moons, rotated by `angle` degrees about their centre.
 
-    x is [N, 2]: the plane itself, so decision boundaries need no projection. Training and test samples are disjoint.
+    Training and test samples are disjoint.
+
+    Args:
+        angle: of the rotation, in degrees, counter-clockwise.
+        samples: of each of the four splits.
+        noise: standard deviation of the Gaussian noise on both coordinates; a moon's radius is 1.
+        seed: of the samples.
+    Returns:
+        A task with x [N, 2], two classes: decision boundaries can be drawn without a projection.
     """
     (source, val, train, test) = (_moons(samples, noise, 4 * seed + i) for i in range(4))
     x_t, x_test = _rotate(train[0], angle), _rotate(test[0], angle)

@@ -1,6 +1,6 @@
 """Class lists and label ids of the road-scene sets, each in one table.
 
-A raw id is what stands in a label file; a train id is the place of a class in the list that a task uses.
+A raw id is the number of a pixel in a label file; a train id is the place of its class in the class list of a task.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 from uda_core.samples import IGNORE
 
-UNKNOWN = 254  # in a table of train ids: the set has no such raw id
+UNKNOWN = 254  # train id of a raw id that the set does not have
 
 CITYSCAPES_19 = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "light", "sign", "vegetation", "terrain",
@@ -21,7 +21,7 @@ CAMVID_11 = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
 )  # fmt: skip
 
-# Raw id -> class; None: the pixel counts nowhere. An id that is not listed is an error.
+# Raw id -> class; None: such pixels are ignored. A raw id that is not listed is an error.
 CITYSCAPES_IDS = dict.fromkeys(range(34)) | {
     7: "road", 8: "sidewalk", 11: "building", 12: "wall", 13: "fence", 17: "pole", 19: "light", 20: "sign",
     21: "vegetation", 22: "terrain", 23: "sky", 24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus",
@@ -35,7 +35,7 @@ SYNTHIA_IDS = dict.fromkeys(range(23)) | {  # 22 is lane marking: ignored here, 
 }  # fmt: skip
 CAMVID_IDS = dict(enumerate(CAMVID_11)) | {11: None}
 
-# Class -> class of another list; what is not listed is ignored.
+# Class -> class of another list; a class that is not listed is ignored.
 CITYSCAPES_TO_CAMVID = {
     "sky": "sky", "building": "building", "wall": "building", "pole": "pole", "road": "road", "sidewalk": "pavement",
     "vegetation": "tree", "light": "sign", "sign": "sign", "fence": "fence", "car": "car", "truck": "car", "bus": "car",
@@ -52,12 +52,12 @@ def train_ids(
     classes: Sequence[str],
     rename: Mapping[str, str] | None = None,
 ) -> np.ndarray:
-    """Train id of every 16-bit raw id, uint8 [65536]: `IGNORE` for what counts nowhere, `UNKNOWN` for no id of the set.
+    """A table uint8 [65536]: the train id of every 16-bit raw id, `IGNORE` or, where the set has no such id, `UNKNOWN`.
 
     Args:
         ids: raw id -> class of the set, or None.
-        classes: the task's; a class of the set that is not among them is ignored.
-        rename: class of the set -> class of the task, where the two use different names.
+        classes: those of the task; other classes of the set are ignored.
+        rename: class of the set -> class of the task; None: the two use the same names.
     """
     table = np.full(2**16, UNKNOWN, np.uint8)
     for raw, name in ids.items():

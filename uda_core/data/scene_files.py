@@ -1,7 +1,7 @@
-"""Scenes and their label files, read when they are indexed, and the random cuts that a training step gets of them.
+"""Scenes and their label files, read when they are indexed, and the random crops that a training step gets of them.
 
-x is float32 [n, 3, H, W], RGB from 0 to 1, without any mean or standard deviation taken out; y is uint8 [n, H, W],
-train ids with `IGNORE` where a pixel counts nowhere.  A damaged file is one `UserError` that names it.
+x is float32 [n, 3, H, W], RGB from 0 to 1, not normalised; y is uint8 [n, H, W], train ids with `IGNORE` where a pixel
+has no label.  A damaged file raises a `UserError` that names it.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,29 +14,30 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from uda_core.data.image_files import Cut, Files, ImageFiles, reading
+from uda_core.data.image_files import Files, ImageFiles, Transform, reading
 from uda_core.data.road_classes import UNKNOWN
 from uda_core.errors import UserError
 from uda_core.samples import IGNORE, Labelled, Unlabelled
 
 
 @dataclass(frozen=True)
-class Crop:
-    """What a training step sees of a scene: scaled to a random width, cut out at a random place, mirrored or not.
+class RandomCrop:
+    """Scale a scene to a random width, crop it at a random place and mirror it at random.
 
-    Where the scaled scene is smaller than the cut, black and `IGNORE` fill up the right and the bottom.
+    Where the scaled scene is smaller than the crop, the right and the bottom are filled: images with black, labels with
+    `IGNORE`.
     """
 
-    size: tuple[int, int] = (512, 896)  # of the cut: height, width
-    width: tuple[float, float] = (0.5 * 2200, 1.5 * 2200)  # range of the scaled scene's; its aspect is kept
+    size: tuple[int, int] = (512, 896)  # (H, W) of the crop
+    width: tuple[float, float] = (0.5 * 2200, 1.5 * 2200)  # range of the scaled scene's width; its aspect is kept
     flip: float = 0.5  # probability
 
-    def draw(self, n: int, generator: torch.Generator | None = None) -> list[Cut]:
-        """n random cuts: the same number of draws from the generator (torch's global one) whatever the files' sizes."""
-        return [partial(self._cut, u) for u in torch.rand(n, 4, generator=generator).tolist()]
+    def random(self, n: int, generator: torch.Generator | None = None) -> list[Transform]:
+        """n random transforms; each takes four numbers from the generator (None: torch's global one)."""
+        return [partial(self._crop, u) for u in torch.rand(n, 4, generator=generator).tolist()]
 
-    def _cut(self, u: list[float], image: Image.Image, resample: Image.Resampling, fill: int) -> Image.Image:
-        """The cut of four uniform numbers u, resized straight from its box in the file: nothing else is scaled."""
+    def _crop(self, u: list[float], image: Image.Image, resample: Image.Resampling, fill: int) -> Image.Image:
+        """The crop of four uniform numbers u, resized straight from its box in the image: nothing else is scaled."""
         low, high = self.width
         width = round(low + (high - low) * u[0])
         height = round(width * image.height / image.width)
@@ -44,35 +45,37 @@ class Crop:
         left, top = int(u[1] * (width - w + 1)), int(u[2] * (height - h + 1))
         x, y = image.width / width, image.height / height
         box = (left * x, top * y, min((left + w) * x, image.width), min((top + h) * y, image.height))
-        cut = image.resize((w, h), resample, box)
+        crop = image.resize((w, h), resample, box)
         if (h, w) != self.size:
             canvas = Image.new(image.mode, self.size[::-1], fill)
-            canvas.paste(cut)
-            cut = canvas
-        return ImageOps.mirror(cut) if u[3] < self.flip else cut
+            canvas.paste(crop)
+            crop = canvas
+        return ImageOps.mirror(crop) if u[3] < self.flip else crop
 
 
 class LabelFiles(Files):
-    """The labels of image files: y[i] is uint8 [n, H, W]; resized by nearest neighbours.
+    """The labels of image files: y[i] is uint8 [n, H, W]; resized to the nearest neighbour.
+
+    Indexing raises a `UserError` for a label that has another size than its image, or ids that its set does not have.
 
     Args:
-        pairs: an image and its label each; the two must have one size.
-        decode: reads a file's raw ids, [H, W] unsigned integers.
-        ids: train id of every raw id, from `road_classes.train_ids`.
-        size: (H, W) of the whole samples.
+        scenes: an image file and its label file each.
+        decode: reads the raw ids of a label file: unsigned integers [H, W].
+        ids: train id of every raw id, uint8 [65536], from `road_classes.train_ids`.
+        size: (H, W) to which whole labels are resized; None: they keep their own.
     """
 
     resample, fill = Image.Resampling.NEAREST, IGNORE
 
     def __init__(
         self,
-        pairs: Sequence[tuple[Path, Path]],
+        scenes: Sequence[tuple[Path, Path]],
         decode: Callable[[Path], np.ndarray],
         ids: np.ndarray,
         size: tuple[int, int] | None = None,
     ):
-        super().__init__([label for _, label in pairs], size)
-        self.images, self.decode, self.ids = tuple(image for image, _ in pairs), decode, ids
+        super().__init__([label for _, label in scenes], size)
+        self.images, self.decode, self.ids = tuple(image for image, _ in scenes), decode, ids
 
     def _open(self, place: int) -> Image.Image:
         with reading(self.paths[place]) as path:
@@ -95,7 +98,11 @@ class LabelFiles(Files):
 
 
 def ids_8bit(path: Path) -> np.ndarray:
-    """Raw ids of a grey or palette PNG, [H, W]: of a palette the index, not the colour."""
+    """Raw ids of a grey or palette PNG, uint8 [H, W]: of a palette the index, not the colour.
+
+    Raises:
+        UserError: if the file holds colours.
+    """
     with Image.open(path) as image:
         if image.mode not in ("L", "P"):
             raise UserError(f"{path}: holds colours ({image.mode}), not label ids; the set has another file for those")
@@ -103,13 +110,18 @@ def ids_8bit(path: Path) -> np.ndarray:
 
 
 def ids_16bit(path: Path) -> np.ndarray:
-    """Raw ids of a 16-bit PNG, [H, W]: its first channel. (Pillow keeps 8 bits of several channels, the wrong ones.)"""
-    # torchvision.io is on its way to TorchCodec, so only what needs it asks for it
+    """Raw ids of a 16-bit PNG, uint16 [H, W]: its first channel. (Pillow would keep 8 bits of it, the wrong ones.)
+
+    Raises:
+        UserError: if the PNG does not have 16 bits.
+        OSError: if it is damaged.
+    """
+    # torchvision.io is moving to TorchCodec: only this function depends on it
     from torchvision.io import ImageReadMode, decode_image
 
     try:
         image = decode_image(torch.from_numpy(np.fromfile(path, np.uint8)), ImageReadMode.UNCHANGED)
-    except RuntimeError:  # its text is about torchvision's source
+    except RuntimeError:  # whose text is about torchvision's source
         raise OSError("not a whole PNG") from None
     if image.dtype != torch.uint16:
         raise UserError(f"{path}: not a 16-bit PNG; the label ids of SYNTHIA are in GT/LABELS (GT/COLOR is to look at)")
@@ -118,23 +130,25 @@ def ids_16bit(path: Path) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LabelledScenes(Labelled):
-    """Scenes with labels; a training step gets random cuts of them, the same of image and label."""
+    """Scenes with labels; a training step gets random crops, the same one of an image and its label."""
 
     x: ImageFiles
     y: LabelFiles
-    crop: Crop = Crop()
+    crop: RandomCrop = RandomCrop()
 
     def draw(self, i: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        cuts = self.crop.draw(len(i), generator)
-        return self.x.cut(i, cuts), self.y.cut(i, cuts)
+        """Random crops of scenes i [n], of size (H, W): x float32 [n, 3, H, W] and y uint8 [n, H, W]."""
+        crops = self.crop.random(len(i), generator)
+        return self.x.transformed(i, crops), self.y.transformed(i, crops)
 
 
 @dataclass(frozen=True)
 class UnlabelledScenes(Unlabelled):
-    """Scenes without labels; a training step gets random cuts of them."""
+    """Scenes without labels; a training step gets random crops."""
 
     x: ImageFiles
-    crop: Crop = Crop()
+    crop: RandomCrop = RandomCrop()
 
     def draw(self, i: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return self.x.cut(i, self.crop.draw(len(i), generator))
+        """Random crops of scenes i [n], of size (H, W): float32 [n, 3, H, W]."""
+        return self.x.transformed(i, self.crop.random(len(i), generator))

@@ -1,11 +1,11 @@
-"""The two looks of the drawn streets: a palette for each, and what a camera adds."""
+"""The two styles of the drawn streets: a palette for each, and the effects of a camera."""
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 CLASSES = ("sky", "building", "road", "sidewalk", "vegetation", "car", "person", "pole")
 
-# role -> class, colours as rendered, colours as the camera finds the same things
+# role -> class, colours in the rendered style, the same colours in the camera's style
 PALETTE = {
     "sky": ("sky", "4fb3f6 58bdf2 6a9cf5 7cc7ff", "9cc6e6 93bce0 a9bfe4 b4d2e8"),
     "cloud": ("sky", "ffffff eef7ff fff4e8", "ebeded d5dce4 efe6db"),
@@ -43,20 +43,30 @@ COLUMNS = {role: [i for i, swatch in enumerate(SWATCHES) if swatch[0] == role] f
 KINDS = np.array([CLASSES.index(kind) for _, kind, *_ in SWATCHES], np.uint8)
 RENDERED, CAMERA = (np.array([[*bytes.fromhex(s[i])] for s in SWATCHES], np.float32) / 255 for i in (2, 3))
 
-# what the camera meets: exposure of red, green, blue; colour of the haze; its density per metre
+# exposure of red, green, blue; colour of the haze; its density per metre
 WEATHER = (
     ((1.00, 1.00, 1.00), (0.78, 0.80, 0.83), 0.002),  # overcast
     ((1.10, 1.02, 0.92), (0.92, 0.83, 0.72), 0.002),  # low sun
     ((0.93, 0.86, 0.92), (0.78, 0.70, 0.75), 0.002),  # dusk
     ((0.98, 0.99, 0.99), (0.78, 0.80, 0.82), 0.006),  # fog
 )
-TEXTURE = np.array([0.01, 0.03, 0.03, 0.03, 0.11, 0.03, 0.03, 0.03], np.float32)  # relative, by class
+TEXTURE = np.array([0.01, 0.03, 0.03, 0.03, 0.11, 0.03, 0.03, 0.03], np.float32)  # by class, relative to brightness
 
 
 def photograph(
     image: np.ndarray, labels: np.ndarray, depth: np.ndarray, gap: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """The image [H, W, 3] as a camera takes it: every step in proportion to the gap."""
+    """A rendered image as a camera takes it, with each effect in proportion to the gap.
+
+    Args:
+        image: [H, W, 3] from 0 to 1.
+        labels: uint8 [H, W], places in `CLASSES`.
+        depth: [H, W] in metres.
+        gap: 0: without any effect; 1: as a camera.
+        rng: chooses the weather and makes the noise.
+    Returns:
+        [H, W, 3], not clipped to the range from 0 to 1.
+    """
     shape = labels.shape
     exposure, haze, density = WEATHER[rng.integers(len(WEATHER))]
     exposure = np.array(exposure) * np.exp(rng.normal(0, 0.02, 3) + rng.normal(0, 0.08))

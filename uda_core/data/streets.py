@@ -1,8 +1,8 @@
 """Drawn streets teach photographed ones: a synthetic-to-real gap for segmentation that needs no download.
 
-A scene is drawn once, as a map of flat paints on a canvas of twice the size; a style turns paints into colours. So both
-domains hold scenes of the same distribution, and one seed gives the same street in either style. World coordinates are
-metres: x to the right of the camera, y above the ground, z ahead.
+A scene is drawn once, as a map of flat paints on a canvas of twice the size; a style turns paints into colours. So the
+scenes of both domains have the same distribution, and one seed gives the same street in either style. World coordinates
+are metres: x to the right of the camera, y above the ground, z ahead.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from uda_core.errors import UserError
 from uda_core.samples import Labelled, Unlabelled
 from uda_core.task import Pair, Task, Truth
 
-FAR = 130.0  # metres: the end of the street, and how deep the sky is in haze
+FAR = 130.0  # metres to the end of the street, and to the sky as far as haze is concerned
 
 
 def streets(
@@ -30,6 +30,8 @@ def streets(
         size: height and width in pixels.
     Returns:
         A task with x [N, 3, H, W] in [0, 1] and y uint8 [N, H, W], eight classes, scored by mIoU.
+    Raises:
+        UserError: as `draw_streets`.
     """
     return _task("streets", samples, test_samples, seed, gap, size)
 
@@ -47,7 +49,7 @@ def draw_streets(n: int, seed: int, gap: float, size: tuple[int, int] = (64, 128
     and i alone, and its labels do not depend on `gap`.
 
     Raises:
-        UserError: a negative number or gap, or a size under 32 pixels.
+        UserError: if n, seed or gap is negative, or the size is under 32 pixels.
     """
     if n < 0 or seed < 0 or not 0 <= gap < float("inf"):
         raise UserError(f"n, seed and gap must not be negative or infinite, got {n}, {seed} and {gap}")
@@ -74,7 +76,7 @@ def _task(name: str, samples: int, test_samples: int, seed: int, gap: float, siz
 
 
 class _Scene:
-    """A canvas of paint numbers at twice the size, seen by a pinhole camera, and what each paint is."""
+    """A canvas of paint numbers at twice the size, seen by a pinhole camera, and the colour and depth of each paint."""
 
     def __init__(self, rng: np.random.Generator, size: tuple[int, int]):
         self.rng, (height, width) = rng, (2 * size[0], 2 * size[1])

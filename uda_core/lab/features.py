@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from uda_core.data.image_folders import Images, Listing, View, class_names, from_folders
+from uda_core.data.image_folders import Images, Listing, Preprocessing, class_names, from_folders
 from uda_core.errors import UserError, choose
 from uda_core.lab import main
 from uda_core.models import make_features
@@ -54,9 +54,9 @@ def features(args: argparse.Namespace) -> int:
     device = RunConfig(device=args.device).device
     classes = () if args.unlabelled else class_names(args.folder)
     listing = from_folders(args.folder, classes or ["."])
-    view = View()
-    network, width = make_features(args.network, (3, view.crop, view.crop), 0, args.weights)
-    f = embed(network.to(device).eval(), Images(listing.paths, view), device)
+    preprocessing = Preprocessing()
+    network, width = make_features(args.network, (3, preprocessing.crop, preprocessing.crop), 0, args.weights)
+    f = embed(network.to(device).eval(), Images(listing.paths, preprocessing), device)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     _write(args.out, f, args.folder, listing, classes)
     named = f", {len(classes)} classes" if classes else ", without labels"
