@@ -98,7 +98,9 @@ class Settings:
 
     def __setattr__(self, name: str, value: float) -> None:
         fields = type(self).__dataclass_fields__
-        object.__setattr__(self, choose("setting", name, fields), checked(fields[name], value))
+        if name not in fields:
+            choose("setting", name, fields)
+        object.__setattr__(self, name, checked(fields[name], value))
 
     def snapshot(self) -> Self:
         """A copy that stays as it is."""
@@ -157,7 +159,8 @@ class Run(Generic[ConfigT, SettingsT]):
             config = self.CONFIG(**vars(config))  # a more general one: the rest are defaults
         self.config = config  # type: ignore[assignment]
         self.steps, self.counts = 0, dict[str, int]()
-        self._rank, self._ranks = distributed.rank(), distributed.ranks()
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        self._rank, self._ranks = (distributed.rank(), distributed.ranks()) if several else (0, 1)
         device = torch.device(config.device)
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
         self._gpus = list[int]()  # the one that this run is on, if it is

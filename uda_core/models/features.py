@@ -111,7 +111,8 @@ def make_features(network: str, shape: tuple[int, ...], features: int, weights: 
     Raises:
         UserError: for a network that is not known, or does not suit the samples.
     """
-    choose("network", network, FEATURE_EXTRACTORS)
+    if network not in FEATURE_EXTRACTORS:
+        choose("network", network, FEATURE_EXTRACTORS)
     return FEATURE_EXTRACTORS[network](shape, features, weights)
 
 
