@@ -415,8 +415,8 @@ def test_source_only_never_looks_at_the_target(tiny):
     assert torch.equal(run.predict(x, "target")[0], run.predict(x, "source")[0])
 
 
-def test_source_only_has_a_segmenter_and_nothing_of_cag(tiny_streets):
-    run, cag = make("source_only", tiny_streets.pair), make("cag", tiny_streets.pair)
+def test_source_only_has_a_segmenter_and_nothing_of_cag(tiny):
+    run, cag = make("source_only", tiny.pair), make("cag", tiny.pair)
     assert not {"teacher", "anchors", "discriminator", "discriminator_opt", "stage", "made_from"} & vars(run).keys()
     saved = {name for name, part in run.state_dict().items() if isinstance(part, dict)}
     assert saved == {"segmenter", "segmenter_opt", "config", "settings", "counts", "batches"}
