@@ -88,10 +88,10 @@ class CGDMConfig(Config):
     weights of L_wce  divided by their sum                         as they are
     infomax           0.3 where it is not given                    0: the paper has no such term
 
-    In both, where the authors' code goes wrong: the linear layer behind the backbone learns (no optimiser of theirs
-    holds it); a class to which no sample is assigned keeps its first centroid (theirs gives every sample that class);
-    the first pseudo-labels come at step `warm_up`, or at step `refresh` without a warm-up, not from untrained heads;
-    they come from images that are not augmented, in evaluation mode.
+    In both, where the authors' code goes wrong: the linear layer behind the backbone learns (on VisDA and DomainNet no
+    optimiser of theirs holds it); a class to which no sample is assigned keeps its first centroid (theirs gives every
+    sample that class); the first pseudo-labels come at step `warm_up`, or at step `refresh` without a warm-up, not from
+    untrained heads; they come from images that are not augmented, in evaluation mode.
 
     Raises:
         UserError: for a value that is out of range or none of the choices, and for `fast` where it does not apply.
