@@ -1,6 +1,6 @@
 """Each lesson opens alone in Colab. The address it installs from stands here and nowhere else; a fork rewrites it with
 
-    python -m uda_core.colab --repository YOU/YOUR-FORK --tag v0.1.0
+    uda colab --repository YOU/YOUR-FORK --tag v0.1.0
 
 which also rewrites the first cell of every notebook and every Colab badge.
 """
@@ -10,8 +10,10 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from uda_core.errors import UserError
+from uda_core.lab.main import add_command
 
 PUBLISHED = "OWNER/uda-lessons@v0.1.0"  # repository and tag; OWNER is a placeholder, replaced by the command above
 
@@ -22,10 +24,10 @@ BADGE = re.compile(rf"https://colab\.research\.google\.com/github/{NAME}/{NAME}/
 
 
 def first_cell() -> str:
-    """The first code cell of every notebook: installs uda_core where it is missing, and never torch.
+    """The first code cell of every notebook: installs uda_core and uda_lessons, one package, where they are missing.
 
-    UDA_CORE_SOURCE, a path or an address, overrides where it comes from. In Colab the second pip line finds both
-    packages installed and does nothing.
+    Never torch. UDA_CORE_SOURCE, a path or an address, overrides where it comes from. In Colab the second pip line
+    finds what the board needs installed and does nothing.
     """
     return f"""\
 # In Colab this cell fetches the lesson's package and leaves torch alone. Where uda_core is installed it does nothing.
@@ -54,7 +56,8 @@ def rewrite(root: Path, published: str) -> list[Path]:
     """
     if not re.fullmatch(rf"{NAME}/{NAME}@{NAME}", published):
         raise UserError(f"expected --repository OWNER/NAME and a --tag without slashes or spaces, got {published!r}")
-    files = [root / "uda_core" / "colab.py", root / "README.md", *sorted(root.glob("notebooks/*.ipynb"))]
+    notebooks = root / "notebooks"
+    files = [notebooks / "uda_lessons" / "colab.py", root / "README.md", *sorted(notebooks.glob("*.ipynb"))]
     if missing := [path for path in files if not path.is_file()]:
         raise UserError(f"{missing[0]} is not there; run this inside a clone of the lessons")
     changed = []
@@ -79,18 +82,31 @@ def _badge_base(published: str) -> str:
     return f"https://colab.research.google.com/github/{repository}/blob/{tag}/notebooks/"
 
 
+def add(commands: Any) -> None:
+    """Add `colab` to the subparsers of `uda`."""
+    about, example = "point the lessons in a clone to your fork", "colab --repository you/your-fork --tag v0.1.0"
+    _describe(add_command(commands, "colab", _rewrite_and_list, about, example))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0, or 2 for bad input (one line on stderr)."""
-    parser = argparse.ArgumentParser(prog="python -m uda_core.colab", description="Point the lessons to your fork.")
-    parser.add_argument("--repository", required=True, metavar="OWNER/NAME", help="your repository on GitHub")
-    parser.add_argument("--tag", required=True, help="the tag, branch or commit to install from")
-    parser.add_argument("--root", type=Path, default=Path(), help="folder of the clone (default: here)")
-    args = parser.parse_args(argv)
+    """The same by `python -m uda_lessons.colab`; the exit status: 0, or 2 for bad input (one line on stderr)."""
+    parser = argparse.ArgumentParser(prog="python -m uda_lessons.colab", description="Point the lessons to your fork.")
+    _describe(parser)
     try:
-        changed = rewrite(args.root, f"{args.repository}@{args.tag}")
+        return _rewrite_and_list(parser.parse_args(argv))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _describe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repository", required=True, metavar="OWNER/NAME", help="your repository on GitHub")
+    parser.add_argument("--tag", required=True, help="the tag, branch or commit to install from")
+    parser.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="folder of the clone (default: here)")
+
+
+def _rewrite_and_list(args: argparse.Namespace) -> int:
+    changed = rewrite(args.root, f"{args.repository}@{args.tag}")
     print("\n".join(f"rewrote {path}" for path in changed) or "nothing to rewrite: everything points there already")
     return 0
 

@@ -83,9 +83,9 @@ def ipykernel_6(tmp_path_factory):
 
 @pytest.fixture(scope="session", params=["ipykernel 7", "ipykernel 6"])
 def lab(request, tmp_path_factory):
-    """A JupyterLab of its own, whose kernels run the named ipykernel."""
+    """A JupyterLab of its own, whose kernels run the named ipykernel and the installed packages."""
     before = [request.getfixturevalue("ipykernel_6")] if request.param == "ipykernel 6" else []
-    server = Lab(tmp_path_factory.mktemp("lab"), request.param, [*before, ROOT])
+    server = Lab(tmp_path_factory.mktemp("lab"), request.param, before)
     yield server
     server.stop()
 
@@ -118,15 +118,8 @@ class Lab:
             "PYTHONPATH": os.pathsep.join(map(str, python_path)), "OMP_NUM_THREADS": "1",
         }  # fmt: skip
         options = {"port": self.url.split(":")[-1], "ip": "127.0.0.1", "root_dir": home}
-        command = [
-            sys.executable,
-            "-m",
-            "jupyter",
-            "lab",
-            "--no-browser",
-            "--allow-root",
-            f"--IdentityProvider.token={TOKEN}",
-        ]
+        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+        command.append(f"--IdentityProvider.token={TOKEN}")
         self.process = subprocess.Popen(
             [*command, *(f"--ServerApp.{name}={value}" for name, value in options.items())],
             env=env, stdout=(home / "log").open("w"), stderr=subprocess.STDOUT,

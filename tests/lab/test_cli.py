@@ -2,23 +2,26 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from uda_core import __main__ as cli
 from uda_core import __version__
-from uda_core.data import TASKS, load
+from uda_core.data import TASKS
 from uda_core.data.digits import fonts_handwriting
 from uda_core.evaluation import evaluate as score
-from uda_core.lab import options
-from uda_core.lab.commands import arguments, bench, train
-from uda_core.methods import CLASSIFY, METHODS, SEGMENT
+from uda_core.lab import bench, train
+from uda_core.lab import main as cli
+from uda_core.lab.recipe import METHODS, fields_of, parse
+from uda_core.methods import CLASSIFICATION, SEGMENTATION
 from uda_core.task import Truth
 
 
@@ -74,7 +77,8 @@ def test_settings_and_metrics_hold_every_step(trained):
     settings = json.loads((trained / "settings.json").read_text())
     assert (settings["method"], settings["task"], settings["steps"]) == ("cgdm", "moons", 6)
     assert settings["config"]["hidden"] == [32, 16]
-    assert settings["config"]["dropout"] == 0.0  # the task's own default
+    assert settings["config"]["dropout"] == 0.0  # of the task's recipe
+    assert settings["recipe"] == "cgdm-moons"
     assert settings["settings"]["beta"] == 0.2
     records = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == [1, 2, 3, 4, 5, 6]
@@ -101,10 +105,13 @@ def test_folder_is_named_after_the_run(run, tmp_path, monkeypatch):
 
 
 def test_config_names_are_taken_by_their_type():
-    words = ["seed=4", "hidden=100,50", "dropout=0.25", "fast=true", "variant=code", "entropy=0.2", "k=2"]
-    config, settings = options.parse(words, "cgdm")
+    words = ["seed=4", "hidden=100,50", "dropout=0.25", "fast=true", "variant=code", "infomax=0.2", "k=2"]
+    config, settings = parse(words, CLASSIFICATION["cgdm"])
     assert config == {"seed": 4, "hidden": (100, 50), "dropout": 0.25, "fast": True, "variant": "code"}
-    assert settings == {"entropy": 0.2, "k": 2}
+    assert settings == {"infomax": 0.2, "k": 2}
+    assert type(settings["k"]) is int
+    assert parse(["seed=9223372036854775807"], CLASSIFICATION["mcd"])[0] == {"seed": 2**63 - 1}
+    assert parse(["batch_size=1e3"], CLASSIFICATION["mcd"])[0] == {"batch_size": 1000}
 
 
 def test_finished_run_is_not_overwritten(run, trained):
@@ -115,12 +122,12 @@ def test_finished_run_is_not_overwritten(run, trained):
     assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
 
 
-@pytest.mark.parametrize("method", CLASSIFY)
+@pytest.mark.parametrize("method", CLASSIFICATION)
 def test_poisoned_truth_changes_nothing_that_trains(method, run, tmp_path, monkeypatch):
     task = fonts_handwriting(samples=300)
     noise = torch.randint(10, (len(task.pair.target_train),), generator=torch.Generator().manual_seed(1))
     for name, truth in (("clean", task.truth), ("poisoned", Truth(noise, noise))):
-        monkeypatch.setattr(arguments, "load", lambda *_, truth=truth: dataclasses.replace(task, truth=truth))
+        monkeypatch.setattr(cli, "load", lambda *_, truth=truth: dataclasses.replace(task, truth=truth))
         refresh = ["--set", "refresh=2"] if method == "cgdm" else []
         status, *_ = run("train", method, "fonts-handwriting", "--steps", 5, "--out", tmp_path / name, *refresh)
         assert status == 0
@@ -202,7 +209,7 @@ PHASES = ["--set", "source_steps=2", "stage_steps=2", "stages=2", "batch_size=4"
 @pytest.fixture
 def segmented(run, tiny_streets, tmp_path, monkeypatch):
     """A folder with a finished CAG run of two source steps and two stages of two steps, and what was printed."""
-    monkeypatch.setattr(arguments, "load", lambda *_: tiny_streets)
+    monkeypatch.setattr(cli, "load", lambda *_: tiny_streets)
     status, out, _ = run("train", "cag", "streets", "--out", tmp_path / "run", *PHASES)
     assert status == 0
     return tmp_path / "run", out
@@ -234,7 +241,7 @@ def test_every_stage_is_saved_scored_and_told(segmented):
 
 def test_milestones_are_scored_on_the_device_that_trained(run, tiny_streets, tmp_path, monkeypatch):
     devices = []
-    monkeypatch.setattr(arguments, "load", lambda *_: tiny_streets)
+    monkeypatch.setattr(cli, "load", lambda *_: tiny_streets)
     monkeypatch.setattr(train, "evaluate", lambda run, task: devices.append(run.config.device) or score(run, task))
     assert run("train", "cag", "streets", "--out", tmp_path / "run", *PHASES, "device=cpu:0")[0] == 0
     assert devices == ["cpu:0"] * 4  # the end, the source phase, two stages
@@ -247,7 +254,7 @@ def test_a_segmentation_run_is_scored_again(segmented, run):
     assert status == 0
     assert out.startswith("cag, seed 0, 6 steps\n")
     assert f"target, target_test: mIoU {score:.1%}" in out
-    status, adapted, _ = run("evaluate", folder, "--target-statistics")
+    status, adapted, _ = run("evaluate", folder, "--adabn")
     assert status == 0
     assert adapted.splitlines()[1] == "batch-norm statistics re-estimated on the target"
     status, _, err = run("evaluate", folder, "--device", "gpu")
@@ -264,9 +271,9 @@ def test_evaluate_gives_the_scores_of_train(run, trained):
     assert f"upper       300 {target['per_class']['upper']:>10.1%}" in out
 
 
-def test_target_statistics_make_another_row(run, trained):
+def test_adabn_makes_another_row(run, trained):
     _, plain, _ = run("evaluate", trained)
-    status, adapted, _ = run("evaluate", trained, "--target-statistics")
+    status, adapted, _ = run("evaluate", trained, "--adabn")
     assert status == 0
     assert adapted != plain
     assert "batch-norm statistics re-estimated on the target" in adapted
@@ -279,7 +286,20 @@ def test_tasks_are_listed_with_their_data(run):
         assert f"{name:24}{entry.about}" in out
     built_in = [entry for entry in TASKS.values() if not entry.sets and not entry.own]
     assert out.count("data: built in, nothing to download") == len(built_in)
-    assert "defaults: 300 steps, dropout=0.0" in out
+    assert "published recipes: cgdm-visda, cgdm-visda-paper, mcd-visda, swd-visda\n" in out
+    assert out.count("published figures start from --weights ResNet50_Weights.IMAGENET1K_V1\n") == 4
+
+
+def test_recipes_are_listed_and_printed_whole(run):
+    status, out, _ = run("recipes")
+    assert status == 0
+    assert f"{'cgdm-visda':36}CGDM on VisDA-2017, as in the authors' code\n" in out
+    assert out.count("\n") == 85
+    status, out, _ = run("recipes", "cgdm-imageclef", "mcd-moons")
+    assert status == 0
+    assert out.startswith("cgdm-imageclef: uda train cgdm imageclef:S-T --recipe cgdm-imageclef\n\nabout = ")
+    assert "\nmcd-moons: uda train mcd moons --recipe mcd-moons\n" in out
+    assert re.search(r"\ninfomax = 0.1 +# lijin118/CGDM 012d631, train_image_clef.py\n", out)
 
 
 def test_tasks_say_what_is_missing_and_where_to_get_it(run, tmp_path):
@@ -301,25 +321,25 @@ def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):
     assert calls == [(None, "cpu"), (tmp_path / "speed.json", "cuda")]
 
     calls.clear()
-    monkeypatch.setattr("uda_core.lab.benchmarks.accuracy.main", lambda *arguments: calls.append(arguments))
-    assert run("bench", "accuracy", "--seeds", "2-4", "--out", "a.json")[0] == 0
-    assert run("bench", "accuracy", "--seeds", "7,1", "--table", "imbalanced", "--out", "a.json")[0] == 0
-    path = Path("a.json")
-    assert run("bench", "accuracy", "--table", "camvid-day-dusk", "--data", tmp_path, "--out", "a.json")[0] == 0
-    assert calls[:2] == [([2, 3, 4], path, "fonts-handwriting", None), ([7, 1], path, "imbalanced", None)]
-    assert calls[2] == ([*range(10)], path, "camvid-day-dusk", tmp_path)
+    monkeypatch.setattr("uda_core.lab.studies.measure", lambda *arguments: calls.append(arguments))
+    assert run("bench", "accuracy", "--seeds", "2-4", "--out", "a.csv")[0] == 0
+    assert run("bench", "accuracy", "--seeds", "7,1", "--table", "imbalanced", "--out", "a.csv")[0] == 0
+    path = Path("a.csv")
+    assert run("bench", "accuracy", "--table", "camvid-day-dusk", "--data", tmp_path, "--out", "a.csv")[0] == 0
+    assert calls[:2] == [("fonts-handwriting", [2, 3, 4], path, None), ("imbalanced", [7, 1], path, None)]
+    assert calls[2] == ("camvid-day-dusk", [*range(10)], path, tmp_path)
 
     calls.clear()
     monkeypatch.setattr("uda_core.lab.benchmarks.anchors.main", lambda out: calls.append(out) or 1)
     assert run("bench", "anchors", "--out", tmp_path / "anchors.json")[0] == 1
     assert calls == [tmp_path / "anchors.json"]
 
-    monkeypatch.setattr(subprocess, "run", lambda command, cwd: subprocess.CompletedProcess(command, len(command)))
-    assert run("bench", "board", "--out", "figures.json")[0] == 6
-    monkeypatch.setattr(bench, "__file__", str(tmp_path / "site-packages" / "uda_core" / "commands" / "bench.py"))
-    status, _, err = run("bench", "board", "--out", "figures.json")
-    assert status == 2
-    assert "only a checkout of the repository has" in err
+    calls.clear()
+    monkeypatch.setattr("uda_core.lab.benchmarks.loader.main", lambda *arguments: calls.append(arguments) or 0)
+    assert run("bench", "loader", "--batch-size", 8, "--method", "mcd", "--batches", 2)[0] == 0
+    [(task, method, config, batches, out)] = calls
+    assert (task, method, batches, out) == (None, "mcd", 2, None)
+    assert (config.network, config.batch_size, config.optimizer) == ("resnet50", 8, "sgd")
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("0-3", [0, 1, 2, 3]), ("7", [7]), ("5,1", [5, 1])])
@@ -330,46 +350,67 @@ def test_seeds_are_a_range_or_a_list(text, seeds):
 # -- help and mistakes -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("dense", "task"), [(False, "moons"), (True, "streets")])
-def test_settings_in_the_help_are_those_of_the_methods(dense, task, tiny_streets):
-    pair = tiny_streets.pair if dense else load(task).pair
-    for name, method in (SEGMENT if dense else CLASSIFY).items():
-        run = method(pair)
-        assert options.settings_of(name, dense) == {f.name: f for f in dataclasses.fields(run.settings)}
-        assert options.config_of(name, dense).keys() <= {f.name for f in dataclasses.fields(run.config)}
-    words = options.CONFIG_HELP | (options.SEGMENT_HELP if dense else options.CLASSIFY_HELP)
-    assert words.keys() == {f.name for f in dataclasses.fields(run.config)}
-
-
 @pytest.mark.parametrize(
     "command",
     [
         "",
         "tasks",
+        "recipes",
         "train",
         "evaluate",
+        "features",
         "bench",
         "bench speed",
         "bench anchors",
         "bench accuracy",
         "bench loader",
-        "bench board",
     ],
 )
 def test_help_gives_an_example_that_parses(command, run):
     status, out, _ = run(*command.split(), "--help")
     assert status == 0
-    example = out.split("example:\n  python -m uda_core ")[1].splitlines()[0]
+    example = out.split("example:\n  uda ")[1].splitlines()[0]
     assert example.startswith(command)
-    assert callable(cli._parser().parse_args(example.split()).command)
+    assert callable(cli.parser_for(example.split()).parse_args(example.split()).command)
 
 
-def test_help_of_train_lists_methods_and_settings(run):
+def test_help_of_train_lists_methods_and_leaves_their_settings_to_them(run):
     _, out, _ = run("train", "--help")
-    for word in [*METHODS, "weight of the gradient discrepancy, in step C (0.1, 0 to 1)"]:
-        assert word in out
-    for name in options.config_of("cag", dense=True).keys() | options.settings_of("cag", dense=True).keys():
-        assert f"    {name} " in out
+    assert ", ".join(METHODS) in out
+    assert "uda train METHOD --help" in out
+    assert not any(word in out for word in ("beta ", "stage_steps", "weight of"))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_help_of_a_method_lists_its_own_settings(name, run):
+    status, out, _ = run("train", name, "--help")
+    assert status == 0
+    listed = [line.split()[0] for line in out.splitlines() if line.startswith("    ")]
+    forms = [forms[name] for forms in (CLASSIFICATION, SEGMENTATION) if name in forms]
+    assert listed == [field for form in forms for fields in reversed(fields_of(form)) for field in fields]
+
+
+def test_help_of_a_method_gives_default_unit_range_and_choices(run):
+    _, out, _ = run("train", "cgdm", "moons", "--help")
+    assert "    beta                        weight of the gradient discrepancy, in step C (0.1; 0 to 1)\n" in out
+    assert "(100 steps; 1 to 1e+06)\n" in out
+    assert "(code; code or paper)\n" in out
+    assert "(false; true or false)\n" in out
+    assert "(64; 1 to 100000)\n" in out
+    assert run("train", "magic", "--help")[2].startswith("error: unknown method 'magic'; known: source_only")
+
+
+def test_commands_of_other_packages_are_found(run, monkeypatch):
+    def add(commands):
+        commands.add_parser("greet", help="say hello").set_defaults(command=lambda _: print("hello") or 7)
+
+    monkeypatch.setitem(sys.modules, "greetings", SimpleNamespace(add=add))
+    points = [EntryPoint("greet", "greetings:add", ""), EntryPoint("broken", "no_such_module:add", "")]
+    monkeypatch.setattr(cli, "entry_points", lambda group: points)
+    assert run("greet")[:2] == (7, "hello\n")
+    assert "say hello" in run("--help")[1]
+    assert run("bench", "greet")[:2] == (7, "hello\n")
+    assert "invalid choice: 'broken'" in run("broken")[2]
 
 
 MISTAKES = [
@@ -378,9 +419,9 @@ MISTAKES = [
     ("train cgdm streets", "unknown method for streets 'cgdm'; known: source_only, output_adversarial, cag."),
     ("train cag moons", "unknown method for moons 'cag'; known: source_only, mcd, swd, cgdm."),
     ("train cag streets --set network=smal", "unknown network 'smal'; known: small, efficientnet_lite0,"),
-    ("train cag streets --set warm_up=hot", "unknown warm_up 'hot'; known: none, target-statistics, adversarial."),
+    ("train cag streets --set warm_up=hot", "unknown warm_up 'hot'; known: none, adabn, adversarial."),
     ("train source_only streets --set labels=anchors", "unknown setting 'labels'"),  # cag alone has it
-    ("train cag streets --set margin=-1", "setting margin must lie between 0.0 and 100.0, got -1.0"),
+    ("train cag streets --set margin=-1", "margin must lie between 0.0 and 100.0, got -1.0"),
     ("train cag streets --weights nowhere.pt", "unknown weights of the small network 'nowhere.pt'; known: none."),
     ("train cag moons --weights x", "unknown method for moons 'cag'"),
     ("train mcd moons --weights x", "unknown weights of the small network 'x'; known: none."),
@@ -391,32 +432,40 @@ MISTAKES = [
     ("train mcd moons --set variant=paper", "unknown setting 'variant'"),
     ("train swd moons --set fast=true", "unknown setting 'fast'"),
     ("train cgdm moons --set alpha", "--set takes name=value, got 'alpha'"),
-    ("train cgdm moons --set alpha=2", "setting alpha must lie between 0.0 and 1.0, got 2.0"),
-    ("train cgdm moons --set alpha=much", "setting alpha must be a number from 0.0 to 1.0, got 'much'"),
-    ("train cgdm moons --set alpha=nan", "setting alpha must be a number"),
-    ("train cgdm moons --set alpha=", "setting alpha must be a number from 0.0 to 1.0, got ''"),
-    ("train cgdm moons --set k=1.5", "setting k must be a whole number, got 1.5"),
-    ("train cgdm moons --set batch_size=1", "batch_size must be at least 2"),
-    ("train cgdm moons --set batch_size=many", "setting batch_size must be a whole number, got 'many'"),
+    ("train cgdm moons --set alpha=2", "alpha must lie between 0.0 and 1.0, got 2.0"),
+    ("train cgdm moons --set alpha=much", "alpha must be a number from 0.0 to 1.0, got 'much'"),
+    ("train cgdm moons --set alpha=nan", "alpha must be a number"),
+    ("train cgdm moons --set alpha=", "alpha must be a number from 0.0 to 1.0, got ''"),
+    ("train cgdm moons --set k=1.5", "k must be a whole number, got 1.5"),
+    ("train cgdm moons --set batch_size=1", "batch_size must lie between 2 and 1000000, got 1"),
+    ("train cgdm moons --set batch_size=many", "batch_size must be a number from 2 to 1000000, got 'many'"),
     ("train cgdm moons --set batch_size=601", "batch_size 601 is larger than the 600 training samples"),
-    ("train cgdm moons --set hidden=64,x", "setting hidden must be widths such as 64,64, got '64,x'"),
-    ("train cgdm moons --set dropout=nan", "dropout must be at least 0 and below 1, got nan"),
-    ("train cgdm moons --set fast=maybe", "setting fast must be true or false, got 'maybe'"),
+    ("train cgdm moons --set hidden=64,x", "hidden must be whole numbers from 1 to 100000, such as 64,64, got '64,x'"),
+    ("train cgdm moons --set dropout=nan", "dropout must be a number from 0.0 to 0.99, got nan"),
+    ("train cgdm moons --set fast=maybe", "fast must be true or false, got 'maybe'"),
     ("train cgdm moons --set variant=papper", "unknown variant 'papper'; known: code, paper. Did you mean 'paper'?"),
+    (
+        "train cgdm moons --set variant=paper",
+        "variant=paper has no InfoMax term; add infomax=0, or take",
+    ),
+    ("train cgdm moons --set variant=paper infomax=0 fast=true", "fast covers variant 'code' only"),
+    ("train cgdm moons --recipe cgdm-moon", "unknown recipe 'cgdm-moon'; `uda recipes` lists them. Did you mean"),
+    ("train cgdm moons --recipe cgdm-visda", "recipe cgdm-visda is for cgdm on visda2017, not for cgdm on moons"),
+    ("recipes cgdm-moon", "unknown recipe 'cgdm-moon'; `uda recipes` lists them. Did you mean"),
     ("train cgdm moons --set device=gpu", "device 'gpu' is not available here; use cpu"),
-    ("train cgdm moons --seed -1", "seed must be at least 0 and below 2^63, got -1"),
+    ("train cgdm moons --seed -1", "seed must lie between 0 and 9223372036854775807, got -1"),
     (
         "train cgdm moons --seed first",
-        "argument --seed: invalid int value: 'first'; see python -m uda_core train --help",
+        "argument --seed: invalid int value: 'first'; see uda train --help",
     ),
     ("train cgdm moons --steps 0", "--steps must be at least 1, got 0"),
-    ("train cgdm", "the following arguments are required: TASK; see python -m uda_core train --help"),
-    ("train", "the following arguments are required: METHOD, TASK; see python -m uda_core train --help"),
+    ("train cgdm", "the following arguments are required: TASK; see uda train --help"),
+    ("train", "the following arguments are required: METHOD, TASK; see uda train --help"),
     ("train --resume nowhere", "nowhere: no settings.json; give a folder that `train` wrote"),
     ("train mcd moons --resume a --out b", "argument --out: not allowed with argument --resume; see"),
     ("train mcd moons --checkpoint-minutes -1", "--checkpoint-minutes must be at least 0, got -1.0"),
     ("train mcd moons --checkpoint-minutes nan", "--checkpoint-minutes must be at least 0, got nan"),
-    ("", "the following arguments are required: COMMAND; see python -m uda_core --help"),
+    ("", "the following arguments are required: COMMAND; see uda --help"),
     ("evaluate nowhere", "nowhere: no settings.json; give a folder that `train` wrote"),
     (
         "bench accuracy --table all --out x",

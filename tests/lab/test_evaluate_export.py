@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from uda_core import __main__ as cli
 from uda_core import methods
 from uda_core.data import feature_files, load
 from uda_core.evaluation import evaluate
+from uda_core.lab import main as cli
 from uda_core.lab.exports import export
 from uda_core.samples import Unlabelled
 from uda_core.task import Pair

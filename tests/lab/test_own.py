@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import uda_core
-from uda_core import __main__ as cli
-from uda_core.models.features import NETWORKS
+from uda_core.lab import main as cli
+from uda_core.models.features import FEATURE_EXTRACTORS
 
 PAGE = (Path(uda_core.__file__).parent / "README.md").read_text(encoding="utf-8")
 
@@ -21,7 +21,7 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def ran(monkeypatch):
     """The names that the page's code defines, run from top to bottom."""
-    monkeypatch.setitem(NETWORKS, "tiny", None)  # taken out again behind the test
+    monkeypatch.setitem(FEATURE_EXTRACTORS, "tiny", None)  # taken out again behind the test
     names = {}
     for code in blocks("python"):
         exec(code, names)
@@ -56,6 +56,6 @@ def test_its_coral_is_the_distance_between_covariances(ran):
 
 @pytest.mark.parametrize("command", [line for block in blocks("bash") for line in block.strip().splitlines()])
 def test_its_commands_parse(command):
-    words = shlex.split(command)
-    assert words[:3] == ["python", "-m", "uda_core"]
-    assert callable(cli._parser().parse_args(words[3:]).command)
+    uda, *words = shlex.split(command)
+    assert uda == "uda"
+    assert callable(cli.parser_for(words).parse_args(words).command)

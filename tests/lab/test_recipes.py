@@ -1,14 +1,18 @@
 """Recipes: each is complete and says where its values are from; what is published; and what starts with one."""
 
 import dataclasses
+import json
 import re
 
 import pytest
 import torch
+from set_files import write_domainnet, write_imageclef, write_visda2017
 
-from uda_core.data import TASKS
+from uda_core.data import TASKS, image_folders
+from uda_core.data.image_folders import Preprocessing
 from uda_core.errors import UserError
 from uda_core.lab import recipe
+from uda_core.lab.main import main
 from uda_core.lab.recipe import FOLDER, HOW, Recipe, default_for, fields_of, load, names, read
 from uda_core.methods import CLASSIFICATION, SEGMENTATION
 from uda_core.samples import Labelled, Unlabelled
@@ -272,3 +276,53 @@ def test_a_file_is_read(tmp_path):
     (tmp_path / "mine.toml").write_text(TEXT, encoding="utf-8")
     assert read(tmp_path / "mine.toml") == dataclasses.replace(load("mcd-moons"), name="mine")
     assert isinstance(load("mcd-moons"), Recipe)
+
+
+# -- through the command line ------------------------------------------------------------------------------------------
+
+SMALL = ["--weights", "none", "--steps", "2", "--set", "network=small", "batch_size=4", "hidden=8", "features=4"]
+
+
+@pytest.fixture
+def _small_images(monkeypatch):
+    """32x32 pixels instead of 224x224."""
+    monkeypatch.setattr(image_folders, "Preprocessing", lambda **kwargs: Preprocessing(36, 32, **kwargs))
+
+
+@pytest.mark.usefixtures("_small_images")
+@pytest.mark.parametrize(
+    ("write", "task", "name", "refresh"),
+    [
+        (write_imageclef, "imageclef:I-P", "cgdm-imageclef", 3),
+        (write_visda2017, "visda2017", "cgdm-visda", 2000),
+        (write_visda2017, "visda2017", "cgdm-visda-paper", 2000),
+        (write_domainnet, "domainnet:P-R", "cgdm-domainnet-paper", 86),
+    ],
+)
+def test_real_layouts_run_through_their_recipes(write, task, name, refresh, tmp_path, capsys):
+    """Small trees, small images and a small network, everything else as published."""
+    write(tmp_path)
+    words = ["train", "cgdm", task, "--recipe", name, "--data", str(tmp_path), "--out", str(tmp_path / "run"), *SMALL]
+    assert main(words) == 0, capsys.readouterr().err
+    saved = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert saved["recipe"] == name
+    assert saved["settings"] == {**load(name).settings, "refresh": refresh}
+    assert (saved["config"]["optimizer"], saved["config"]["variant"]) == ("sgd", load(name).config["variant"])
+    scores = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert scores["metric"] == ("mean_class_accuracy" if task == "visda2017" else "accuracy")
+
+
+@pytest.mark.usefixtures("_small_images")
+def test_options_go_before_a_recipe_and_resume_keeps_it(tmp_path, capsys):
+    write_imageclef(tmp_path)
+    out = tmp_path / "run"
+    words = ["train", "cgdm", "imageclef:I-P", "--recipe", "cgdm-imageclef", "--data", str(tmp_path), "--out", str(out)]
+    assert main([*words, *SMALL, "beta=0.5", "refresh=7"]) == 0
+    settings = json.loads((out / "settings.json").read_text())["settings"]
+    assert (settings["beta"], settings["refresh"], settings["learning_rate"]) == (0.5, 7, 1e-3)
+    again = ["train", "--resume", str(out), "--data", str(tmp_path), "--steps", "3"]
+    assert main([*again, "--recipe", "cgdm-visda"]) == 2
+    assert "recipe is 'cgdm-imageclef' there, not 'cgdm-visda'" in capsys.readouterr().err
+    assert main(again) == 0
+    saved = json.loads((out / "settings.json").read_text())
+    assert (saved["recipe"], saved["settings"], saved["steps"]) == ("cgdm-imageclef", settings, 3)

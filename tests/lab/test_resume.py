@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import random
 import re
+import shutil
 import signal
 import sys
 import time
@@ -16,9 +17,9 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from uda_core import __main__ as cli
 from uda_core.data.streets import streets
-from uda_core.lab.commands import arguments, train
+from uda_core.lab import main as cli
+from uda_core.lab import train
 
 needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL, no fork")
 CGDM = [
@@ -35,7 +36,13 @@ CGDM = [
     "features=8",
 ]
 CAG = ["cag", "streets", "--set", "source_steps=5", "stage_steps=6", "stages=2", "batch_size=4"]
-SLOW_TO_IMPORT = ["uda_core.__main__", "uda_core.models.segmenters", "sklearn.datasets", "torch._dynamo"]
+SLOW_TO_IMPORT = [
+    "uda_core.lab.main",
+    "uda_core.lab.train",
+    "uda_core.models.segmenters",
+    "sklearn.datasets",
+    "torch._dynamo",
+]
 EVERY_STEP = ["--checkpoint-minutes", "0"]
 
 
@@ -52,13 +59,13 @@ def run_child(words, prepare):
     torch.set_num_threads(1)
     os.fsync = lambda _: None  # slow, and needless here: what the kernel has, a kill does not undo
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
-    arguments.load = lambda name, *_: tiny_streets() if name == "streets" else LOAD(name)
+    cli.load = lambda name, *_: tiny_streets() if name == "streets" else LOAD(name)
     if prepare:
         prepare()
     sys.exit(cli.main(["train", *words]))
 
 
-LOAD = arguments.load
+LOAD = cli.load
 
 
 def tiny_streets():
@@ -137,7 +144,7 @@ class Kill:
 def test_a_kill_between_any_two_calls_changes_nothing_of_a_run_in_stages(tmp_path):
     finish([*CAG, "--out", tmp_path / "undisturbed"])
     folder, left = tmp_path / "killed", set()
-    # settings.json takes 3 calls, a step 8 (the first checkpoint one less), a step with a milestone 11
+    # settings.json, behind the first step, takes 3 calls, a step 8 (the first one less), a step with a milestone 11
     for n in [*range(1, 12), 9, 10, 28, 29, 30, 31]:
         process = child(words_to_go_on(CAG, folder), Kill(n))
         process.join(60)
@@ -214,7 +221,7 @@ def halfway(tmp_path, run, stop_in):
     with stop_in(8):
         status, _, last = run(*SMALL, "--steps", 12, "--out", folder, *EVERY_STEP)
     assert status == 143
-    assert last == f"go on with: python -m uda_core train --resume '{folder}'"
+    assert last == f"go on with: uda train --resume '{folder}'"
     assert signal.getsignal(signal.SIGTERM) is handler
     assert recorded(folder) == 8
     return folder
@@ -322,9 +329,10 @@ CONFLICTS = [
     ("mcd fonts-handwriting", "task is 'moons' there, not 'fonts-handwriting'"),
     ("--seed 2", "seed is 1 there, not 2"),
     ("--set hidden=8,8", "hidden is (8,) there, not (8, 8)"),
+    ("--recipe mcd-digits", "recipe is 'mcd-moons' there, not 'mcd-digits'"),
     ("--weights file.pt", "weights is 'none' there, not 'file.pt'"),
     ("--steps 11", "--steps may grow from 12, not shrink to 11"),
-    ("--set discrepancy=-1", "setting discrepancy must lie between"),
+    ("--set discrepancy=-1", "discrepancy must lie between"),
     ("--set alpha=0.1", "unknown setting 'alpha'"),
 ]
 
@@ -337,6 +345,36 @@ def test_what_does_not_agree_is_refused(words, message, halfway, run):
     assert message in last
     assert last.startswith("error: ")
     assert {path.name: path.read_bytes() for path in halfway.iterdir()} == before
+
+
+def test_a_start_whose_first_step_fails_leaves_nothing_behind(tmp_path, run, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "fit", poisoned("before", n=1))
+        status, _, last = run(*SMALL, "--steps", 12, "--out", tmp_path / "run")
+    assert status == 2
+    assert last.startswith("error: step 1: source_ce is nan; lower learning_rate")
+    assert "go on with" not in last
+    assert not (tmp_path / "run").exists()
+    assert run(*SMALL, "--steps", 2, "--out", tmp_path / "run")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["halfway", "twelve"])
+def test_a_resume_whose_first_step_fails_changes_nothing(name, request, tmp_path, run, monkeypatch):
+    folder = shutil.copytree(request.getfixturevalue(name), tmp_path / "copy")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "fit", poisoned("before", n=1))
+        status, _, last = run("--resume", folder, "--steps", 20, "--set", "learning_rate=0.1")
+    assert status == 2
+    assert last.endswith(f"go on with: uda train --resume {folder} --set learning_rate=...")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_method_that_the_task_does_not_have_is_refused(halfway, run):
+    path = halfway / "settings.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"method": "cag"}))
+    status, _, last = run("--resume", halfway)
+    assert (status, last) == (2, "error: unknown method 'cag'; known: source_only, mcd, swd, cgdm.")
 
 
 def test_what_agrees_may_be_said_again(halfway, twelve, run):
@@ -357,7 +395,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(starved, halfway, twelve, r
     said = errors.read_text().splitlines()[-1]
     assert re.fullmatch(
         f"error: .*: File too large; the last good checkpoint is {halfway / 'checkpoint.pt'}, of step 8; "
-        f"go on with: python -m uda_core train --resume '{halfway}'",
+        f"go on with: uda train --resume '{halfway}'",
         said,
     )
     assert (halfway / "checkpoint.pt").read_bytes() == good
@@ -366,15 +404,15 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(starved, halfway, twelve, r
     assert results(halfway) == results(twelve)
 
 
-def poisoned(when):
-    """A `fit` that makes a weight infinite, before its third step or behind it."""
+def poisoned(when, n=3):
+    """A `fit` that makes a weight infinite, before its nth step or behind it."""
 
     def fit(trained, steps):
-        for n in range(1, steps + 1):
-            if (n, when) == (3, "before"):
+        for i in range(1, steps + 1):
+            if (i, when) == (n, "before"):
                 trained.heads[0].parameters().__next__().data.fill_(torch.inf)
             record = trained.step()
-            if (n, when) == (3, "behind"):
+            if (i, when) == (n, "behind"):
                 trained.extractor.layers[0].weight.data.fill_(torch.inf)
             yield record
 
@@ -393,7 +431,7 @@ def test_numbers_that_explode_never_reach_the_checkpoint(when, what, tmp_path, r
     assert last.startswith(f"error: step 3: {what}; lower learning_rate")
     assert last.endswith(
         f"the last good checkpoint is {folder / 'checkpoint.pt'}, of step 2; "
-        f"go on with: python -m uda_core train --resume {folder} --set learning_rate=..."
+        f"go on with: uda train --resume {folder} --set learning_rate=..."
     )
     assert run("--resume", folder, "--set", "learning_rate=1e-3")[0] == 0
     assert recorded(folder) == 12

@@ -1,4 +1,4 @@
-"""The benchmark of the fast forms compares like with like, and tells whether its targets are met."""
+"""The benchmark of the fast forms compares like with like, and its exit status shows whether its targets are met."""
 
 import json
 
@@ -7,8 +7,7 @@ import torch
 
 from uda_core.errors import UserError
 from uda_core.lab.benchmarks import speed
-from uda_core.methods import Config
-from uda_core.methods.cgdm import cgdm_step
+from uda_core.methods.cgdm import CGDMConfig, cgdm_step
 
 
 def test_the_naive_step_is_cgdm_s_step():
@@ -17,7 +16,7 @@ def test_the_naive_step_is_cgdm_s_step():
     for step in (speed.naive_cgdm_step, cgdm_step):
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            config = Config(network="mcd_digits", features=0, batch_size=8, hidden=(10, 10), dropout=0.0)
+            config = CGDMConfig(network="mcd_digits", features=0, batch_size=8, hidden=(10, 10), dropout=0.0)
             run = speed.run_on_images(step, config)
         run.extractor.double(), run.heads.double()
         run.embed = lambda *x, f=run.extractor: f(torch.cat(x).double())
@@ -53,7 +52,7 @@ def test_a_gpu_measures_its_own_forms():
 
 
 @pytest.mark.parametrize(("ratio", "status"), [(3.1, 0), (2.9, 1)])
-def test_the_exit_status_tells_whether_the_targets_are_met(monkeypatch, tmp_path, capsys, ratio, status):
+def test_the_exit_status_shows_whether_the_targets_are_met(monkeypatch, tmp_path, capsys, ratio, status):
     result = {
         "torch": "2.4", "threads": 1, "rounds": 1, "median_ms": {"a, slow": ratio, "a, fast": 1.0},
         "ratios": [{"slow": "a, slow", "fast": "a, fast", "ratio": ratio, "target": 3.0}],

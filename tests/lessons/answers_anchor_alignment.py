@@ -5,9 +5,9 @@ from torch.nn import functional as F
 
 from uda_core.losses import DISTANCE_LOSSES, pixel_cross_entropy, pixel_distance
 from uda_core.maps import at_stride, resize
-from uda_core.methods.cag import cag_step, distance, target_ce
+from uda_core.methods.cag import cag_step
 from uda_core.samples import IGNORE
-from uda_core.training import update
+from uda_core.training import gradients, update
 
 
 def by_classes(f, y, anchors):
@@ -30,14 +30,12 @@ def by_where(f, y, anchors):
 def step_of_two_lines(run, s, batch):
     y_hat = run.label(batch.x_t, s)
 
-    def student():
-        f, z = run.embed(batch.x_s, "source")
-        yield pixel_cross_entropy(z, batch.y_s) + s.distance * distance(run, "source", f, z, at_stride(batch.y_s, z))
-        f, z = run.embed(batch.x_t, "target")
-        ce = (pixel_cross_entropy(z, y_hat.by_anchor) + pixel_cross_entropy(z, y_hat.by_confidence)) / 2
-        yield ce + s.distance * distance(run, "target", f, z, y_hat.by_anchor)
-
-    update(student(), run.student_opt)
+    f, z = run.embed(batch.x_s, "source")
+    loss = pixel_cross_entropy(z, batch.y_s) + s.distance * run.distance("source", f, z, at_stride(batch.y_s, z))
+    g_s = gradients(loss, run.segmenter_opt)
+    f, z = run.embed(batch.x_t, "target")
+    ce = (pixel_cross_entropy(z, y_hat.by_anchor) + pixel_cross_entropy(z, y_hat.by_confidence)) / 2
+    update(ce + s.distance * run.distance("target", f, z, y_hat.by_anchor), run.segmenter_opt, plus=g_s)
 
 
 def step_at_once(run, s, batch):
@@ -45,13 +43,12 @@ def step_at_once(run, s, batch):
     y_hat = run.label(batch.x_t, s)
     f_s, z_s = run.embed(batch.x_s, "source")
     f_t, z_t = run.embed(batch.x_t, "target")
-    loss = F.cross_entropy(resize(z_s, batch.y_s), batch.y_s, ignore_index=IGNORE) + target_ce(run, z_t, y_hat)
-    far = distance(run, "source", f_s, z_s, at_stride(batch.y_s, z_s)) + distance(
-        run, "target", f_t, z_t, y_hat.by_anchor
-    )
-    run.student_opt.zero_grad()
+    loss = F.cross_entropy(resize(z_s, batch.y_s), batch.y_s, ignore_index=IGNORE) + run.target_ce(z_t, y_hat)
+    far = run.distance("source", f_s, z_s, at_stride(batch.y_s, z_s))
+    far = far + run.distance("target", f_t, z_t, y_hat.by_anchor)
+    run.segmenter_opt.zero_grad()
     (loss + s.distance * far).backward()
-    run.student_opt.step()
+    run.segmenter_opt.step()
 
 
 def step_with(source=1.0, form="code"):
@@ -60,14 +57,12 @@ def step_with(source=1.0, form="code"):
     def step(run, s, batch):
         y_hat = run.label(batch.x_t, s)
 
-        def student():
-            f, z = run.embed(batch.x_s, "source")
-            far = DISTANCE_LOSSES[form](f, at_stride(batch.y_s, z), run.anchors)
-            yield source * pixel_cross_entropy(z, batch.y_s) + s.distance * far
-            f, z = run.embed(batch.x_t, "target")
-            yield target_ce(run, z, y_hat) + s.distance * distance(run, "target", f, z, y_hat.by_anchor)
-
-        update(student(), run.student_opt)
+        f, z = run.embed(batch.x_s, "source")
+        far = DISTANCE_LOSSES[form](f, at_stride(batch.y_s, z), run.anchors)
+        g_s = gradients(source * pixel_cross_entropy(z, batch.y_s) + s.distance * far, run.segmenter_opt)
+        f, z = run.embed(batch.x_t, "target")
+        loss = run.target_ce(z, y_hat) + s.distance * run.distance("target", f, z, y_hat.by_anchor)
+        update(loss, run.segmenter_opt, plus=g_s)
 
     return step
 
@@ -86,6 +81,6 @@ WRONG = [
     ("cag_step", lambda run, s, batch: None, "of the numbers are not"),
     ("cag_step", step_with(source=3.0), "of the numbers are not"),
     ("cag_step", step_with(form="class-mean"), "of the numbers are not"),
-    ("cag_step", lambda run, s, batch: update(iter([...]), run.student_opt), "stops with TypeError"),
+    ("cag_step", lambda run, s, batch: update(..., run.segmenter_opt), "stops with TypeError"),
     ("cag_step", lambda run, s, batch: run.label(batch.x_t), "stops with TypeError"),
 ]

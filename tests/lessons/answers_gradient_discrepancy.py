@@ -4,7 +4,13 @@ import torch
 from torch.autograd import grad
 from torch.nn import functional as F
 
-from uda_core.losses import entropy, gradient_discrepancy, information_maximisation, row_cosine
+from uda_core.losses import (
+    entropy,
+    flattened_gradient_discrepancy,
+    information_maximisation,
+    row_cosine,
+    rowwise_gradient_discrepancy,
+)
 
 
 def each_its_own_call(loss_s, loss_t, parameters):
@@ -67,7 +73,7 @@ RIGHT = {
         ).mean(),
         lambda a, b: sum((x @ y) / max(x.norm() * y.norm(), torch.tensor(1e-8)) for x, y in zip(a, b, strict=True)) / 4,
     ],
-    "gradient_discrepancy": [gradient_discrepancy, each_its_own_call, mean_of_ones_minus_cosine, by_backward],
+    "gradient_discrepancy": [rowwise_gradient_discrepancy, each_its_own_call, mean_of_ones_minus_cosine, by_backward],
     "information_maximisation": [
         information_maximisation,
         log_softmax_twice,
@@ -81,13 +87,13 @@ WRONG = [
     ("row_cosine", lambda a, b: row_cosine(a, b).item(), "but detached"),
     ("row_cosine", lambda a, b: 0.9 * row_cosine(a, b), "expected 0."),
     ("row_cosine", lambda a, b: (F.normalize(a, dim=1) * F.normalize(b, dim=1)).sum(1).mean(), "rounding noise"),
-    ("gradient_discrepancy", lambda s, t, p: gradient_discrepancy(s, t, p).item(), "create_graph=True"),
+    ("gradient_discrepancy", lambda s, t, p: rowwise_gradient_discrepancy(s, t, p).item(), "create_graph=True"),
     ("gradient_discrepancy", by_plain_backward, "create_graph=True"),
     ("gradient_discrepancy", by_backward_without_clearing, "*sum* of both"),
     ("gradient_discrepancy", by_backward_into_one_tensor, "with itself"),
-    ("gradient_discrepancy", lambda s, t, p: gradient_discrepancy(s, t, p) / 0, "NaN or infinity"),
-    ("gradient_discrepancy", lambda s, t, p: gradient_discrepancy(s, t, p).expand(2), "expected shape []"),
-    ("gradient_discrepancy", lambda s, t, p: gradient_discrepancy(s, t, p, rowwise=False), "the paper's form"),
+    ("gradient_discrepancy", lambda s, t, p: rowwise_gradient_discrepancy(s, t, p) / 0, "NaN or infinity"),
+    ("gradient_discrepancy", lambda s, t, p: rowwise_gradient_discrepancy(s, t, p).expand(2), "expected shape []"),
+    ("gradient_discrepancy", lambda s, t, p: flattened_gradient_discrepancy(s, t, p), "the paper's form"),
     ("gradient_discrepancy", lambda s, t, p: 1 - row_cosine(grad(s, p[0])[0], grad(s, p[0])[0]), "stops with Runtime"),
     ("information_maximisation", lambda z: information_maximisation(z) + torch.nan, "NaN or infinity"),
     ("information_maximisation", lambda z: entropy(z) + 1, "expected shape [], got [6]"),

@@ -12,9 +12,6 @@ import answers_pseudo_labels
 import pytest
 import torch
 from torch.nn import functional as F
-from uda_lessons.exercises import check, dialogue, guesses, hint, predict, replay, reveal
-from uda_lessons.exercises.catalog import EXERCISES
-from uda_lessons.exercises.exercise import judge
 
 from uda_core.errors import UserError
 from uda_core.losses import classifier_discrepancy, entropy
@@ -23,6 +20,9 @@ from uda_core.methods.mcd import mcd_step
 from uda_core.models.batch_norm import batch_norms, reestimate_
 from uda_core.samples import IGNORE
 from uda_core.training import update
+from uda_lessons.exercises import check, dialogue, guesses, hint, predict, replay, reveal
+from uda_lessons.exercises.catalog import EXERCISES
+from uda_lessons.exercises.exercise import verdict_on
 
 
 def cumulative(net, x):
@@ -120,14 +120,14 @@ def test_right_answers_pass_in_every_spelling(name, answer, capsys):
 
 @pytest.mark.parametrize(("exercise", "mistake"), MISTAKES, ids=[f"{e.name}-{m.hint[:40]}" for e, m in MISTAKES])
 def test_each_mistake_is_named(exercise, mistake):
-    verdict = judge(exercise, mistake.wrong)
+    verdict = verdict_on(mistake.wrong, exercise)
     assert not verdict
     assert verdict.reason == mistake.hint
 
 
 @pytest.mark.parametrize(("name", "answer", "reason"), WRONG)
 def test_wrong_answers_get_a_reason(name, answer, reason):
-    verdict = judge(EXERCISES[name], answer)
+    verdict = verdict_on(answer, EXERCISES[name])
     assert not verdict
     assert reason in verdict.reason
 
@@ -151,7 +151,7 @@ def test_the_two_kinds_of_labels_differ_where_steps_are_compared():
 
 @pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
 def test_an_exercise_knows_enough(exercise):
-    assert judge(exercise, exercise.reference)
+    assert verdict_on(exercise.reference, exercise)
     assert len({mistake.hint for mistake in exercise.mistakes}) == len(exercise.mistakes) >= 4
     assert len(exercise.hints) >= 2
 
@@ -184,14 +184,17 @@ def test_whatever_an_answer_does_the_verdict_is_one_line(answer, reason, capsys)
 
 
 def test_a_gradient_that_is_not_a_number_is_seen():
-    assert "gradient holds NaN" in judge(EXERCISES["entropy"], lambda z: torch.special.entr(z.softmax(1)).sum(1)).reason
+    assert (
+        "gradient holds NaN"
+        in verdict_on(lambda z: torch.special.entr(z.softmax(1)).sum(1), EXERCISES["entropy"]).reason
+    )
 
 
-def test_judging_leaves_the_random_state_alone():
+def test_a_verdict_leaves_the_random_state_alone():
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    judge(EXERCISES["classifier_discrepancy"], lambda z1, z2: torch.rand(()))
+    verdict_on(lambda z1, z2: torch.rand(()), EXERCISES["classifier_discrepancy"])
     assert torch.rand(1) == expected
 
 

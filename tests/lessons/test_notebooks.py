@@ -7,9 +7,10 @@ from pathlib import Path
 import nbformat
 import pytest
 from notebook_runner import isolation, run_notebook
+
 from uda_lessons.colab import badge, first_cell
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 SECTIONS = ["Question", "Predict", "Experiment", "Explain", "Exercise", "Paper and code", "So what"]
 SECONDS = 90  # for one lesson on two cores; a slower or busier machine gets five times as much
 

@@ -1,4 +1,4 @@
-"""Frozen features as a task: two .npz files, such as `python -m uda_core features` makes from class folders.
+"""Frozen features as a task: two .npz files, such as `uda features` makes from class folders.
 
 A file holds `features` [N, D] float16 or float32, `labels` [N] whole numbers from 0, and, if the classes have names,
 `classes` [C] text. The target's labels only score; a target file without them trains all the same, without a score.

@@ -4,24 +4,20 @@ import argparse
 from pathlib import Path
 
 from uda_core.data.catalog import entry_of
-from uda_core.errors import UserError, choose
+from uda_core.errors import UserError
 from uda_core.lab import main
 from uda_core.lab.recipe import default_for
-from uda_core.methods import CLASSIFICATION
 
 
 def add(commands) -> None:
     """The command `bench`, with commands of its own."""
-    about = "measure speed, reading, or accuracy over seeds"
-    benches = main.add_command(commands, "bench", None, about, "bench speed").add_subparsers(
-        required=True, metavar="WHAT"
-    )
+    p = main.add_command(commands, "bench", None, "measure speed, reading, or accuracy over seeds", "bench speed")
+    benches = p.add_subparsers(required=True, metavar="WHAT")
     about = "the gradient discrepancy, fast against naive forms"
-    p = main.add_command(benches, "speed", bench_speed, about, "bench speed")
-    p.add_argument("--device", default="cpu", metavar="D", help="cpu (default), or cuda: CGDM on ResNet-101 only")
-    _add_out(p)
+    speed = main.add_command(benches, "speed", bench_speed, about, "bench speed")
+    speed.add_argument("--device", default="cpu", metavar="D", help="cpu (default), or cuda: CGDM on ResNet-101 only")
     about = "category anchors, vectorised against loops"
-    _add_out(main.add_command(benches, "anchors", bench_anchors, about, "bench anchors"))
+    anchors = main.add_command(benches, "anchors", bench_anchors, about, "bench anchors")
     example = "bench accuracy --seeds 0-9 --out accuracy.csv"
     p = main.add_command(benches, "accuracy", bench_accuracy, "every method, seed by seed", example)
     p.add_argument("--seeds", default="0-9", metavar="A-B", help="a range, or a list such as 0,3,4 (default: 0-9)")
@@ -29,22 +25,19 @@ def add(commands) -> None:
     about += "mnist-usps, usps-mnist, office31-features"
     p.add_argument("--table", default="fonts-handwriting", metavar="NAME", help=about)
     main.add_data(p)
-    p.add_argument("--out", type=Path, required=True, metavar="FILE", help="results file: what it holds is kept")
+    p.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="results file: what it holds is kept")
     about, example = "reading images, against training on them", "bench loader office31:A-W --network resnet18"
-    p = main.add_command(benches, "loader", bench_loader, about, example)
-    p.description += "\nWithout a TASK it writes JPEGs of 160 to 500 pixels to a temporary folder and reads those."
-    main.add_task(p, required=False)
-    p.add_argument("--method", default="cgdm", metavar="METHOD", help="that trains (default: cgdm)")
-    p.add_argument("--network", metavar="NAME", help="that is trained (default: the task's; without one resnet50)")
-    p.add_argument("--batch-size", type=int, metavar="N", help="per domain (default: the task's; without one 32)")
-    p.add_argument("--device", default="cpu", metavar="D", help="cpu (default) or cuda")
-    p.add_argument("--batches", type=int, default=10, metavar="N", help="measured at a time (default: 10)")
-    _add_out(p)
+    loader = main.add_command(benches, "loader", bench_loader, about, example)
+    loader.description += "\nWithout a TASK it writes JPEGs of 160 to 500 pixels to a temporary folder and reads those."
+    main.add_task(loader, required=False)
+    loader.add_argument("--method", default="cgdm", metavar="METHOD", help="that trains (default: cgdm)")
+    loader.add_argument("--network", metavar="NAME", help="that is trained (default: the recipe's, resnet50)")
+    loader.add_argument("--batch-size", type=int, metavar="N", help="per domain (default: the recipe's, 32)")
+    loader.add_argument("--device", default="cpu", metavar="D", help="cpu (default) or cuda")
+    loader.add_argument("--batches", type=int, default=10, metavar="N", help="measured at a time (default: 10)")
+    for p in (speed, anchors, loader):
+        p.add_argument("--out", type=Path, metavar="FILE", help="also write the figures, as JSON")
     main.add_chosen(benches, [], [], "uda.benches")
-
-
-def _add_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the figures, as JSON")
 
 
 def bench_speed(args: argparse.Namespace) -> int:
@@ -77,17 +70,16 @@ def bench_loader(args: argparse.Namespace) -> int:
     """
     from uda_core.lab.benchmarks import loader
 
-    choose("method", args.method, CLASSIFICATION)
     task = args.task or "folders"
+    recipe = default_for(args.method, task)
     if entry_of(task).dense:
         raise UserError(f"bench loader measures tasks that classify images, but {task} has a label for each pixel")
     if args.batches < 1:
         raise UserError(f"--batches must be at least 1, got {args.batches}")
     given = {"network": args.network, "batch_size": args.batch_size, "device": args.device}
-    recipe = default_for(args.method, task).changed({name: value for name, value in given.items() if value is not None})
-    config = recipe.form.run.CONFIG(**recipe.config)
+    config = recipe.changed({name: value for name, value in given.items() if value is not None}).config
     loaded = main.task_of(main.record_of(args), args.data) if args.task else None
-    return loader.main(loaded, args.method, config, args.batches, args.out)
+    return loader.main(loaded, args.method, recipe.form.run.CONFIG(**config), args.batches, args.out)
 
 
 def _seeds(text: str) -> list[int]:

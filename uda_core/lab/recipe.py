@@ -20,6 +20,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from uda_core import distributed
@@ -32,6 +33,8 @@ from uda_core.task import Pair
 FOLDER = Path(__file__).parent / "recipes"
 EPOCH = "epoch"  # in place of a number of steps
 HOW = ("seed", "device", "precision")  # how a run is executed, not what it is: given when it starts
+Values = Mapping[str, Any]
+NOTHING: Values = MappingProxyType({})
 METHODS = (*CLASSIFICATION, *(name for name in SEGMENTATION if name not in CLASSIFICATION))
 
 
@@ -47,8 +50,8 @@ class Recipe:
     about: str
     method: str
     tasks: tuple[str, ...]  # by name, or by family
-    config: Mapping[str, Any]
-    settings: Mapping[str, Any]  # a number of steps may be `EPOCH`
+    config: Values
+    settings: Values  # a number of steps may be `EPOCH`
     steps: int | None = None
     epochs: int | None = None  # in place of steps
     departures: tuple[str, ...] = ()  # where this kit does otherwise than the published code
@@ -58,8 +61,8 @@ class Recipe:
             choose("method", self.method, METHODS)
         if len({entry_of(task).dense for task in self.tasks}) != 1:
             raise UserError("tasks must be one or several, which all label images or all label pixels")
-        if self.method not in _forms(self.tasks[0]):
-            choose(f"method for {self.tasks[0]}", self.method, _forms(self.tasks[0]))
+        if self.method not in methods_for(self.tasks[0]):
+            choose(f"method for {self.tasks[0]}", self.method, methods_for(self.tasks[0]))
         config, settings = fields_of(self.form)
         _complete("config", self.config, config)
         _complete("settings", self.settings, settings)
@@ -79,7 +82,7 @@ class Recipe:
     @property
     def form(self) -> Method:
         """The method, as it is on tasks like these: some label images and, in another form, pixels."""
-        return _forms(self.tasks[0])[self.method]
+        return methods_for(self.tasks[0])[self.method]
 
     def check(self, method: str, task: str) -> None:
         """Do nothing if this is a recipe for that method on that task.
@@ -91,29 +94,19 @@ class Recipe:
             tasks = " or ".join(self.tasks)
             raise UserError(f"recipe {self.name} is for {self.method} on {tasks}, not for {method} on {task}")
 
-    def changed(
-        self,
-        config: Mapping[str, Any] | None = None,
-        settings: Mapping[str, Any] | None = None,
-        steps: int | None = None,
-    ) -> Self:
+    def changed(self, config: Values = NOTHING, settings: Values = NOTHING, steps: int | None = None) -> Self:
         """The same with some values changed; `config` may also hold seed, device and precision.
 
         Raises:
             UserError: for an unknown name or a value that is refused, and for a variant "paper" that would keep the
                 InfoMax term, which the paper does not have.
         """
-        config, settings = config or {}, settings or {}
         to_paper = config.get("variant") == "paper" and self.config.get("variant") == "code"
         if to_paper and "infomax" not in settings:
             raise UserError("variant=paper has no InfoMax term; add infomax=0, or take the recipe cgdm-...-paper")
-        return dataclasses.replace(
-            self,
-            config={**self.config, **config},
-            settings={**self.settings, **settings},
-            steps=steps or self.steps,
-            epochs=None if steps else self.epochs,
-        )
+        values = {"config": {**self.config, **config}, "settings": {**self.settings, **settings}}
+        length = {"steps": steps, "epochs": None} if steps else {}
+        return dataclasses.replace(self, **values, **length)
 
     def start(self, pair: Pair, **config: Any) -> Run:
         """A run on this pair, at step 0; `config` holds seed, device, precision, or other changes.
@@ -152,7 +145,7 @@ def default_for(method: str, task: str) -> Recipe:
     """
     if method not in METHODS:
         choose("method", method, METHODS)
-    forms = _forms(task)
+    forms = methods_for(task)
     if method not in forms:
         choose(f"method for {task}", method, forms)
     name = f"{method}-{task.partition(':')[0]}"
@@ -185,9 +178,10 @@ def read(path: Path) -> Recipe:
         raise UserError(f"{path}: {error}; write it as TOML") from error
     try:
         for key, value in said.items():
-            kind = KINDS[choose("key", key, KINDS)]
-            if type(value) is not kind:
-                raise UserError(f"{key} must be {WORDS[kind]}, got {value!r}")
+            if key not in KINDS:
+                choose("key", key, KINDS)
+            if type(value) is not KINDS[key]:
+                raise UserError(f"{key} must be {WORDS[KINDS[key]]}, got {value!r}")
         for key in KINDS:
             if key not in (*said, "steps", "epochs", "departures"):
                 raise UserError(f"{key} is missing; give {key} = ...")
@@ -205,6 +199,15 @@ KINDS = {  # of the keys of a file
     "config": dict, "settings": dict,
 }  # fmt: skip
 WORDS = {str: "text", list: "a list of texts", int: "a whole number", dict: "a table"}
+
+
+def methods_for(task: str) -> Mapping[str, Method]:
+    """The methods for tasks like this one, by name.
+
+    Raises:
+        UserError: for an unknown task.
+    """
+    return SEGMENTATION if entry_of(task).dense else CLASSIFICATION
 
 
 def fields_of(method: Method) -> tuple[dict[str, dataclasses.Field], dict[str, dataclasses.Field]]:
@@ -247,12 +250,7 @@ def _value(text: str, kind: Any) -> Any:
         return text
 
 
-def _forms(task: str) -> Mapping[str, Method]:
-    """The methods for tasks like this one."""
-    return SEGMENTATION if entry_of(task).dense else CLASSIFICATION
-
-
-def _complete(what: str, values: Mapping[str, Any], fields: Mapping[str, dataclasses.Field]) -> None:
+def _complete(what: str, values: Values, fields: Mapping[str, dataclasses.Field]) -> None:
     """Raise a `UserError` if a value has no field, or a field, except of those in `HOW`, no value."""
     for name in values:
         if name not in fields:

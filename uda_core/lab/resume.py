@@ -2,12 +2,10 @@
 
 import argparse
 
-from uda_core.data.catalog import entry_of
 from uda_core.errors import UserError
 from uda_core.lab.main import record_of
-from uda_core.lab.recipe import Recipe, fields_of, parse
+from uda_core.lab.recipe import Recipe, fields_of, methods_for, parse
 from uda_core.lab.run_folder import RunFolder
-from uda_core.methods import CLASSIFICATION, SEGMENTATION
 
 KEPT = ("method", "task", "source", "target", "recipe", "devices")  # of settings.json, as they are
 
@@ -22,8 +20,7 @@ def resumed(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
     """
     folder = RunFolder(args.resume)
     saved = {"devices": 1, "recipe": None} | folder.settings()
-    forms = SEGMENTATION if entry_of(saved["task"]).dense else CLASSIFICATION
-    method = forms[saved["method"]]
+    method = methods_for(saved["task"])[saved["method"]]
     config, settings = parse(args.set, method)
     names = ("method", "recipe", "devices", "seed", "weights", "precision")
     given = {name: getattr(args, name) for name in names} | record_of(args) | config
@@ -40,13 +37,7 @@ def resumed(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
             raise UserError(f"{folder.path}: {what}; go on with the version that wrote it")
     if folder.has_checkpoint():
         config["weights"] = "none"  # the checkpoint holds what became of them
-    recipe = Recipe(
-        name=saved["recipe"],
-        about=str(folder.path),
-        method=saved["method"],
-        tasks=(saved["task"],),
-        config=saved["config"] | config,
-        settings=saved["settings"] | settings,
-        steps=args.steps or saved["steps"],
-    )
+    tasks, steps = (saved["task"],), args.steps or saved["steps"]
+    values = saved["config"] | config, saved["settings"] | settings
+    recipe = Recipe(saved["recipe"], str(folder.path), saved["method"], tasks, *values, steps)
     return folder, {name: saved[name] for name in KEPT if name in saved}, recipe

@@ -6,15 +6,14 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
 from uda_core import checkpoints
-from uda_core.data.catalog import entry_of
 from uda_core.errors import UserError, choose
-from uda_core.lab.recipe import METHODS
+from uda_core.lab.recipe import methods_for
 from uda_core.run import Record, Run
 
 
@@ -81,9 +80,8 @@ class RunFolder:
             raise UserError(f"{self.path}: no settings.json; {example}")
         value = self.read("settings.json")
         try:
-            if value["method"] not in METHODS:
-                choose("method", value["method"], METHODS)
-            entry_of(value["task"])
+            if value["method"] not in (methods := methods_for(value["task"])):
+                choose("method", value["method"], methods)
             whole = {"steps", "config", "settings"} <= value.keys()
         except (KeyError, TypeError, AttributeError):
             whole = False
@@ -159,23 +157,21 @@ class RunFolder:
         self.milestones = {name: step for name, step in progress.get("milestones", {}).items() if step <= run.steps}
         self._counted = self._saved = time.perf_counter()
         try:
-            yield
+            with ExitStack() as self._open:
+                yield
         except FloatingPointError as error:
             raise UserError(f"{error}{self._way_on(' --set learning_rate=...')}") from error
         except (UserError, OSError) as error:
             nameless = isinstance(error, OSError) and error.strerror and not error.filename  # as of a full disk
             message = f"{self.path}: {error.strerror}" if nameless else error
             raise UserError(f"{message}{self._way_on()}") from error
-        finally:
-            if self._metrics:
-                self._metrics.close()
 
     def _begin(self, run: Run) -> IO[bytes]:
         """The first step has worked: write settings.json, take away the scores of a shorter run, open metrics.jsonl."""
         now = {**self._what, "config": asdict(run.config), "settings": asdict(run.settings)}
         self._write_settings(now, self._began)
         (self.path / "summary.json").unlink(missing_ok=True)
-        self._metrics = (self.path / "metrics.jsonl").open("a+b")
+        self._metrics = self._open.enter_context((self.path / "metrics.jsonl").open("a+b"))
         self._forget_after(self._metrics, self._began)
         return self._metrics
 
@@ -198,7 +194,7 @@ class RunFolder:
             self.save(run)
 
     def _way_on(self, options: str = "") -> str:
-        """Where the last good checkpoint lies, and the command that goes on from there; nothing before the first step."""
+        """Where the last good checkpoint lies, and the command that goes on from there, once a step has worked."""
         if not self.holds_run():
             return ""
         saved = (

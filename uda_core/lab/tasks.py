@@ -4,10 +4,8 @@ import argparse
 import textwrap
 
 from uda_core.data import TASKS, missing
-from uda_core.data.catalog import Entry
 from uda_core.lab import main
-from uda_core.lab.recipe import default_for, describe, load, names
-from uda_core.methods import CLASSIFICATION, SEGMENTATION
+from uda_core.lab.recipe import default_for, describe, load, methods_for, names
 
 
 def add(commands) -> None:
@@ -19,7 +17,7 @@ def add(commands) -> None:
 def tasks(args: argparse.Namespace) -> int:
     """Print every task, its data, its methods and its recipes."""
     published: dict[str, list[str]] = {name: [] for name in TASKS}
-    defaults = {default_for(method, task).name for task, entry in TASKS.items() for method in _methods(entry)}
+    defaults = {default_for(method, task).name for task in TASKS for method in methods_for(task)}
     for name in sorted({*names()} - defaults):
         for task in load(name).tasks:
             published[task].append(name)
@@ -31,7 +29,7 @@ def tasks(args: argparse.Namespace) -> int:
             entry.about,
             *([f"names: {name}:S-T, where S and T are two of {domains}"] if domains else []),
             f"data: {there}",
-            f"methods: {', '.join(_methods(entry))}",
+            f"methods: {', '.join(methods_for(name))}",
             *([f"published recipes: {', '.join(published[name])}"] if published[name] else []),
             *(f"from scratch; published figures start from --weights {w}" for w in _weights(name)),
         ]
@@ -57,10 +55,6 @@ def recipes(args: argparse.Namespace) -> int:
     else:
         print("\n".join(f"{name:36}{load(name).about}" for name in names()))
     return 0
-
-
-def _methods(entry: Entry) -> list[str]:
-    return list(SEGMENTATION if entry.dense else CLASSIFICATION)
 
 
 def _weights(task: str) -> list[str]:

@@ -73,7 +73,11 @@ class Help(argparse.Action):
 
 
 def train(args: argparse.Namespace) -> int:
-    """Train and score; the exit status."""
+    """Train and score; the exit status.
+
+    Raises:
+        UserError: for options that do not fit, files that are missing, losses that are no longer finite.
+    """
     if args.steps is not None and args.steps < 1:
         raise UserError(f"--steps must be at least 1, got {args.steps}")
     if not args.checkpoint_minutes >= 0:
@@ -91,18 +95,18 @@ def train(args: argparse.Namespace) -> int:
     work = folder, what, recipe, args.checkpoint_minutes, args.data
     if not _several(what["devices"]):
         return _train_and_score(*work)
+    from uda_core.lab.launch import launch  # needed here alone
+
     try:
-        return distributed.launch(what["devices"], recipe.config.get("device", "cpu"), _train_and_score, *work)
+        return launch(what["devices"], recipe.config.get("device", "cpu"), _train_and_score, *work)
     except ChildProcessError as error:
         raise UserError(f"{error}; go on with: {folder.resume_command()}") from error
 
 
 def _new(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
     """A folder that holds no run yet; method, task and so on; and the recipe, with the changes of the options."""
-    missing = [name.upper() for name in ("method", "task") if getattr(args, name) is None]
-    if missing:
-        what = ", ".join(missing)
-        raise UserError(f"the following arguments are required: {what}; see uda train --help")
+    if missing := [name.upper() for name in ("method", "task") if getattr(args, name) is None]:
+        raise UserError(f"the following arguments are required: {', '.join(missing)}; see uda train --help")
     recipe = default_for(args.method, args.task)
     if args.recipe:
         recipe = load(args.recipe)
@@ -115,9 +119,7 @@ def _new(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
     if folder.holds_run():
         what = f"{folder.path} holds a run already"
         raise UserError(f"{what}; go on with --resume {folder.path}, give another --out, or delete the folder")
-    devices = args.devices
-    if devices is None:
-        devices = distributed.started() if _several(1) else 1
+    devices = args.devices if args.devices is not None else distributed.started() if _several(1) else 1
     what = {"method": args.method, **main.record_of(args), "recipe": recipe.name, "devices": devices}
     return folder, what, recipe
 

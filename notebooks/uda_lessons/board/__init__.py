@@ -4,6 +4,7 @@
 >>> board.show()
 """
 
+from uda_lessons.board import figures
 from uda_lessons.board.page import Board
 
-__all__ = ["Board"]
+__all__ = ["Board", "figures"]

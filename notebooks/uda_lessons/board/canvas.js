@@ -351,7 +351,7 @@ function drawCurve(canvas, points, moved, stages, at, [first, span], colour, the
   context.fill();
 }
 
-function makeCurves(section, words) {
+function makeCurves(section, { words, losses }) {
   const rows = new Map(), note = html("p", { className: "muted" });
   section.append(note);
   return ({ records, moved }, goal, at, theme, look) => {
@@ -364,7 +364,7 @@ function makeCurves(section, words) {
     for (const name of names)
       if (!rows.has(name)) {
         const row = { canvas: html("canvas", { ariaHidden: "true" }), output: html("output") };
-        row.node = html("div", { className: "loss" }, html("span", {}, spaced(name)), row.canvas, row.output);
+        row.node = html("div", { className: "loss" }, html("span", {}, losses[name] ?? spaced(name)), row.canvas, row.output);
         note.before(row.node);
         rows.set(name, row);
       }
@@ -582,7 +582,7 @@ function render(store, model, el) {
   const announce = (text) => (spoken.textContent = text), images = model.get("images");
   addTip(map, stage, facts, images, announce);
   const drawPictures = dense && makePictures(pictures, facts, look, images, announce), drawClasses = dense && makeClasses(classes, facts, look);
-  const drawCurves = makeCurves(losses, facts.words), drawNumbers = makeNumbers(numbers, facts), drawCosines = makeCosines(cosines, facts, look);
+  const drawCurves = makeCurves(losses, facts), drawNumbers = makeNumbers(numbers, facts), drawCosines = makeCosines(cosines, facts, look);
   let theme, wasPlaying = false;
 
   function showFrame(glide) {

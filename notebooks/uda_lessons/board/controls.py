@@ -1,4 +1,4 @@
-"""Sliders made from the settings' own words, ranges and units. A callback stores one number and wakes the page."""
+"""Sliders made from the help, range and unit of each setting. A callback stores one number and wakes the page."""
 
 import dataclasses
 import math

@@ -30,7 +30,7 @@ class FeatureMap:
         self.layout: np.ndarray | None = None
         self.kind = "PCA"  # or "UMAP"
         self._basis: tuple[Tensor, Tensor] | None = None
-        self._view = View()
+        self._window = Window()
 
     def advance(self, f: Tensor, thorough: bool = False) -> "Future[np.ndarray]":
         """The next layout, for features f [N, D]: at once by PCA, or later by UMAP.
@@ -49,8 +49,8 @@ class FeatureMap:
     def take(self, layout: np.ndarray) -> np.ndarray:
         """Make this layout, just computed by `advance`, the one to carry on from; its positions [N, 2] as uint16."""
         if layout is not self.layout:
-            self.layout, self.kind, self._view = layout, "UMAP", self._view if self.kind == "UMAP" else View()
-        return self._view.positions(self.layout)
+            self.layout, self.kind, self._window = layout, "UMAP", self._window if self.kind == "UMAP" else Window()
+        return self._window.positions(self.layout)
 
     def _pca(self, f: Tensor) -> np.ndarray:
         """Projection on the two main directions of the *first* features seen, so that it does not turn or flip."""
@@ -63,8 +63,8 @@ class FeatureMap:
         return np.ascontiguousarray(flat.cpu().numpy().astype(np.float32))
 
 
-class View:
-    """The square window through which a layout is seen. It stays, unless points leave it or leave much of it empty."""
+class Window:
+    """The square part of the plane that the map shows. It stays, unless points leave it or leave much of it empty."""
 
     def __init__(self, margin: float = 1.06, slack: float = 0.75):
         self.margin, self.slack = margin, slack
@@ -118,7 +118,7 @@ class Worker:
             stderr=subprocess.DEVNULL,
         )
         self._asked: queue.SimpleQueue = queue.SimpleQueue()
-        self.ready: Future = Future()
+        self.ready: Future = Future()  # of a first small layout: done once UMAP has compiled
         threading.Thread(target=self._converse, daemon=True, name="umap").start()
 
     def ask(self, *request) -> "Future[np.ndarray]":

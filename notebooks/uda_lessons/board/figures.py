@@ -19,15 +19,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from torch import Tensor
-from uda_lessons.board.loop import Frame
-from uda_lessons.board.points import NO_LABEL, PixelPoints, Points, from_uint16
 
 from uda_core.maps import at_stride
 from uda_core.run import Record, Run
 from uda_core.samples import IGNORE
 from uda_core.task import Pair
+from uda_lessons.board.loop import Frame
+from uda_lessons.board.points import NO_LABEL, PixelPoints, Points, from_uint16
 
-CLASS_COLOURS = (  # told apart with every kind of colour vision (Petroff 2021, arXiv 2107.02270)
+CLASS_COLOURS = (  # distinct with every kind of colour vision (Petroff 2021, arXiv 2107.02270)
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
 OPPOSED, NEUTRAL, ALIGNED, UNKNOWN = "#d1731b", "#f4f2ee", "#2f6fb3", "#b9bcc1"  # a cosine of -1, 0, 1, and none
@@ -63,6 +63,7 @@ NUMBERS = {  # label-free; each kind of points says which of them it has, and in
      "help": "Share of the 15 nearest neighbours in feature space that come from the other domain; "
              "about 50 % is well mixed."},
 }  # fmt: skip
+LOSSES = {"infomax": "InfoMax"}  # that are not called as in the code
 SCORES = [
     {"name": "target_accuracy", "label": "Target accuracy"},
     {"name": "pseudo_label_accuracy", "label": "Pseudo-label accuracy"},
@@ -124,7 +125,7 @@ def board_figure(
     """One frame of a board, standing still: the map, the losses, the numbers; for CGDM the gradient cosines, and of
     maps a picture with its prediction and active pixels, and the classes.
 
-    `scores` and `y` (labels of the target samples looked at) are for a board that was revealed.
+    `scores` and `y` (labels of the target samples on the board) are for a board that was revealed.
     """
     dense, rows = bool(frame.pictures), 3 if frame.cosines else 2
     with sns.axes_style("whitegrid", {"grid.color": LOOK["light"]["rule"], "axes.edgecolor": LOOK["light"]["rule"]}):
@@ -190,8 +191,8 @@ def draw_map(axis: Axes, points: Points, frame: Frame, classes: Sequence[str], t
                           path_effects=outlined)  # fmt: skip
     axis.set(xticks=[], yticks=[], aspect="equal", xlim=(0, NO_LABEL), ylim=(0, NO_LABEL))
     axis.set_title("Do the hollow points (target) sit on the filled ones (source)?", fontsize=11)
-    told = "\n".join([f"{frame.map} of the features at step {frame.step}", WORDS["distances"], *frame.notes])
-    axis.set_xlabel(told, fontsize=8)
+    words = "\n".join([f"{frame.map} of the features at step {frame.step}", WORDS["distances"], *frame.notes])
+    axis.set_xlabel(words, fontsize=8)
     handles = [
         Line2D([], [], marker="o", ls="", c=CONTROL, label="source"),
         Line2D([], [], marker="o", ls="", c=CONTROL, mfc="none", label="target"),
@@ -203,12 +204,12 @@ def draw_map(axis: Axes, points: Points, frame: Frame, classes: Sequence[str], t
 
 
 def draw_losses(axis: Axes, records: Sequence[Record]) -> None:
-    """Every loss over the steps, by the name that the method's code gives it."""
+    """Every loss over the steps, where it was computed."""
     names = list(dict.fromkeys(name for record in records for name in record.losses))
     for i, name in enumerate(names):
         points = [(r.step, r.losses[name]) for r in records if name in r.losses]
-        sns.lineplot(x=[p[0] for p in points], y=[p[1] for p in points], ax=axis, label=name.replace("_", " "),
-                     color=class_colour(i), linewidth=1.1, errorbar=None)  # fmt: skip
+        sns.lineplot(x=[p[0] for p in points], y=[p[1] for p in points], ax=axis, color=class_colour(i), linewidth=1.1,
+                     label=LOSSES.get(name, name.replace("_", " ")), errorbar=None)  # fmt: skip
     for step in stages_began(records):
         axis.axvline(step, color=LOOK["light"]["muted"], linewidth=0.8)
     axis.set(xlabel="step", ylabel="loss")
@@ -308,8 +309,8 @@ def number_text(number: dict, value: float | None) -> str:
 def summary(run: Run, points: Points, frame: Frame, steps: int) -> str:
     """A sentence for those who cannot see the picture."""
     shown = [(NUMBERS[name], frame.numbers.get(name)) for name in points.numbers]
-    told = ", ".join(f"{number['label'].lower()} {number_text(number, value)}" for number, value in shown)
-    sentence = f"{run.method} on {run.pair.name} after {steps} steps, {frame.map} map of the features: {told}."
+    words = ", ".join(f"{number['label'].lower()} {number_text(number, value)}" for number, value in shown)
+    sentence = f"{run.method} on {run.pair.name} after {steps} steps, {frame.map} map of the features: {words}."
     return " ".join([sentence, *frame.notes])
 
 
@@ -318,6 +319,9 @@ def decision_regions(run: Run, pair: Pair, axis: Axes | None = None, resolution:
     """Both heads' boundaries in the plane, the region where they disagree, source and unlabelled target points.
 
     Only for inputs that are points in the plane, such as `moons`.
+
+    Raises:
+        ValueError: for any other inputs.
     """
     if pair.source_train.x.shape[1:] != (2,):
         raise ValueError(f"decision_regions draws inputs [N, 2]; {pair.name} has {tuple(pair.source_train.x.shape)}")

@@ -6,7 +6,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 
+import ipywidgets
 from IPython import get_ipython
 
 turn = threading.RLock()  # one at a time: a running cell or a board's slice, which may live on another thread
@@ -16,6 +18,26 @@ _in_cell = False
 def is_watched() -> bool:
     """Whether a page can answer. nbclient, papermill and plain Python run headless: there, ticks would never come."""
     return "google.colab" in sys.modules or any(name in os.environ for name in ("JPY_SESSION_NAME", "VSCODE_PID"))
+
+
+def warning() -> str | None:
+    """One line where a page cannot draw widgets: with ipywidgets 7 in JupyterLab 4 or Notebook 7, which is built on it.
+
+    Colab and Notebook 6 draw those of ipywidgets 7; they do not set JPY_SESSION_NAME.
+    """
+    if "google.colab" in sys.modules or "JPY_SESSION_NAME" not in os.environ:
+        return None
+    try:
+        lab = version("jupyterlab")
+    except PackageNotFoundError:  # the page comes from another environment
+        return None
+    widgets = ipywidgets.__version__
+    if int(widgets.split(".")[0]) != 7 or int(lab.split(".")[0]) < 4:
+        return None
+    return (
+        f"Nothing is drawn below: JupyterLab {lab} needs ipywidgets 8, and {widgets} is installed here. Run "
+        "%pip install 'ipywidgets>=8', then restart the kernel and reload the page."
+    )
 
 
 def take_turns(on_interrupt: Callable[[], None]) -> None:

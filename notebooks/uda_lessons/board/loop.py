@@ -1,4 +1,4 @@
-"""The board's loop without its widgets: train, look, move the map, measure - one thing at a time, whoever asks.
+"""The board's loop without its widgets: train, observe, move the map, measure; one thing a call, whoever calls.
 
 Letters: N points on the map (source first, then target), C classes.
 """
@@ -11,14 +11,14 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 
 import torch
-from uda_lessons.board.feature_map import FeatureMap, umap_error, umap_ready
-from uda_lessons.board.points import Reading, View, from_uint16, points_of, uint16
 
 from uda_core import validators
 from uda_core.run import Record, Run, RunConfig
+from uda_lessons.board.feature_map import FeatureMap, umap_error, umap_ready
+from uda_lessons.board.points import Observation, Reading, from_uint16, points_of, uint16
 
 BUDGET = 0.045  # seconds of training in one go
-LOOKS, PACE = 60, 0.3  # frames over the planned steps at least; seconds of training between two at most
+FRAMES, PACE = 60, 0.3  # frames over the planned steps at least; seconds of training between two at most
 MEASURE = 1.0  # seconds between two measurements of the slower numbers
 
 
@@ -34,14 +34,14 @@ class Frame(Reading):
 
 
 @dataclass
-class Look:
-    """A view of the points and what is read off it; becomes a frame once its layout and numbers are there."""
+class PendingFrame:
+    """An observation of the points and its reading; it becomes a frame once its layout and numbers are there."""
 
     step: int
-    view: View
+    observation: Observation
     reading: Reading
     layout: Future
-    to_measure: list[Callable[["Look"], None]]  # what is still to do, one after the other
+    to_measure: list[Callable[["PendingFrame"], None]]  # what is still to do, one after the other
 
 
 @dataclass
@@ -53,17 +53,17 @@ class Loop:
     records: list[Record] = field(default_factory=list)
     film: list[Frame] = field(default_factory=list)
     playing: bool = False
-    single_steps: int = 0  # asked for and not yet done
-    reset_to: RunConfig | None = None  # asked for and not yet done
+    single_steps: int = 0  # requested and not yet done
+    reset_to: RunConfig | None = None  # requested and not yet done
     error: Exception | None = None
 
     def __post_init__(self):
         self.points, self.goal = points_of(self.run), self.steps
         self.threads = torch.get_num_threads()  # a setting per thread: what the notebook chose holds where we step
-        self.looks, self.pace = LOOKS, PACE
+        self.frames, self.pace = FRAMES, PACE
         self._forget()
 
-    # -- asking: only notes down, so that it is safe from any thread ---------------------------------------------------
+    # -- requests: noted down and no more, so that they are safe from any thread ---------------------------------------
 
     def play(self) -> None:
         """Train on to the goal; if that is reached, set the next one."""
@@ -73,13 +73,16 @@ class Loop:
         self.playing, self.error = True, None
 
     def pause(self) -> None:
+        """Stop after the step that is under way."""
         self.playing, self.single_steps = False, 0
 
     def step(self) -> None:
+        """Train for one step more, and no further."""
         self.playing, self.error = False, None
         self.single_steps += 1
 
     def reset(self, config: RunConfig) -> None:
+        """Back to step 0, with this configuration."""
         self.pause()
         self.reset_to, self.error = config, None
 
@@ -88,7 +91,7 @@ class Loop:
     @property
     def idle(self) -> bool:
         """Nothing left to do until somebody asks."""
-        busy = self.playing or self.single_steps or self.reset_to or self._look
+        busy = self.playing or self.single_steps or self.reset_to or self._pending
         return bool(self.error) or not (busy or self._due())
 
     @property
@@ -97,20 +100,20 @@ class Loop:
         return self._map.kind == "PCA" and umap_error() is None
 
     def advance(self, thorough: bool = False) -> None:
-        """Do one thing: reset, train a little, look, measure, or take up a layout. Errors stop the run and are kept."""
+        """One thing: reset, train a little, observe, measure, or take up a layout. An error stops it and is kept."""
         torch.set_num_threads(self.threads)
         start, steps = time.perf_counter(), self.run.steps
         try:
             self._do_one_thing(thorough)
         except Exception as error:
             self.pause()
-            self._look, self.error = None, error
+            self._pending, self.error = None, error
         seconds = time.perf_counter() - start
         self._just_trained = self.run.steps > steps
         if self._just_trained:
-            self._trained += seconds
+            self._training += seconds
         else:
-            self._looked += seconds
+            self._observing += seconds
 
     def _do_one_thing(self, thorough: bool) -> None:
         if self.reset_to is not None:
@@ -119,32 +122,36 @@ class Loop:
             self._forget()
         elif self.playing and self.film and not (self._just_trained or self._due()):
             self._train()  # between any two other things, so that a slider never waits for all of them
-        elif self._look is not None and self._look.to_measure:
-            self._look.to_measure.pop()(self._look)
-        elif self._look is not None and self._look.layout.done():
+        elif self._pending is not None and self._pending.to_measure:
+            self._pending.to_measure.pop()(self._pending)
+        elif self._pending is not None and self._pending.layout.done():
             self._keep_frame()
         elif self._due():
-            if self._look is not None:
-                wait([self._look.layout], BUDGET)
+            if self._pending is not None:
+                wait([self._pending.layout], BUDGET)
             elif self.film and self.film[-1].step == self.run.steps and not self._better_map():
                 self._read_again()
             else:
-                self._take_look(thorough)
+                self._observe(thorough)
         else:
             self._train()
 
     def settle(self, thorough: bool = False) -> None:
-        """Advance until idle, in the foreground; an error is raised. `thorough`: look once, at the end, but well."""
-        self.looks, self.pace = (1, math.inf) if thorough else (LOOKS, PACE)
+        """Advance until idle, in the foreground. `thorough`: one frame alone, at the end, with a longer layout.
+
+        Raises:
+            Exception: whatever stopped the run.
+        """
+        self.frames, self.pace = (1, math.inf) if thorough else (FRAMES, PACE)
         while not self.idle:
             self.advance(thorough)
-        self.looks, self.pace = LOOKS, PACE
+        self.frames, self.pace = FRAMES, PACE
         if self.error:
             raise self.error
 
     @property
     def steps_per_second(self) -> float:
-        """Since Play or over the last forty slices, looking and drawing included."""
+        """Since Play or over the last forty slices, observing and drawing included."""
         (t0, n0), (t1, n1) = self._pulse[0], self._pulse[-1]
         return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
 
@@ -152,23 +159,23 @@ class Loop:
         self.records.clear()
         self.film.clear()
         self.goal = self.steps
-        self._map, self._look, self._numbers, self._cosines = FeatureMap(), None, {}, None
-        self._view: tuple[int, View] | None = None  # and the step at which it was taken
+        self._map, self._pending, self._numbers, self._cosines = FeatureMap(), None, {}, None
+        self._observation: tuple[int, Observation] | None = None  # the last one, and its step
         self._read_with: tuple = ()  # the settings that the last reading depends on
-        self._trained = self._looked = 0.0  # seconds since the last look began: training, and all else
+        self._training = self._observing = 0.0  # seconds since the last observation: training, and all else
         self._measured, self._just_trained = 0.0, False  # when; whether the last thing was training
         self._pulse = deque([(time.perf_counter(), 0)], maxlen=40)
 
     def _due(self) -> bool:
-        """Whether it is time to look again."""
-        if not self.film and self._look is None:
+        """Whether it is time for another frame."""
+        if not self.film and self._pending is None:
             return True
-        last = self._look.step if self._look else self.film[-1].step
+        last = self._pending.step if self._pending else self.film[-1].step
         behind = self.run.steps - last
         if not (self.playing or self.single_steps):
-            return behind > 0 or self._look is not None or self._better_map() or self._settings_moved()
-        late = behind > 0 and self._look is None and self._trained > max(self.pace, self._looked)
-        return late or behind >= max(1, self.steps // self.looks)
+            return behind > 0 or self._pending is not None or self._better_map() or self._settings_moved()
+        late = behind > 0 and self._pending is None and self._training > max(self.pace, self._observing)
+        return late or behind >= max(1, self.steps // self.frames)
 
     def _better_map(self) -> bool:
         """Whether UMAP can take over now."""
@@ -189,23 +196,23 @@ class Loop:
                 break
         self._pulse.append((time.perf_counter(), self.run.steps))
 
-    def _take_look(self, thorough: bool) -> None:
-        self._trained = self._looked = 0.0
+    def _observe(self, thorough: bool) -> None:
+        self._training = self._observing = 0.0
         due = not self.playing or time.perf_counter() - self._measured > MEASURE
-        if self._view is None or self._view[0] != self.run.steps:
-            self._view = self.run.steps, self.points.view(self.run)
-        self._look = Look(
+        if self._observation is None or self._observation[0] != self.run.steps:
+            self._observation = self.run.steps, self.points.observe(self.run)
+        self._pending = PendingFrame(
             self.run.steps,
-            self._view[1],
+            self._observation[1],
             self._read(),
-            self._map.advance(self._view[1].f, thorough and self.run.steps > 0),
+            self._map.advance(self._observation[1].f, thorough and self.run.steps > 0),
             [self._measure_domains, *([self._measure_cosines] if self.run.method == "cgdm" else [])] if due else [],
         )
 
     def _read(self) -> Reading:
         settings = self.run.settings.snapshot()
         self._read_with = self.points.depends_on(settings)
-        return self.points.read(self.run, self._view[1], settings)
+        return self.points.read(self.run, self._observation[1], settings)
 
     def _read_again(self) -> None:
         """The last frame, read with the settings as they are now: no step was trained, so its points stay in place."""
@@ -213,10 +220,10 @@ class Loop:
         numbers = self.film[-1].numbers | reading.numbers
         self.film.append(replace(self.film[-1], **vars(reading) | {"numbers": numbers}))
 
-    # Measuring may take place some steps after its look: these numbers hold for about a second, not for one step.
+    # Measured some steps after the observation, perhaps: these numbers hold for about a second, not for one step.
 
-    def _measure_domains(self, look: Look) -> None:
-        f_s, f_t = look.view.compared
+    def _measure_domains(self, pending: PendingFrame) -> None:
+        f_s, f_t = pending.observation.compared
         domain, mixing = validators.domain_accuracy(f_s, f_t), validators.neighbour_mixing(f_s, f_t)
         self._numbers = {
             "domain_accuracy": domain.value, "domain_accuracy_control": domain.control,
@@ -224,22 +231,22 @@ class Loop:
         }  # fmt: skip
         self._measured = time.perf_counter()
 
-    def _measure_cosines(self, look: Look) -> None:
+    def _measure_cosines(self, pending: PendingFrame) -> None:
         cosines = validators.class_gradient_cosines(self.run).tolist()
         self._cosines = [[None if math.isnan(c) else c for c in row] for row in cosines]
 
     def _keep_frame(self) -> None:
-        look, self._look = self._look, None
-        if look.layout.exception():
-            look.layout = self._map.advance(look.view.f)
-        positions, predictions = self._map.take(look.layout.result()), from_uint16(look.reading.predictions)
+        done, self._pending = self._pending, None
+        if done.layout.exception():
+            done.layout = self._map.advance(done.observation.f)
+        positions, predictions = self._map.take(done.layout.result()), from_uint16(done.reading.predictions)
         self.film.append(
             Frame(
-                **vars(look.reading) | {"numbers": look.reading.numbers | self._numbers},
-                step=look.step,
+                **vars(done.reading) | {"numbers": done.reading.numbers | self._numbers},
+                step=done.step,
                 map=self._map.kind,
                 positions=uint16(positions[: len(predictions)]),
-                centroids=uint16(self.points.stars(positions, predictions, look.view)),
+                centroids=uint16(self.points.stars(positions, predictions, done.observation)),
                 cosines=self._cosines,
             )
         )

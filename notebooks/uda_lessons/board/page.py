@@ -16,16 +16,16 @@ from IPython import get_ipython
 from IPython.display import HTML, DisplayHandle, display
 from matplotlib.figure import Figure
 from torch import Tensor
-from uda_lessons.board import feature_map, figures, kernel
-from uda_lessons.board.canvas import Canvas
-from uda_lessons.board.controls import make_controls
-from uda_lessons.board.loop import Frame, Loop
-from uda_lessons.board.points import NO_LABEL, uint16
 
 from uda_core.errors import UserError, choose
 from uda_core.run import Record, Run
 from uda_core.samples import IGNORE
 from uda_core.task import Truth
+from uda_lessons.board import feature_map, figures, kernel
+from uda_lessons.board.canvas import Canvas
+from uda_lessons.board.controls import make_controls
+from uda_lessons.board.loop import Frame, Loop
+from uda_lessons.board.points import NO_LABEL, uint16
 
 PICTURE_AFTER = 2.0  # seconds of rest before the picture for the saved notebook is drawn: it takes one, and blocks
 
@@ -39,9 +39,13 @@ class Board:
         steps: how long Play trains; pressed again at the end, it trains as long once more.
         truth: the target's labels, opened by Reveal alone. Without it there is no Reveal button.
         baseline: the same score after source-only training, from 0 to 1, shown on Reveal.
+
+    Raises:
+        UserError: for fewer than one step, or an unknown setting among the controls.
     """
 
     _boards: ClassVar["weakref.WeakSet[Board]"] = weakref.WeakSet()
+    _warned: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -59,7 +63,7 @@ class Board:
         self._loop = Loop(run, steps)
         self._controls = [choose("setting", name, names) for name in (names if controls is None else controls)]
         self._canvas: Canvas | None = None
-        self._told = 0, 0  # records and frames that the page has
+        self._sent = 0, 0  # records and frames that the page has
         self._rested = time.perf_counter()
         self._picture: DisplayHandle | None = None
         self._picture_class, self._pictured = f"uda-picture-{uuid.uuid4().hex[:8]}", None
@@ -80,6 +84,7 @@ class Board:
 
     @property
     def playing(self) -> bool:
+        """Whether it trains, or is about to."""
         return self._loop.playing
 
     @property
@@ -88,13 +93,20 @@ class Board:
         return self._loop.error
 
     def show(self) -> None:
-        """Display the board; where nobody watches, train `steps` steps here and now and display one figure."""
+        """Display the board; where nobody watches, train `steps` steps here and now and display one figure.
+
+        Raises:
+            Exception: what stopped the run where nobody watches, or kept a first frame from being made.
+        """
         if not kernel.is_watched():
             self.play()
             if get_ipython() is not None:
                 display(HTML(self._picture_html(hide=False)))
             return
         kernel.take_turns(Board._pause_all)
+        if not Board._warned and (warning := kernel.warning()):
+            Board._warned = True
+            print(warning)
         if self._canvas is None:
             self._make_page()
         display(self._page)
@@ -117,7 +129,7 @@ class Board:
         self._wake()
 
     def step(self) -> None:
-        """Train for one step, and look."""
+        """Train for one step, then show a frame."""
         self._loop.step()
         self._do_or_wake()
 
@@ -129,7 +141,11 @@ class Board:
         self._do_or_wake()
 
     def reveal(self) -> None:
-        """Show what needs target labels: accuracies, wrong predictions, the baseline."""
+        """Show what needs target labels: accuracies, wrong predictions, the baseline.
+
+        Raises:
+            UserError: if the board was made without a truth.
+        """
         if self._truth is None:
             raise UserError("this board has no truth to reveal; make it with Board(run, truth=task.truth)")
         self.revealed = True
@@ -149,7 +165,7 @@ class Board:
         return self._loop.points.scores(frame, self._target_labels())
 
     def _target_labels(self) -> Tensor:
-        """Of the target samples that the board looks at."""
+        """Of the target samples `i_all`."""
         if self._y is None:
             self._y = self._truth.target_train[self._loop.points.i_all]
         return self._y
@@ -180,9 +196,9 @@ class Board:
         if do == "tick":
             self._tick()
         elif do == "hello":
-            self._told = 0, 0
+            self._sent = 0, 0
             self._send({"do": "clear"})
-            self._tell()
+            self._send_news()
             if self.revealed:
                 self.reveal()
         elif do in ("play", "pause", "step", "reset", "reveal"):
@@ -190,7 +206,7 @@ class Board:
 
     def _tick(self) -> None:
         if not kernel.turn.acquire(timeout=0.1):
-            self._tell(after=0.25, note="waits for a running cell")
+            self._send_news(after=0.25, note="waits for a running cell")
             return
         try:
             with kernel.deferred_interrupt(Board._pause_all):
@@ -199,7 +215,7 @@ class Board:
                     self._rest() if resting else self._work()
                 except Exception as error:  # whatever it is: the page must get an answer, or it never asks again
                     self._loop.error = error
-                self._tell(after=0.3 if resting else 0.0)
+                self._send_news(after=0.3 if resting else 0.0)
         finally:
             kernel.turn.release()
 
@@ -207,19 +223,19 @@ class Board:
         cleared = self._loop.reset_to is not None
         self._loop.advance()
         if cleared:
-            self._told = 0, 0
+            self._sent = 0, 0
             self._send({"do": "clear"})
         self._rested = time.perf_counter()
 
-    def _tell(self, after: float = 0.0, note: str = "") -> None:
+    def _send_news(self, after: float = 0.0, note: str = "") -> None:
         """Everything new, and whether the page should ask again, `after` seconds from now."""
         loop = self._loop
-        records, frames = self._told
+        records, frames = self._sent
         for i in range(frames, len(loop.film)):
             message = self._frame_message(i)
             self._send(message, message.pop("data"))
         new = [[r.step, r.losses, r.counts] for r in loop.records[records:]]
-        self._told = len(loop.records), len(loop.film)
+        self._sent = len(loop.records), len(loop.film)
         more = not loop.idle or loop.map_waits or (self._pictured != self._now() and loop.records)
         self._send({
             "do": "state", "step": self.run.steps, "goal": loop.goal, "seed": self.run.config.seed, "records": new,
@@ -257,13 +273,13 @@ class Board:
         for board in Board._boards:
             board._loop.pause()
 
-    # -- what the page is told once ----------------------------------------------------------------------------------
+    # -- facts that are sent once -------------------------------------------------------------------------------------
 
     def _facts(self) -> dict:
         pair, points = self.run.pair, self._loop.points
         return points.facts() | {
             "method": self.run.method, "pair": pair.name, "classes": list(pair.classes),
-            "numbers": [figures.NUMBERS[name] | {"name": name} for name in points.numbers],
+            "numbers": [figures.NUMBERS[name] | {"name": name} for name in points.numbers], "losses": figures.LOSSES,
             "scores": figures.SCORES, "columns": figures.COLUMNS, "source": points.source, "target": points.target,
             "labels": uint16(points.y_s), "truth": self._truth is not None, "picture": self._picture_class,
             "words": figures.WORDS | figures.KIND_WORDS[points.kind], "no_label": NO_LABEL, "ignore": IGNORE,

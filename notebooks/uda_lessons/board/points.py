@@ -1,4 +1,4 @@
-"""What the board looks at, and what it tells of it: one class for each kind of run, the only place that knows kinds.
+"""What the board shows of a run: one class for each kind of run, and the only place that knows the kinds.
 
 Letters: N points on the map (source first, then target), M target samples or images in all, C classes, D features; of
 maps: images of H x W pixels, features and pseudo-labels of h x w, P pictures of a x b.
@@ -13,43 +13,57 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from uda_core import evaluation, validators
-from uda_core.anchors import Anchors, category_anchors, shut_out, where_right
+from uda_core.anchors import (
+    Anchors,
+    anchor_distances,
+    category_anchors,
+    margin_from_ratio,
+    shut_out,
+    where_right,
+)
 from uda_core.maps import at_stride, resize
+from uda_core.methods.cag import CAGConfig, CAGRun, CAGSettings
+from uda_core.pseudo_labels import anchor_labels, confidence_labels
 from uda_core.run import Run, Settings, evaluating
 from uda_core.samples import IGNORE
 
 NO_LABEL = 65535  # where a pseudo-label, a label or a star is missing
 POINTS, SCORED = 1000, 5000  # most points per domain on the map; most target samples that accuracy is taken over
-IMAGES, PICTURES = 24, 3  # images looked at per domain, fewer where they are large; how many target images are shown
+IMAGES, PICTURES = 24, 3  # images observed per domain, fewer where they are large; target images shown
 SMALL = 64 * 128  # most pixels of a picture on the page
 
 
 @dataclass(frozen=True)
-class View:
-    """What the networks make of the points at one step, whatever the settings."""
+class Observation:
+    """The networks' outputs for the points at one step, whatever the settings."""
 
     f: Tensor  # [N, D] for the map; below them [C, D] anchors, where the run has such
     compared: tuple[Tensor, Tensor]  # features of source and target, a fair sample of either
 
 
 @dataclass(frozen=True)
-class SampleView(View):
+class SampleObservation(Observation):
+    """Of samples: the logits too."""
+
     z_s: list[Tensor]  # of each head, [source, C]
     z_t: list[Tensor]  # [M, C]
 
 
 @dataclass(frozen=True)
-class PixelView(View):
+class PixelObservation(Observation):
+    """Of pixels: predictions, anchors, and what labels are made from."""
+
     predictions: bytes  # of the points
     maps: Tensor  # uint8 [M, H, W], predictions of the target images
     entropy: float
     anchors: Anchors
-    taught: tuple[Tensor, Tensor]  # features and logits, [M, D, h, w] and [M, C, h, w], of the network that labels
+    labelling: tuple[Tensor, Tensor]  # features [M, D, h, w] and logits [M, C, h, w] of the network that labels
+    preview: bool  # whether the network as it is labels, as no stage has begun
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What a frame tells of a view. Bytes are sent to the page: little-endian uint16, of pictures uint8."""
+    """What a frame shows of an observation. Bytes are sent to the page: little-endian uint16, of pictures uint8."""
 
     predictions: bytes  # [N]
     pseudo_labels: bytes  # [N - source], NO_LABEL where there is none
@@ -78,17 +92,19 @@ class SamplePoints:
         self.source, self.target = len(self.i_s), len(self.i_t)
 
     def depends_on(self, settings: Settings) -> tuple:
-        """The settings that change what `read` tells of one view."""
+        """The values of those settings that `read` depends on."""
         return ()
 
     @torch.no_grad()
-    def view(self, run: Run) -> SampleView:
+    def observe(self, run: Run) -> SampleObservation:
+        """Features and logits of all points."""
         (f_s, z_s), (f_t, z_t) = (self._features_and_logits(run, x) for x in (self.x_s, self.x_t))
         f_t = f_t[: self.target]
-        return SampleView(torch.cat([f_s, f_t]), (f_s, f_t), z_s, z_t)
+        return SampleObservation(torch.cat([f_s, f_t]), (f_s, f_t), z_s, z_t)
 
-    def read(self, run: Run, view: SampleView, settings: Settings) -> Reading:
-        source, target = (sum(z).argmax(1).cpu() for z in (view.z_s, view.z_t))
+    def read(self, run: Run, observed: SampleObservation, settings: Settings) -> Reading:
+        """Predictions, pseudo-labels and numbers."""
+        source, target = (sum(z).argmax(1).cpu() for z in (observed.z_s, observed.z_t))
         y_hat = None if run.pseudo_labels is None else run.pseudo_labels.cpu()[self.i_all]
         none = torch.full_like(target, NO_LABEL)
         return Reading(
@@ -97,8 +113,8 @@ class SamplePoints:
             target_predictions=target,
             target_pseudo_labels=y_hat,
             numbers={
-                "agreement": validators.head_agreement(*view.z_t),
-                "entropy": validators.mean_entropy(*view.z_t),
+                "agreement": validators.head_agreement(*observed.z_t),
+                "entropy": validators.mean_entropy(*observed.z_t),
             },
         )
 
@@ -109,7 +125,7 @@ class SamplePoints:
         with evaluating(run.heads):
             return f, [head(f) for head in run.heads]
 
-    def stars(self, positions: np.ndarray, predictions: np.ndarray, view: View) -> np.ndarray:
+    def stars(self, positions: np.ndarray, predictions: np.ndarray, observed: Observation) -> np.ndarray:
         """[2, C, 2]: centroids of the source by label, of the target by prediction."""
         labels = np.concatenate([self.y_s.numpy(), predictions[self.source :]])
         return centroids(positions, labels, self.source, self.classes)
@@ -141,11 +157,15 @@ class SamplePoints:
         return y[: self.target]
 
     def true_pictures(self, y: Tensor) -> np.ndarray:
+        """None: a sample's label is no picture."""
         return np.empty(0, np.uint8)
 
 
 class PixelPoints:
     """Pixels of a few images, at the stride of the features: the run segments, and anchors choose active pixels.
+
+    Before the first stage of a CAG run, and for every other run, these are a preview: the anchors of the network as it
+    is, measured on the images at hand, with CAG's default margin and confidence where the run has none.
 
     On the map every class has as many source pixels as any other, as far as there are; target pixels are drawn blindly.
     """
@@ -161,8 +181,8 @@ class PixelPoints:
         self.i_s = validators.fixed_subset(len(pair.source_train), images)
         self.i_all = validators.fixed_subset(len(pair.target_train), images)
         self.x_s = pair.source_train.x[self.i_s]
-        self.x_t = resize(pair.target_train.x[self.i_all], self.x_s)  # looked at in the source's size
-        f = run.look(self.x_s[:1], "source")[0]
+        self.x_t = resize(pair.target_train.x[self.i_all], self.x_s)  # in the source's size
+        f = run.features(self.x_s[:1], "source")
         self.y_map = at_stride(pair.source_train.y[self.i_s], f)  # [images, h, w]
         self.stride_size = tuple(f.shape[2:])
         shape_s, shape_t = self.y_map.shape, (len(self.i_all), *self.stride_size)
@@ -171,82 +191,91 @@ class PixelPoints:
         self.y_s = self.y_map[self.place_s]
         self.source, self.target = len(self.place_s[0]), len(self.place_t[0])
         self.picture_size, self.label_size = fitted(H, W), fitted(*self.stride_size)
-        self._taught: tuple = None, None
+        self._of_teacher: tuple = None, None  # which teacher, and its features and logits of the target images
 
     def depends_on(self, settings: Settings) -> tuple:
-        """The settings that change what `read` tells of one view."""
-        return settings.margin, settings.confidence
+        """The values of those settings that `read` depends on."""
+        return (settings.margin, settings.confidence) if isinstance(settings, CAGSettings) else ()
 
-    def view(self, run: Run) -> PixelView:
-        (f_s, z_s), (f_t, z_t) = run.look(self.x_s, "source"), run.look(self.x_t, "target")
-        if run.stage:
-            anchors, taught = run.anchors, self._look_of_teacher(run)
-        else:  # a preview, from the images at hand: measuring anchors on the whole source costs more than a step
+    def observe(self, run: Run) -> PixelObservation:
+        """Features, predictions and anchors, and the features and logits that labels are made from."""
+        (f_s, z_s), (f_t, z_t) = (run.features_and_logits(*of) for of in ((self.x_s, "source"), (self.x_t, "target")))
+        preview = not (isinstance(run, CAGRun) and run.stage)
+        if preview:  # from the images at hand: measuring anchors on the whole source costs more than a step
+            config = run.config if isinstance(run.config, CAGConfig) else CAGConfig()
             right = where_right(self.y_map.to(z_s.device), z_s)
-            anchors = category_anchors([(f_s, right)], self.classes, run.config.anchor_weighting)
-            taught = f_t, z_t
+            anchors = category_anchors([(f_s, right)], self.classes, config.anchor_weighting)
+            labelling = f_t, z_t
+        else:
+            anchors, labelling = run.anchors, self._outputs_of_teacher(run)
         points = torch.cat([at(f_s, self.place_s), at(f_t, self.place_t)])
         stars = anchors.a.where(anchors.present[:, None], points.mean(0))  # an absent one is laid out, but not drawn
         predictions = torch.cat([at(z_s.argmax(1), self.place_s), at(z_t.argmax(1), self.place_t)])
-        return PixelView(
+        return PixelObservation(
             f=torch.cat([points, stars]),
             compared=(at(f_s, self.place_compared), at(f_t, self.place_t)),
             predictions=uint16(predictions),
             maps=resize(z_t, self.x_t).argmax(1).to(torch.uint8).cpu(),
             entropy=validators.mean_entropy(z_t),
             anchors=anchors,
-            taught=taught,
+            labelling=labelling,
+            preview=preview,
         )
 
-    def _look_of_teacher(self, run: Run) -> tuple[Tensor, Tensor]:
-        """What the teacher makes of the target images: the same for a whole stage."""
+    def _outputs_of_teacher(self, run: CAGRun) -> tuple[Tensor, Tensor]:
+        """The teacher's features and logits of the target images: the same for a whole stage."""
         made_from = run.made_from["teacher"]
-        if self._taught[0] != made_from:
-            self._taught = made_from, run.look(self.x_t, "target", run.teacher)
-        return self._taught[1]
+        if self._of_teacher[0] != made_from:
+            self._of_teacher = made_from, run.features_and_logits(self.x_t, "target", run.teacher)
+        return self._of_teacher[1]
 
-    def read(self, run: Run, view: PixelView, settings: Settings) -> Reading:
-        labels = run.judge(*view.taught, view.anchors, settings)
-        active, confident = labels.by_anchor, labels.by_confidence != IGNORE
-        distance, nearest = labels.distances.min(1)
+    def read(self, run: Run, observed: PixelObservation, settings: Settings) -> Reading:
+        """Predictions, labels by anchors and by confidence, and numbers."""
+        s = settings if isinstance(settings, CAGSettings) else CAGSettings()
+        of_run = isinstance(run, CAGRun)
+        margin = run.margin(s, observed.anchors) if of_run else margin_from_ratio(s.margin, observed.anchors)
+        f, z = observed.labelling
+        d = anchor_distances(f, observed.anchors)
+        active, confident = anchor_labels(d, margin), confidence_labels(z, s.confidence) != IGNORE
+        distance, nearest = d.min(1)
         counts = [self._counts(y) for y in (active, nearest.where(distance.isfinite(), IGNORE))]
-        shown = shrunk(view.maps[:PICTURES], self.picture_size), shrunk(active[:PICTURES], self.label_size)
+        shown = shrunk(observed.maps[:PICTURES], self.picture_size), shrunk(active[:PICTURES], self.label_size)
         y_hat = at(active, self.place_t)
         return Reading(
-            predictions=view.predictions,
+            predictions=observed.predictions,
             pseudo_labels=uint16(y_hat.where(y_hat != IGNORE, NO_LABEL)),
-            target_predictions=view.maps,
+            target_predictions=observed.maps,
             target_pseudo_labels=active.to(torch.uint8).cpu(),
             numbers={
                 "active": (active != IGNORE).float().mean().item(),
                 "confident": confident.float().mean().item(),
-                "entropy": view.entropy,
+                "entropy": observed.entropy,
             },
             pictures=b"".join(map(uint8, shown)),
             coverage=tuple(a / n if n else None for a, n in zip(*counts, strict=True)),
-            notes=self._notes(view.anchors, run.margin(settings, view.anchors), run.stage),
+            notes=self._notes(observed.anchors, margin, observed.preview),
         )
 
     def _counts(self, y: Tensor) -> list[int]:
         return y[y != IGNORE].bincount(minlength=self.classes).tolist()
 
-    def _notes(self, anchors: Anchors, margin: float, stage: int) -> tuple[str, ...]:
+    def _notes(self, anchors: Anchors, margin: float, preview: bool) -> tuple[str, ...]:
         """Which classes can get no pseudo-label, and whose anchors these are."""
-        told = [
+        out = [
             ("No anchor, as too few of its pixels are predicted right", ~anchors.present),
             ("Never active, as another anchor is nearer than the margin", shut_out(anchors, margin)),
         ]
-        lines = [f"{words}: {', '.join(self._named(which))}." for words, which in told if which.any()]
-        preview = f"A preview: anchors of the network as it is, from {len(self.i_s)} source images."
-        return tuple(lines if stage else [preview, *lines])
+        lines = [f"{words}: {', '.join(self._named(which))}." for words, which in out if which.any()]
+        first = f"A preview: anchors of the network as it is, from {len(self.i_s)} source images."
+        return tuple([first, *lines] if preview else lines)
 
     def _named(self, which: Tensor) -> list[str]:
         return [name for name, chosen in zip(self.names, which.tolist(), strict=True) if chosen]
 
-    def stars(self, positions: np.ndarray, predictions: np.ndarray, view: PixelView) -> np.ndarray:
+    def stars(self, positions: np.ndarray, predictions: np.ndarray, observed: PixelObservation) -> np.ndarray:
         """[2, C, 2]: the anchors, and centroids of the target by prediction."""
         n = self.source + self.target
-        own = np.where(view.anchors.present.cpu().numpy()[:, None], positions[n:], NO_LABEL)
+        own = np.where(observed.anchors.present.cpu().numpy()[:, None], positions[n:], NO_LABEL)
         return np.stack([own, centroids(positions[:n], predictions, self.source, self.classes)[1]])
 
     # -- pictures ------------------------------------------------------------------------------------------------------
@@ -306,7 +335,7 @@ Points = SamplePoints | PixelPoints
 
 
 def points_of(run: Run) -> Points:
-    """What the board looks at for this run; the same for every board on its pair."""
+    """The points of this run that a board shows; the same for every board on its pair."""
     return PixelPoints(run) if run.pair.dense else SamplePoints(run)
 
 
@@ -356,16 +385,20 @@ def pixels(x: Tensor) -> bytes:
 
 
 def uint8(x: Tensor) -> bytes:
+    """As the page reads label maps and pictures."""
     return x.to(torch.uint8).cpu().numpy().tobytes()
 
 
 def uint16(x: Tensor | np.ndarray) -> bytes:
+    """As the page reads positions and labels: little-endian."""
     return np.asarray(x.cpu() if isinstance(x, Tensor) else x).astype("<u2").tobytes()
 
 
 def from_uint16(data: bytes) -> np.ndarray:
+    """The numbers that `uint16` wrote, flat."""
     return np.frombuffer(data, "<u2")
 
 
 def number(value: float) -> float | None:
+    """As JSON can carry it: NaN becomes None."""
     return None if np.isnan(value) else float(value)

@@ -7,16 +7,16 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from uda_lessons.exercises.exercise import Exercise, Mistake
 
 from uda_core.anchors import Anchors, class_means
 from uda_core.data.streets import streets
 from uda_core.losses import area_scaled_distance, pixel_cross_entropy, pixel_distance
 from uda_core.maps import at_stride
-from uda_core.methods.cag import CAG, CAGRun, CAGSettings, cag_step, distance
+from uda_core.methods.cag import CAG, CAGRun, CAGSettings, cag_step
 from uda_core.methods.segmentation import SegmentationConfig
 from uda_core.samples import IGNORE, Batch
-from uda_core.training import fit, update
+from uda_core.training import fit, gradients, update
+from uda_lessons.exercises.exercise import Exercise, Mistake
 
 
 def _labelled_features() -> list[tuple]:
@@ -124,9 +124,9 @@ def _run_in_its_first_stage() -> CAGRun:
     config = SegmentationConfig(batch_size=3, features=8, jitter="none")
     run = CAG(pair, config, source_steps=40, distance=2.0, confidence=0.4, margin=0.4)
     list(fit(run, 40))
-    run.meet_target(pair.target_train.x)
+    run.separate_target_statistics(pair.target_train.x)
     run.next_stage(run.settings)
-    run.student_opt = torch.optim.SGD(run.student.parameters(), lr=0.1)
+    run.segmenter_opt = torch.optim.SGD(run.segmenter.parameters(), lr=0.1)
     return run
 
 
@@ -137,10 +137,10 @@ def _in_the_first_stage() -> list[tuple]:
     return [(run, run.settings, Batch(*run.pair.source_train.draw(i), run.pair.target_train.draw(i), i))]
 
 
-def _student_after(step: Callable, run: CAGRun, s: CAGSettings, batch: Batch) -> Tensor:
-    """All weights and batch-norm statistics of the student after one call of `step`."""
+def _segmenter_after(step: Callable, run: CAGRun, s: CAGSettings, batch: Batch) -> Tensor:
+    """All weights and batch-norm statistics of the segmenter after one call of `step`."""
     step(run, s, Batch(batch.x_s, batch.y_s.long(), batch.x_t, batch.i_t))
-    return torch.cat([t.detach().float().flatten() for t in run.student.state_dict().values()])
+    return torch.cat([t.detach().float().flatten() for t in run.segmenter.state_dict().values()])
 
 
 def _step(
@@ -155,7 +155,7 @@ def _step(
     share: float | None = None,
     distances: tuple[float, float] = (1.0, 1.0),
     draw_to: str = "by_anchor",
-    far: Callable = distance,
+    far: Callable = CAGRun.distance,
     weigh: bool = True,
     domain: str = "target",
 ) -> Callable:
@@ -165,20 +165,18 @@ def _step(
         y_hat = run.label(batch.x_t, s)
         weight = s.distance if weigh else 1.0
 
-        def student():
-            f, z = run.embed(batch.x_s, "source")
-            loss = pixel_cross_entropy(z, source_labels(batch.y_s, z))
-            loss = loss + distances[0] * weight * far(run, "source", f, z, at_stride(batch.y_s, z))
-            yield source * loss
-            f, z = run.embed(batch.x_t, domain)
-            chosen = target_labels(y_hat.by_anchor, y_hat.by_confidence)
-            if target_size == "image":
-                chosen = [at_stride(y, batch.x_t) for y in chosen]
-            loss = sum(pixel_cross_entropy(z, y) for y in chosen) * (share or 1 / len(chosen))
-            loss = loss + distances[1] * weight * far(run, "target", f, z, getattr(y_hat, draw_to))
-            yield target * loss
+        f, z = run.embed(batch.x_s, "source")
+        loss = pixel_cross_entropy(z, source_labels(batch.y_s, z))
+        loss = loss + distances[0] * weight * far(run, "source", f, z, at_stride(batch.y_s, z))
+        g_s = gradients(source * loss, run.segmenter_opt)
 
-        update(student(), run.student_opt)
+        f, z = run.embed(batch.x_t, domain)
+        chosen = target_labels(y_hat.by_anchor, y_hat.by_confidence)
+        if target_size == "image":
+            chosen = [at_stride(y, batch.x_t) for y in chosen]
+        loss = sum(pixel_cross_entropy(z, y) for y in chosen) * (share or 1 / len(chosen))
+        loss = loss + distances[1] * weight * far(run, "target", f, z, getattr(y_hat, draw_to))
+        update(target * loss, run.segmenter_opt, plus=g_s)
 
     return step
 
@@ -191,11 +189,14 @@ CAG_STEP = Exercise(
     name="cag_step",
     reference=cag_step,
     cases=_in_the_first_stage,
-    observe=_student_after,
+    outcome=_segmenter_after,
     mistakes=(
         Mistake(_step(0, 0), "no weight has moved: both losses are still to be written."),
         Mistake(_step(target=0), "the source's line is right; the target's is still missing."),
-        Mistake(_step(source=0), "the target's line is right; the source's is still missing."),
+        Mistake(
+            _step(source=0),
+            "the target's line is right; the source's is still missing, or its gradients are not added: plus=g_s.",
+        ),
         Mistake(
             _step(source_labels=at_stride),
             "you shrink the source's labels for the cross-entropy: true labels are used at full size, and "
@@ -238,7 +239,7 @@ CAG_STEP = Exercise(
         ),
         Mistake(
             _step(far=_no_matter_what_is_predicted),
-            "the class means hold pixels that the student gets wrong: `distance` leaves them out, with where_right.",
+            "the class means hold pixels that the student gets wrong: run.distance leaves them out, with where_right.",
         ),
         Mistake(
             _step(domain="source"),

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from uda_lessons.exercises.exercise import Exercise, Mistake
 
 from uda_core.anchors import category_anchors, where_right
 from uda_core.pseudo_labels import anchor_labels
 from uda_core.samples import IGNORE
+from uda_lessons.exercises.exercise import Exercise, Mistake
 
 
 def _source_maps() -> list[tuple]:
@@ -63,7 +63,7 @@ CATEGORY_ANCHORS = Exercise(
     name="category_anchors",
     reference=category_anchors,
     cases=_source_maps,
-    observe=_anchors_of,
+    outcome=_anchors_of,
     mistakes=(
         Mistake(
             _anchors(lambda y, z: y),

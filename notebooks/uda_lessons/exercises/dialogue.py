@@ -6,19 +6,23 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 from IPython.display import Code, display
-from uda_lessons.board import kernel
-from uda_lessons.exercises.catalog import EXERCISES
-from uda_lessons.exercises.exercise import Exercise, Verdict, judge
 
 from uda_core.errors import choose
+from uda_lessons.board import kernel
+from uda_lessons.exercises.catalog import EXERCISES
+from uda_lessons.exercises.exercise import Exercise, Verdict, verdict_on
 
 _hints_given: dict[str, int] = {}
 
 
 def check(name: str, answer: Callable) -> Verdict:
-    """Print one line that begins with "Correct:" or "Not yet:" and gives the reason; true if the answer is right."""
+    """Print one line that begins with "Correct:" or "Not yet:" and gives the reason; true if the answer is right.
+
+    Raises:
+        UserError: for an unknown exercise; so do `hint` and `reveal`.
+    """
     exercise = _exercise(name)
-    verdict = judge(exercise, answer)
+    verdict = verdict_on(answer, exercise)
     print(verdict)
     if exercise.picture and verdict.yours is not None:
         display(exercise.picture(verdict.target, verdict.yours))

@@ -1,4 +1,4 @@
-"""What an exercise is, and how an answer is judged: by number, beside the package's own function, with a reason."""
+"""What an exercise is, and how an answer is compared: by number, with the package's own function, with a reason."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer that people give: a function that gives it too, and what to tell them."""
+    """A wrong answer that people give: a function that gives it too, and the hint that they get."""
 
     wrong: Callable
     hint: str
@@ -30,7 +30,7 @@ class Exercise:
     mistakes: tuple[Mistake, ...]
     hints: tuple[str, ...]  # from a nudge to nearly the answer
     right: str  # what to notice once the answer is right
-    observe: Callable[..., object] = lambda function, *arguments: function(*arguments)  # what is compared
+    outcome: Callable[..., object] = lambda function, *arguments: function(*arguments)  # what is compared
     tolerance: float = 1e-6  # relative and absolute
     picture: Callable[[Tensor, Tensor], Figure] | None = None  # target beside yours, for a wrong answer of right shape
 
@@ -55,29 +55,31 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Observation:
+class Outcome:
     """What a function did with one case."""
 
     value: Tensor  # float64, without its graph
     gradients: tuple[Tensor, ...] | None  # with respect to the arguments that require one; None: detached
 
-    def same_value(self, other: "Observation", tolerance: float) -> bool:
+    def same_value(self, other: "Outcome", tolerance: float) -> bool:
+        """Whether both values are of one shape and equal, NaN included."""
         return _close(self.value, other.value, tolerance)
 
-    def same_gradients(self, other: "Observation", tolerance: float) -> bool:
+    def same_gradients(self, other: "Outcome", tolerance: float) -> bool:
+        """Whether both gradients are equal, or both values detached."""
         if self.gradients is None or other.gradients is None:
             return self.gradients is other.gradients
         return all(_close(a, b, tolerance) for a, b in zip(self.gradients, other.gradients, strict=True))
 
 
-def judge(exercise: Exercise, answer: object) -> Verdict:
+def verdict_on(answer: object, exercise: Exercise) -> Verdict:
     """Compare `answer` with the package's own function, case by case. Whatever the answer does, nothing is raised."""
     if not callable(answer):
         return Verdict(False, f"expected a function, got {_kind(answer)}; pass its name, without brackets.")
     for case in range(len(exercise.cases())):
-        target = _observe(exercise, exercise.reference, case)
+        target = _outcome(exercise, exercise.reference, case)
         try:
-            yours = _observe(exercise, answer, case)
+            yours = _outcome(exercise, answer, case)
         except _NothingToCompareError as problem:
             return Verdict(False, f"{problem}; expected a tensor of shape {list(target.value.shape)}.")
         except Exception as error:
@@ -93,12 +95,12 @@ class _NothingToCompareError(Exception):
     pass
 
 
-def _observe(exercise: Exercise, function: Callable, case: int) -> Observation:
+def _outcome(exercise: Exercise, function: Callable, case: int) -> Outcome:
     """Call `function` with arguments of its own and the same random numbers each time."""
     arguments = exercise.cases()[case]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        value = exercise.observe(function, *arguments)
+        value = exercise.outcome(function, *arguments)
     if value is None or value is ...:
         raise _NothingToCompareError("your function returns nothing so far")
     try:
@@ -110,10 +112,10 @@ def _observe(exercise: Exercise, function: Callable, case: int) -> Observation:
     if leaves and value.requires_grad:
         uneven = torch.linspace(1, 2, value.numel(), dtype=value.dtype).view_as(value)  # so that no element is hidden
         gradients = torch.autograd.grad((uneven * value).sum(), leaves, allow_unused=True, materialize_grads=True)
-    return Observation(value.detach().double(), gradients)
+    return Outcome(value.detach().double(), gradients)
 
 
-def _difference(exercise: Exercise, case: int, target: Observation, yours: Observation) -> str | None:
+def _difference(exercise: Exercise, case: int, target: Outcome, yours: Outcome) -> str | None:
     """What is wrong, in words; None if nothing is."""
     tolerance = exercise.tolerance
     right_value = yours.same_value(target, tolerance)
@@ -121,7 +123,7 @@ def _difference(exercise: Exercise, case: int, target: Observation, yours: Obser
         return None
     for mistake in exercise.mistakes:
         try:
-            made = _observe(exercise, mistake.wrong, case)
+            made = _outcome(exercise, mistake.wrong, case)
         except Exception:  # this mistake cannot be made on this case
             continue
         if yours.same_value(made, tolerance) and (not right_value or yours.same_gradients(made, tolerance)):

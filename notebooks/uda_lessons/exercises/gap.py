@@ -5,11 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from uda_lessons.exercises.exercise import Exercise, Mistake
-from uda_lessons.exercises.pictures import bars
 
 from uda_core.losses import entropy
-from uda_core.models.batch_norm import batch_norms, reestimate_, running_statistics
+from uda_core.models.batch_norm import batch_norms, reestimate_
+from uda_lessons.exercises.exercise import Exercise, Mistake
+from uda_lessons.exercises.pictures import bars
 
 
 def _logits() -> list[tuple]:
@@ -85,7 +85,8 @@ def _trained_net() -> list[tuple]:
 def _net_after(reestimate: Callable, net: nn.Module, x: Tensor) -> Tensor:
     """All statistics and weights, and whether a layer is still in training mode."""
     reestimate(net, x)
-    state = [t.detach().flatten() for t in (*running_statistics(net), *net.parameters())]
+    statistics = [t for norm in batch_norms(net) for t in (norm.running_mean, norm.running_var)]
+    state = [t.detach().flatten() for t in (*statistics, *net.parameters())]
     return torch.cat([*state, torch.tensor([float(any(m.training for m in net.modules()))])])
 
 
@@ -119,7 +120,7 @@ REESTIMATE = Exercise(
     name="reestimate",
     reference=reestimate_,
     cases=_trained_net,
-    observe=_net_after,
+    outcome=_net_after,
     tolerance=1e-3,  # variances divided by N or by N - 1
     mistakes=(
         Mistake(

@@ -6,9 +6,15 @@ import torch
 from torch import Tensor
 from torch.autograd import grad
 from torch.nn import functional as F
-from uda_lessons.exercises.exercise import Exercise, Mistake
 
-from uda_core.losses import cosine, entropy, gradient_discrepancy, information_maximisation, row_cosine
+from uda_core.losses import (
+    cosine,
+    entropy,
+    information_maximisation,
+    row_cosine,
+    rowwise_gradient_discrepancy,
+)
+from uda_lessons.exercises.exercise import Exercise, Mistake
 
 
 def _random(*shape: int, seed: int = 0) -> Tensor:
@@ -134,9 +140,9 @@ def _flat_cosine(g_s: Tensor, g_t: Tensor) -> Tensor:
 
 GRADIENT_DISCREPANCY = Exercise(
     name="gradient_discrepancy",
-    reference=gradient_discrepancy,
+    reference=rowwise_gradient_discrepancy,
     cases=_two_domains,
-    observe=_of_linear_head,
+    outcome=_of_linear_head,
     mistakes=(
         Mistake(
             _between(_discrepancy, False, False),

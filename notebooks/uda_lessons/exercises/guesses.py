@@ -50,9 +50,9 @@ def replay(name: str, measured: float | str, unit: str = "%") -> None:
     """Print the guess of this name beside what happened."""
     _load()
     guess = _guesses.get(name)
-    happened = _told(measured, unit)
+    happened = _text(measured, unit)
     print(f"You made no guess. What happened: {happened}." if guess is None else
-          f"You guessed: {_told(guess, unit)}. What happened: {happened}.")  # fmt: skip
+          f"You guessed: {_text(guess, unit)}. What happened: {happened}.")  # fmt: skip
 
 
 def _load() -> None:
@@ -64,9 +64,9 @@ def _load() -> None:
 
 
 def _note(guess: int | str | None, unit: str) -> str:
-    words = "no guess yet" if guess is None else f"kept: {_told(guess, unit)}"
+    words = "no guess yet" if guess is None else f"kept: {_text(guess, unit)}"
     return f'<span style="opacity: 0.7">{words}</span>'
 
 
-def _told(value: float | str, unit: str) -> str:
+def _text(value: float | str, unit: str) -> str:
     return value if isinstance(value, str) else f"{value:.1f}".removesuffix(".0") + f" {unit}".rstrip()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 from torch import Tensor
+
 from uda_lessons.board import figures
 
 

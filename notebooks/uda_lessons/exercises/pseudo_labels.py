@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from uda_lessons.exercises.exercise import Exercise, Mistake
 
 from uda_core.pseudo_labels import centroids, nearest_centroid
+from uda_lessons.exercises.exercise import Exercise, Mistake
 
 
 def _features(samples: int) -> Tensor:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from uda_lessons.exercises.exercise import Exercise, Mistake
 
 from uda_core.data.moons import moons
 from uda_core.losses import classifier_discrepancy
@@ -13,6 +12,7 @@ from uda_core.methods.mcd import MCD, MCDSettings, mcd_step
 from uda_core.run import Run, Settings
 from uda_core.samples import Batch
 from uda_core.training import update
+from uda_lessons.exercises.exercise import Exercise, Mistake
 
 
 def _two_heads() -> list[tuple]:
@@ -145,7 +145,7 @@ MCD_STEP = Exercise(
     name="mcd_step",
     reference=mcd_step,
     cases=_moons_run,
-    observe=_weights_after,
+    outcome=_weights_after,
     mistakes=(
         Mistake(_step(b=None, k=0), "only step A has moved anything: B and C are still to be written."),
         Mistake(_step(k=0), "step B is right; step C is still missing."),
@@ -154,7 +154,7 @@ MCD_STEP = Exercise(
             _step(b=1.0),
             "the sign in B: plus pulls the heads together, and two lazy heads that agree find nothing. Minus there.",
         ),
-        Mistake(_step(c=-1.0), "the sign in C: minus drives the features to where the heads quarrel. Plus there."),
+        Mistake(_step(c=-1.0), "the sign in C: minus drives the features to where the heads differ. Plus there."),
         Mistake(_step(b=1.0, c=-1.0), "both signs are swapped: B wants minus (apart), C wants plus (together)."),
         Mistake(
             _step(b_moves=BOTH),
@@ -162,7 +162,7 @@ MCD_STEP = Exercise(
         ),
         Mistake(
             _step(c_moves=BOTH),
-            "C also moves the heads: they make peace by themselves, and the features need not change.",
+            "C also moves the heads: they come to agree by themselves, and the features need not change.",
         ),
         Mistake(_step(c_moves=("heads_opt",)), "C moves the heads and not the features: hand it run.features_opt."),
         Mistake(
@@ -171,7 +171,7 @@ MCD_STEP = Exercise(
         ),
         Mistake(
             _step(fit=0.0),
-            "B lacks the source's cross-entropy: the heads may quarrel about the target only while they stay right on "
+            "B lacks the source's cross-entropy: the heads may differ on the target only while they stay right on "
             "the source.",
         ),
         Mistake(

@@ -10,16 +10,17 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from unittest import mock
 
 import torch
 from torch import Tensor
 
 from uda_core.anchors import Anchors, anchor_distances, class_means
 from uda_core.lab.benchmarks import speed
-from uda_core.methods import CAG, SegmentationConfig
+from uda_core.losses import pixel_cross_entropy
+from uda_core.maps import at_stride
+from uda_core.methods.cag import CAGConfig, CAGRun, CAGSettings, cag_step
 from uda_core.pseudo_labels import anchor_labels
-from uda_core.samples import IGNORE, Labelled, Unlabelled
+from uda_core.samples import IGNORE, Batch, Labelled, Unlabelled
 from uda_core.task import Pair
 from uda_core.training import update
 
@@ -49,7 +50,7 @@ def measure(
 ) -> dict:
     """Milliseconds of each form, the ratios of `TARGETS`, and the saved tensors of a CAG step in MB."""
     result = speed.race(lambda: forms(shape), TARGETS, rounds, "bench anchors", torch.get_num_threads())
-    joint, separate = (peak_saved(network, size, joint) / 2**20 for joint in (True, False))
+    joint, separate = (peak_saved(network, size, step) / 2**20 for step in (joint_step, cag_step))
     memory = {
         "network": network,
         "size": list(size),
@@ -110,7 +111,19 @@ def looped_class_means(f: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tens
     return v, n
 
 
-def peak_saved(network: str, size: tuple[int, int], joint: bool) -> int:
+def joint_step(run: CAGRun, s: CAGSettings, batch: Batch) -> dict:
+    """`cag_step` in a stage, with one backward for both domains: the graphs of both are kept until then."""
+    y_hat = run.label(batch.x_t, s)
+    f_s, z_s = run.embed(batch.x_s, "source")
+    f_t, z_t = run.embed(batch.x_t, "target")
+    source_distance = run.distance("source", f_s, z_s, at_stride(batch.y_s, z_s))
+    target_distance = run.distance("target", f_t, z_t, y_hat.by_anchor)
+    cross_entropy = pixel_cross_entropy(z_s, batch.y_s) + run.target_ce(z_t, y_hat)
+    update(cross_entropy + s.distance * (source_distance + target_distance), run.segmenter_opt)
+    return {}
+
+
+def peak_saved(network: str, size: tuple[int, int], step: Callable) -> int:
     """Bytes of the tensors that autograd keeps at once, at most, in one step of a CAG stage on 2 + 2 images.
 
     The network's weights are among them, and the same in both forms: small images would hide what is saved.
@@ -119,17 +132,17 @@ def peak_saved(network: str, size: tuple[int, int], joint: bool) -> int:
     x, y = torch.rand(2, 3, *size, generator=generator), torch.randint(4, (2, *size), generator=generator)
     source = Labelled(x, y.to(torch.uint8))
     pair = Pair("noise", ("a", "b", "c", "d"), source, source, Unlabelled(x), Unlabelled(x))
-    run = CAG(pair, SegmentationConfig(network=network, batch_size=2, warm_up="none"), source_steps=0)
-    run.step()  # teacher and anchors are made here
-    together = mock.patch("uda_core.methods.cag.update", lambda losses, *optimizers: update(sum(losses), *optimizers))
-    with together if joint else mock.patch("uda_core.methods.cag.update", update), saved_tensors() as peak:
+    config = CAGConfig(network=network, batch_size=2, warm_up="none")
+    run = CAGRun("cag", step, pair, config, CAGSettings(source_steps=0))
+    run.next_stage(run.settings)  # makes teacher and anchors
+    with saved_tensors() as peak:
         run.step()
     return peak()
 
 
 @contextmanager
 def saved_tensors() -> Iterator[Callable[[], int]]:
-    """Counts the bytes of the storages that autograd keeps inside; gives a function that returns their peak."""
+    """Counts the bytes of the storages that autograd keeps inside; yields a function that returns their peak."""
     kept: dict[int, int] = {}  # storage -> how many saved tensors hold it
     now = peak = 0
 

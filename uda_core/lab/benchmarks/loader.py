@@ -19,7 +19,7 @@ from PIL import Image
 from tqdm import trange
 
 from uda_core.data.image_folders import folders
-from uda_core.methods import METHODS, Config
+from uda_core.methods import CLASSIFICATION, Config
 from uda_core.samples import AHEAD, Batches
 from uda_core.task import Task
 
@@ -45,7 +45,7 @@ def measure(task: Task, method: str, config: Config, batches: int) -> dict:
     The loader alone is measured over more: batches that are read at once are done at once, so they come in bursts.
     """
     loader = Batches(task.pair, config.batch_size, seed=1)
-    run, ready = (METHODS[method](task.pair, config) for _ in range(2))
+    run, ready = (CLASSIFICATION[method](task.pair, config) for _ in range(2))
     if method == "cgdm":
         y_hat = torch.zeros(len(task.pair.target_train), dtype=torch.int64, device=config.device)
         run.pseudo_labels = ready.pseudo_labels = y_hat
@@ -88,6 +88,7 @@ def table(result: dict) -> str:
 
 
 def seconds(form: Callable[[], object], times: int) -> float:
+    """Clock time of so many calls."""
     started = time.perf_counter()
     for _ in range(times):
         form()

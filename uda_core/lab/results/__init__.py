@@ -1,60 +1,130 @@
-"""Measured results, kept in files beside this one, each with the command that made it.
+"""Measured results, one number a line: `load("streets")` is a pandas DataFrame, `show("streets")` a table of scores.
 
-`show("fonts-handwriting")` displays a table in a notebook; README carries some of them, put there by
-`python -m uda_core.lab.results README.md`.
+NAME.csv beside this file has the columns `COLUMNS`: a row of the table, the seed of the training, the task (where a row
+has several; empty: over all of them), the phase ("source", "adabn", "warm-up", "stage1" ..., in order, or "end"), the
+measure, the class (empty: over all classes) and the value; scores are shares of 1. What there was nothing to count for
+has no line. The comments at its top name the command that made it, and NAME.settings.csv the settings of each row.
 """
 
-import json
-from collections.abc import Callable, Iterable, Sequence
-from importlib import resources
+import io
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from statistics import mean, stdev
 
-from uda_core.errors import UserError, choose
-from uda_core.lab.results.published import PUBLISHED
+import pandas as pd
 
-FILES = {
-    "fonts-handwriting": "fonts_handwriting.json",
-    "imbalanced": "imbalanced.json",
-    "rehearsal": "rehearsal.json",
-    "streets": "streets.json",
-    "streets-rehearsal": "streets_rehearsal.json",
-    "camvid-day-dusk": "camvid_day_dusk.json",
-    "mnist-usps": "mnist_usps.json",
-    "usps-mnist": "usps_mnist.json",
-    "office31-features": "office31_features.json",
+from uda_core.checkpoints import write_whole
+from uda_core.errors import UserError, choose
+
+FOLDER = Path(__file__).parent
+COLUMNS = ("row", "seed", "task", "phase", "measure", "class", "value")
+NAMES = tuple(sorted(file.name.removesuffix(".settings.csv") for file in FOLDER.glob("*.settings.csv")))
+PHASES = {"source": "source", "adabn": "AdaBN", "warm-up": "warm-up", "stage1": "stage 1", "stage2": "stage 2"}
+SUPERVISED = "supervised on the target"
+REACHED = {  # what the table `reached` calls the task of a study
+    "fonts-handwriting": "fonts -> handwriting, accuracy",
+    "mnist-usps": "MNIST -> USPS, accuracy",
+    "usps-mnist": "USPS -> MNIST, accuracy",
+    "office31-features": "Office-31, frozen features, mean of six tasks, accuracy",
+    "streets": "streets, rendered -> camera, mIoU",
+    "camvid-day-dusk": "CamVid, day -> dusk, mIoU",
 }
-PHASES = {
-    "source": "source",
-    "target-statistics": "target statistics",
-    "warm-up": "warm-up",
-    "stage1": "stage 1",
-    "stage2": "stage 2",
-}
-IN_README = ("fonts-handwriting", "streets", "camvid-day-dusk", "mnist-usps", "usps-mnist", "office31-features")
 BEGIN, END = "<!-- results:{}:begin -->", "<!-- results:{}:end -->"
 
 
-def load(name: str) -> dict:
-    """The results file of this name: its command, its note, and of each row the method, settings and seeds."""
-    file = resources.files(__name__) / FILES[choose("results", name, FILES)]
-    return json.loads(file.read_text(encoding="utf-8"))
+def read(path: Path) -> pd.DataFrame:
+    """A results file; `.attrs` holds what its comments name: command, note, torch.
+
+    Raises:
+        UserError: if it is another kind of file.
+    """
+    text = path.read_text(encoding="utf-8")
+    comments = list(takewhile(lambda line: line.startswith("# "), text.splitlines()))
+    if text.splitlines()[len(comments) : len(comments) + 1] != [",".join(COLUMNS)]:
+        raise UserError(f"{path}: not a results file, whose columns are {', '.join(COLUMNS)}; give another name")
+    kinds = dict.fromkeys(COLUMNS, str) | {"seed": int, "value": float}
+    frame = pd.read_csv(io.StringIO(text), skiprows=len(comments), dtype=kinds, keep_default_na=False)
+    frame.attrs = dict(line[2:].split(": ", 1) for line in comments)
+    return frame
+
+
+def write(frame: pd.DataFrame, path: Path, comments: Mapping[str, str]) -> None:
+    """The lines, below the comments, as `read` reads them; `path` is written whole or not at all."""
+    head = "".join(f"# {name}: {text}\n" for name, text in comments.items())
+    write_whole(path, (head + frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")).encode())
+
+
+def read_settings(path: Path) -> pd.DataFrame:
+    """With what each row was measured: a line a row, all as text, empty where a method has no such setting."""
+    return pd.read_csv(path, index_col="row", dtype=str, keep_default_na=False)
+
+
+def load(name: str) -> pd.DataFrame:
+    """The results of this name.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    return read(FOLDER / f"{choose('results', name, NAMES)}.csv")
+
+
+# -- numbers of one row ------------------------------------------------------------------------------------------------
 
 
 def scores(name: str, row: str) -> dict[int, float]:
     """Target score of each seed at the last step, in percent."""
-    rows = load(name)["rows"]
-    return {int(seed): 100 * entry["score"] for seed, entry in rows[choose("row", row, rows)]["seeds"].items()}
+    lines = _scores(name, row)
+    return lines[lines["task"] == ""].groupby("seed")["value"].last().to_dict()
 
 
 def milestones(name: str, row: str) -> dict[str, list[float]]:
     """Target score of each seed, in percent, at the end of each phase that comes before the last one."""
-    return _told(name, row, lambda entry: list(entry.get("milestones", {}).items())[:-1])
+    lines = _scores(name, row)
+    return {part: list(lines["value"][lines["phase"] == part]) for part in lines["phase"].unique()[:-1]}
 
 
 def tasks(name: str, row: str) -> dict[str, list[float]]:
     """Target score of each seed, in percent, on each task, where a row has several."""
-    return _told(name, row, lambda entry: entry.get("tasks", {}).items())
+    lines = _scores(name, row)
+    return {part: list(lines["value"][lines["task"] == part]) for part in lines["task"].unique() if part}
+
+
+def per_class(name: str, row: str) -> pd.Series:
+    """Target score of each class at the last step, in percent: the mean over the seeds."""
+    lines = _lines(name, row)
+    lines = lines[(lines["measure"] == "score") & (lines["class"] != "")]
+    ends = lines.groupby(["class", "seed"], sort=False)["value"].last()
+    return 100 * ends.groupby("class", sort=False).mean()
+
+
+def numbers(name: str, row: str) -> pd.DataFrame:
+    """All that was measured at the last step over all classes: a line a seed, a column a measure."""
+    lines = _lines(name, row)
+    lines = lines[(lines["class"] == "") & (lines["task"] == "")]
+    return lines.pivot_table(index="seed", columns="measure", values="value", aggfunc="last", sort=False)
+
+
+def mistakes(name: str, row: str) -> dict[int, str]:
+    """The commonest mistake of each seed, such as "22 x 4 read as 1"."""
+    lines = _lines(name, row)
+    first = lines[lines["measure"] == "mistake"].groupby("seed").first()
+    return {seed: f"{line['value']:.0f} x {line['class']}" for seed, line in first.iterrows()}
+
+
+def _lines(name: str, row: str) -> pd.DataFrame:
+    frame = load(name)
+    return frame[frame["row"] == choose("row", row, frame["row"].unique())]
+
+
+def _scores(name: str, row: str) -> pd.DataFrame:
+    """The lines with a score over all classes, in percent."""
+    lines = _lines(name, row)
+    lines = lines[(lines["measure"] == "score") & (lines["class"] == "")]
+    return lines.assign(value=100 * lines["value"])
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
 
 
 def markdown(name: str, rows: Sequence[str] | None = None) -> str:
@@ -62,51 +132,43 @@ def markdown(name: str, rows: Sequence[str] | None = None) -> str:
 
     Before them mean and standard deviation on each task, or at the end of each earlier phase, where a row has several.
     """
-    results = load(name)
-    chosen = list(results["rows"]) if rows is None else rows
-    seeds = list(next(iter(results["rows"].values()))["seeds"])
+    frame = load(name)
+    chosen = list(frame["row"].unique()) if rows is None else rows
     held = {row: tasks(name, row) or milestones(name, row) for row in chosen}
     columns = sorted(dict.fromkeys(part for row in chosen for part in held[row]), key=_place)
     heads = [f"after {PHASES[part]}" if part in PHASES else part for part in columns]
-    heads += ["mean", "±", *(f"seed {seed}" for seed in seeds)]
-    lines = ["| | " + " | ".join(heads) + " |", "|---" + "|---:" * len(heads) + "|"]
+    heads += ["mean", "±", *(f"seed {seed}" for seed in frame["seed"].unique())]
+    lines = ["| " + _line(*heads), "|---" + "|---:" * len(heads) + "|"]
     for row in chosen:
         values = list(scores(name, row).values())
-        before = [_mean_and_spread(held[row].get(part)) for part in columns]
-        numbers = [f"**{mean(values):.1f}**", f"{_spread(values):.1f}", *(f"{value:.1f}" for value in values)]
-        lines.append(f"| {row} | " + " | ".join(before + numbers) + " |")
-    return "\n".join([*lines, "", f"{results['note']} `{results['command']}`"])
+        before = [_mean_and_spread(held[row].get(part, [])) for part in columns]
+        lines.append(_line(row, *before, f"**{mean(values):.1f}**", _spread(values), *(f"{v:.1f}" for v in values)))
+    return "\n".join([*lines, "", f"{frame.attrs['note']} `{frame.attrs['command']}`"])
 
 
 def beside_published() -> str:
     """A table of the papers' numbers in percent, and of ours: mean ± standard deviation, or why there are none."""
-    lines = ["| task | method | published | here | where it was published |", "|---|---|---:|---:|---|"]
-    for told in PUBLISHED:
-        here = _mean_and_spread(list(scores(*told.ours).values())) if told.ours else told.not_run
-        lines.append(f"| {told.task} | {told.method} | {told.score} | {here} | {told.source} |")
+    lines = [_line("task", "method", "published", "here", "where it was published"), "|---|---|---:|---:|---|"]
+    for number in pd.read_csv(FOLDER / "published.csv", dtype=str, keep_default_na=False).itertuples():
+        ours = list(scores(number.study, number.row).values()) if number.study else []
+        here = _mean_and_spread(ours) or f"not run: needs {number.needs}"
+        lines.append(_line(number.task, number.method, number.published, here, number.source))
     return "\n".join(lines)
 
 
-def _told(name: str, row: str, parts: Callable[[dict], Iterable[tuple[str, dict]]]) -> dict[str, list[float]]:
-    """The scores of each part of a row, by its name, seed after seed."""
-    reached = {}
-    for entry in load(name)["rows"][row]["seeds"].values():
-        for part, told in parts(entry):
-            reached.setdefault(part, []).append(100 * told["score"])
-    return reached
-
-
-def _place(part: str) -> int:
-    """Phases in their order, tasks as they come."""
-    return list(PHASES).index(part) if part in PHASES else 0
-
-
-def _spread(values: Sequence[float]) -> float:
-    return stdev(values) if len(values) > 1 else 0.0
-
-
-def _mean_and_spread(values: Sequence[float] | None) -> str:
-    return f"{mean(values):.1f} ± {_spread(values):.1f}" if values else ""
+def reached() -> str:
+    """A table of what the kit reaches, a line a task: source only, the best row, and training with target labels."""
+    lines = [_line("task", "source only", "best here", "method", "with target labels"), "|---|---:|---:|---|---:|"]
+    for name, task in REACHED.items():
+        ends = {row: list(scores(name, row).values()) for row in load(name)["row"].unique()}
+        first = ends.get("source only") or milestones(name, "CAG")["source"]
+        best = max((row for row in ends if not row.startswith("supervised")), key=lambda row: mean(ends[row]))
+        numbers = [_mean_and_spread(values) for values in (first, ends[best], ends.get(SUPERVISED, []))]
+        lines.append(_line(task, numbers[0], numbers[1], best, numbers[2]))
+    note = (
+        "Percent, mean ± standard deviation over the seeds, at the last step. Which row is best shows after the fact."
+    )
+    return "\n".join([*lines, "", note])
 
 
 def show(name: str, rows: Sequence[str] | None = None) -> None:
@@ -116,15 +178,39 @@ def show(name: str, rows: Sequence[str] | None = None) -> None:
     display(Markdown(markdown(name, rows)))
 
 
-def write_into(page: Path, names: Sequence[str] = (*IN_README, "published")) -> None:
-    """Put each table between its marks, such as `<!-- results:streets:begin -->`, and the one with `end`, of a page."""
-    text = page.read_text(encoding="utf-8")
-    for name in names:
-        table = beside_published() if name == "published" else markdown(name)
+def write_into(page: Path) -> None:
+    """Renew every table of a page, between marks such as `<!-- results:streets:begin -->`, and the one with `end`.
+
+    Raises:
+        UserError: if the page has no such marks.
+    """
+    text, made = page.read_text(encoding="utf-8"), {"published": beside_published, "reached": reached}
+    marked = [name for name in (*NAMES, *made) if BEGIN.format(name) in text]
+    for name in marked:
         begin, end = BEGIN.format(name), END.format(name)
         before, _, rest = text.partition(begin)
         _, mark, after = rest.partition(end)
         if not mark:
-            raise UserError(f"{page}: no {begin} ... {end} to write between")
+            raise UserError(f"{page}: no {end} behind {begin}")
+        table = made[name]() if name in made else markdown(name)
         text = f"{before}{begin}\n{table}\n{end}{after}"
+    if not marked:
+        raise UserError(f"{page}: no marks such as {BEGIN.format('streets')} to write between")
     page.write_text(text, encoding="utf-8")
+
+
+def _line(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _place(part: str) -> int:
+    """Phases in their order, tasks as they come."""
+    return list(PHASES).index(part) if part in PHASES else 0
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{stdev(values) if len(values) > 1 else 0:.1f}"
+
+
+def _mean_and_spread(values: Sequence[float]) -> str:
+    return f"{mean(values):.1f} ± {_spread(values)}" if values else ""

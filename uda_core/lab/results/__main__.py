@@ -1,8 +1,9 @@
-"""`python -m uda_core.lab.results README.md` renews the tables in a page."""
+"""`python -m uda_core.lab.results` renews the tables of a checkout's pages, or of the pages that it is given."""
 
 import sys
 from pathlib import Path
 
-from uda_core.lab.results import write_into
+from uda_core.lab.results import FOLDER, write_into
 
-write_into(Path(sys.argv[1]))
+for page in sys.argv[1:] or (FOLDER / "README.md", FOLDER.parents[2] / "README.md"):
+    write_into(Path(page))

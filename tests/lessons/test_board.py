@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from uda_lessons.board import Board, board, feature_map, figures, kernel, loop
-from uda_lessons.board.points import IMAGES, NO_LABEL, PICTURES, at, balanced, centroids
 
 from uda_core import evaluation, methods
 from uda_core.data.streets import streets
@@ -21,6 +19,9 @@ from uda_core.errors import UserError
 from uda_core.samples import IGNORE, Unlabelled
 from uda_core.task import Truth
 from uda_core.training import fit
+from uda_lessons.board import Board, feature_map, figures, kernel, loop
+from uda_lessons.board import page as page_module
+from uda_lessons.board.points import IMAGES, NO_LABEL, PICTURES, at, balanced, centroids
 
 SMALL = methods.Config(batch_size=16, features=8, hidden=(6,))
 
@@ -49,7 +50,7 @@ def umap():
 def watched(monkeypatch):
     """Somebody looks at a page; what would be displayed is dropped."""
     monkeypatch.setenv("JPY_SESSION_NAME", "lesson.ipynb")
-    monkeypatch.setattr(board, "display", lambda *_, **__: None)
+    monkeypatch.setattr(page_module, "display", lambda *_, **__: None)
 
 
 class Page:
@@ -86,21 +87,21 @@ class Page:
 
 
 def make(task, method="cgdm", steps=12, truth=True, config=SMALL, **settings) -> Board:
-    run = methods.METHODS[method](task.pair, config, **settings)
+    run = methods.CLASSIFICATION[method](task.pair, config, **settings)
     return Board(run, steps=steps, truth=task.truth if truth else None, baseline=0.7)
 
 
 def weights(run) -> list[torch.Tensor]:
-    return [tensor for name in run.NETWORKS for tensor in getattr(run, name).state_dict().values()]
+    return [tensor for name in run.NETWORK_NAMES for tensor in getattr(run, name).state_dict().values()]
 
 
 def same(a, b) -> bool:
     return all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
 
 
-@pytest.mark.parametrize("method", methods.CLASSIFY)
+@pytest.mark.parametrize("method", methods.CLASSIFICATION)
 def test_weights_are_the_same_bit_for_bit_with_and_without_a_board(watched, digits_task, method):
-    alone = methods.METHODS[method](digits_task.pair, SMALL)
+    alone = methods.CLASSIFICATION[method](digits_task.pair, SMALL)
     for _ in range(12):
         alone.step()
     page = Page(make(digits_task, method))
@@ -157,7 +158,7 @@ def test_a_slider_stores_a_number_and_the_next_record_has_it(watched, digits_tas
 def test_sliders_come_from_the_settings(watched, digits_task):
     page = Page(make(digits_task))
     sliders = {row.children[0].description: row.children[0] for row in page.board._page.children[0].children}
-    assert {"learning rate", "discrepancy", "entropy", "alpha", "beta", "k [steps]", "warm up [steps]", "seed"} <= set(
+    assert {"learning rate", "discrepancy", "infomax", "alpha", "beta", "k [steps]", "warm up [steps]", "seed"} <= set(
         sliders
     )
     assert (sliders["k [steps]"].min, sliders["k [steps]"].max, type(sliders["k [steps]"].value)) == (0, 8, int)
@@ -165,7 +166,7 @@ def test_sliders_come_from_the_settings(watched, digits_task):
     assert all(slider.value >= slider.min for name, slider in sliders.items() if name != "learning rate")
 
 
-def test_an_unknown_control_is_told_in_one_line(digits_task):
+def test_an_unknown_control_is_named_in_one_line(digits_task):
     with pytest.raises(UserError, match=r"unknown setting 'alhpa'.*Did you mean 'alpha'"):
         Board(methods.CGDM(digits_task.pair, SMALL), controls=("alhpa",))
 
@@ -203,7 +204,7 @@ def test_reset_while_playing_loses_and_doubles_nothing(watched, digits_task):
     assert [step for step, *_ in page.records] == list(range(1, 13))
 
 
-def test_an_exception_stops_the_run_and_is_told(watched, digits_task, monkeypatch):
+def test_an_exception_stops_the_run_and_is_shown(watched, digits_task, monkeypatch):
     page = Page(make(digits_task))
     page.do("step")
     page.rest()
@@ -223,7 +224,7 @@ def test_an_exception_stops_the_run_and_is_told(watched, digits_task, monkeypatc
 
 
 def test_a_broken_picture_does_not_silence_the_board(watched, digits_task, monkeypatch):
-    monkeypatch.setattr(board, "PICTURE_AFTER", 0)
+    monkeypatch.setattr(page_module, "PICTURE_AFTER", 0)
     page = Page(make(digits_task))
     page.board._picture = type("Handle", (), {"update": lambda *_: 1 / 0})()
     page.do("step")
@@ -295,7 +296,7 @@ def test_frames_stay_as_they_were_sent(watched, digits_task):
     assert set(np.frombuffer(page.board.film[0].pseudo_labels, "<u2")) == {NO_LABEL}
 
 
-def test_a_frame_tells_what_the_networks_say(watched, digits_task):
+def test_a_frame_shows_what_the_networks_say(watched, digits_task):
     page = Page(make(digits_task))
     page.do("step")
     page.rest()
@@ -344,6 +345,30 @@ def test_somebody_watches_where_a_page_can_answer(monkeypatch, name):
     assert kernel.is_watched()
 
 
+@pytest.mark.parametrize(
+    ("widgets", "lab", "said"),
+    [("7.7.1", "4.6.1", True), ("7.7.1", "3.6.8", False), ("8.1.5", "4.6.1", False), ("7.7.1", None, False)],
+)
+def test_the_first_board_says_where_widgets_are_not_drawn(
+    watched, monkeypatch, digits_task, capsys, widgets, lab, said
+):
+    def installed(package):
+        if lab is None:
+            raise kernel.PackageNotFoundError(package)
+        return lab
+
+    monkeypatch.setattr(kernel.ipywidgets, "__version__", widgets)
+    monkeypatch.setattr(kernel, "version", installed)
+    monkeypatch.setattr(Board, "_warned", False)
+    make(digits_task).show()
+    lines = capsys.readouterr().out.splitlines()
+    assert [("JupyterLab 4.6.1 needs ipywidgets 8" in line) for line in lines] == [True] * said
+    make(digits_task).show()
+    assert capsys.readouterr().out == ""
+    monkeypatch.setitem(kernel.sys.modules, "google.colab", kernel)
+    assert kernel.warning() is None
+
+
 def test_headless_an_error_propagates(monkeypatch, digits_task):
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     board = make(digits_task)
@@ -353,7 +378,7 @@ def test_headless_an_error_propagates(monkeypatch, digits_task):
 
 
 def test_the_picture_is_kept_for_the_saved_notebook(watched, digits_task, monkeypatch):
-    monkeypatch.setattr(board, "PICTURE_AFTER", 0)
+    monkeypatch.setattr(page_module, "PICTURE_AFTER", 0)
     kept = []
     page = Page(make(digits_task))
     page.board._picture = type("Handle", (), {"update": lambda _, html: kept.append(html.data)})()
@@ -370,14 +395,14 @@ def test_the_picture_is_kept_for_the_saved_notebook(watched, digits_task, monkey
 
 @pytest.fixture(scope="module")
 def small_streets():
-    """As many small street scenes in each split as a board looks at, so that it sees them all."""
+    """As many small street scenes in each split as a board shows, so that it has them all."""
     return streets(samples=IMAGES, test_samples=2, size=(32, 64))
 
 
 def make_dense(task, method="cag", steps=12, **settings) -> Board:
     if method == "cag":
         settings = {"source_steps": 8, "stage_steps": 2, "stages": 2} | settings
-    run = methods.SEGMENT[method](task.pair, methods.SegmentationConfig(batch_size=4), **settings)
+    run = methods.SEGMENTATION[method](task.pair, methods.SegmentationConfig(batch_size=4), **settings)
     return Board(run, steps=steps, truth=task.truth, baseline=0.4)
 
 
@@ -398,7 +423,7 @@ def trained(watched, small_streets, second_stage):
     return page
 
 
-@pytest.mark.parametrize("method", methods.SEGMENT)
+@pytest.mark.parametrize("method", methods.SEGMENTATION)
 def test_weights_of_a_segmenter_are_the_same_with_and_without_a_board(watched, monkeypatch, small_streets, method):
     alone = make_dense(small_streets, method).run
     for _ in range(12):
@@ -412,6 +437,14 @@ def test_weights_of_a_segmenter_are_the_same_with_and_without_a_board(watched, m
     assert same(alone, page.board.run)
     assert [page.frames[i][4] for i in page.frames] == [frame.pictures for frame in page.board.film]
     assert all(frame.pictures for frame in page.board.film)
+
+
+@pytest.mark.parametrize("method", ["source_only", "output_adversarial"])
+def test_a_method_without_anchors_shows_the_preview_that_cag_shows(watched, small_streets, method):
+    ours, of_cag = (Page(make_dense(small_streets, name)).board.film[0] for name in (method, "cag"))
+    assert (ours.pictures, ours.coverage, ours.notes) == (of_cag.pictures, of_cag.coverage, of_cag.notes)
+    assert {name: ours.numbers[name] for name in ("active", "confident", "entropy")}.items() <= of_cag.numbers.items()
+    assert ours.notes[0].startswith("A preview")
 
 
 def test_frames_carry_pictures_of_what_the_networks_say(trained):
@@ -436,8 +469,8 @@ def test_frames_carry_pictures_of_what_the_networks_say(trained):
 
 def test_the_filled_stars_are_the_anchors_laid_out_with_the_points(trained):
     board = trained.board
-    view, frame, run = board._loop._view[1], board.film[-1], board.run
-    assert torch.equal(view.f[-8:][run.anchors.present], run.anchors.a[run.anchors.present])
+    observed, frame, run = board._loop._observation[1], board.film[-1], board.run
+    assert torch.equal(observed.f[-8:][run.anchors.present], run.anchors.a[run.anchors.present])
     stars = np.frombuffer(frame.centroids, "<u2").reshape(2, 8, 2)
     assert ((stars[0, :, 0] != NO_LABEL) == run.anchors.present.numpy()).all()
     absent = [name for name, there in zip(run.pair.classes, run.anchors.present, strict=True) if not there]
@@ -446,9 +479,9 @@ def test_the_filled_stars_are_the_anchors_laid_out_with_the_points(trained):
     assert absent[0] in figures.summary(run, board._loop.points, frame, 12)
 
 
-def test_a_moved_margin_is_looked_at_again_without_looking_at_the_images(trained, monkeypatch):
+def test_a_moved_margin_is_read_anew_without_a_pass_of_the_images(trained, monkeypatch):
     board, run = trained.board, trained.board.run
-    monkeypatch.setattr(run, "look", lambda *_: 1 / 0)
+    monkeypatch.setattr(run, "features_and_logits", lambda *_: 1 / 0)
     sliders = {row.children[0].description: row.children[0] for row in board._page.children[0].children}
     woken = []
     monkeypatch.setattr(board._canvas, "send", lambda message, **_: woken.append(message["do"]))
@@ -468,7 +501,7 @@ def test_a_moved_margin_is_looked_at_again_without_looking_at_the_images(trained
     assert len(board.film) == frames + 1
 
 
-def test_no_active_pixel_is_told_and_breaks_nothing(trained):
+def test_no_active_pixel_is_noted_and_breaks_nothing(trained):
     board = trained.board
     board.run.settings.margin = 50
     trained.rest()
@@ -543,11 +576,11 @@ def test_nearest_neighbours_begin_with_oneself():
     assert distances.tolist() == [[0, 1], [0, 1], [0, 0], [0, 0]]
 
 
-def test_the_view_stands_still_until_points_leave_it():
-    view, square = feature_map.View(), np.array([[-1.0, -1], [1, 1]], np.float32)
-    first = view.positions(square)
-    assert (view.positions(0.9 * square) > first)[0].all()  # smaller things look smaller
-    assert (view.positions(2 * square) == first).all()  # outside: the view is set anew
+def test_the_window_stands_still_until_points_leave_it():
+    window, square = feature_map.Window(), np.array([[-1.0, -1], [1, 1]], np.float32)
+    first = window.positions(square)
+    assert (window.positions(0.9 * square) > first)[0].all()  # smaller things look smaller
+    assert (window.positions(2 * square) == first).all()  # outside: the window is set anew
     assert (first.min(), first.max()) > (0, 60000)
 
 
@@ -620,9 +653,9 @@ def test_centroids_by_hand():
 
 
 def test_colours_are_declared_in_one_place_and_nothing_is_fetched():
-    live = Path(figures.__file__).parent
-    for name in ("canvas.js", "canvas.css", "canvas.py", "controls.py", "board.py"):
-        text = (live / name).read_text()
+    folder = Path(figures.__file__).parent
+    for name in ("canvas.js", "canvas.css", "canvas.py", "controls.py", "page.py"):
+        text = (folder / name).read_text()
         assert not re.search(r"#[0-9a-fA-F]{3,6}\b", text), name
         assert "://" not in text, name
 
@@ -642,6 +675,15 @@ def test_the_static_figure_draws_what_the_frame_holds(watched, digits_task):
         len(page.board._loop.points.i_s),
         len(page.board._loop.points.i_t),
     ]
+
+
+def test_a_curve_has_the_steps_at_which_its_loss_was_computed(digits_task):
+    axis = figures.new_figure(4, 3).add_subplot()
+    run = methods.CGDM(digits_task.pair, SMALL, refresh=2)
+    figures.draw_losses(axis, list(fit(run, 4)))
+    curves = {line.get_label(): line.get_xdata().tolist() for line in axis.lines}
+    assert curves["InfoMax"] == curves["source ce"] == [1, 2, 3, 4]
+    assert curves["pseudo ce"] == curves["gradient discrepancy"] == [3, 4]
 
 
 def test_decision_regions_hatch_where_the_heads_disagree(moons_task, digits_task):
@@ -671,7 +713,7 @@ class AsFiles:
         return self.x[i]
 
 
-def test_a_target_of_another_size_is_looked_at_in_the_source_s(tiny_streets):
+def test_a_target_of_another_size_is_shown_in_the_source_s(tiny_streets):
     wide = streets(samples=12, test_samples=6, size=(40, 96))
     target = Unlabelled(AsFiles(wide.pair.target_train.x))
     pair = dataclasses.replace(tiny_streets.pair, target_train=target, target_test=target)
