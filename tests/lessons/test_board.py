@@ -594,7 +594,7 @@ def test_pca_keeps_its_axes_and_says_that_it_is_pca(digits_task):
 
 
 def test_umap_is_carried_on_and_stands_still_with_its_features(umap):
-    """Three clouds in 8 dimensions: UMAP takes over from PCA, then moves by less than a hundredth of its radius."""
+    """Three clouds in 8 dimensions: UMAP takes over from PCA, then moves by a few hundredths of its spread."""
     generator = torch.Generator().manual_seed(0)
     f = torch.cat([torch.randn(60, 8, generator=generator) + 12 * i for i in range(3)])
     steady = feature_map.FeatureMap()
@@ -604,7 +604,7 @@ def test_umap_is_carried_on_and_stands_still_with_its_features(umap):
         layouts.append(steady.layout)
     assert steady.kind == "UMAP"
     moved = np.abs(layouts[-1] - layouts[-2]).mean() / layouts[-1].std()
-    assert moved < 0.02
+    assert moved < 0.05  # 0.02 to 0.04, by version and seed; a new layout would move by about 2
     clouds = [layouts[-1][60 * i : 60 * (i + 1)] for i in range(3)]
     spread = max(cloud.std(0).max() for cloud in clouds)
     assert min(np.linalg.norm(clouds[i].mean(0) - clouds[j].mean(0)) for i, j in ((0, 1), (0, 2), (1, 2))) > 2 * spread
