@@ -39,7 +39,11 @@ def test_cgdm_is_measured_with_its_gradient_discrepancy(tmp_path, monkeypatch):
     monkeypatch.setattr(loader, "ROUNDS", 1)
     task = folders(*(loader.write_jpegs(tmp_path / name, seed, 2, 4) for seed, name in enumerate("st")))
     found, whole = [], CGDMRun.classify_with_gradient_discrepancy
-    monkeypatch.setattr(CGDMRun, "classify_with_gradient_discrepancy", lambda *a: found.append(whole(*a)) or found[-1])
+    monkeypatch.setattr(
+        CGDMRun,
+        "classify_with_gradient_discrepancy",
+        lambda *a, **b: found.append(whole(*a, **b)) or found[-1],
+    )
     loader.measure(task, "cgdm", Config(batch_size=2, hidden=(4,)), 1)
     assert len(found) > 0
     assert all(l_gd > 0 for _, l_gd in found)
