@@ -7,10 +7,9 @@ import pytest
 import torch
 from set_files import write_cityscapes, write_gta5
 
-from uda_core.data import road_scenes
-from uda_core.data.catalog import TASKS
+from uda_core.data import load
 from uda_core.data.road_classes import CITYSCAPES_IDS
-from uda_core.methods import CAG, SegmentationConfig
+from uda_core.lab.recipe import default_for
 
 IDS = [raw for raw, name in CITYSCAPES_IDS.items() if name]
 
@@ -26,9 +25,8 @@ def _all_cores():
 def test_a_stage_of_gta5_to_cityscapes_begins(tmp_path):
     write_gta5(tmp_path / "gta5", sizes=((526, 957), (524, 957), (526, 957)), ids=IDS)
     write_cityscapes(tmp_path / "cityscapes")
-    task, entry = road_scenes.gta5_cityscapes(tmp_path), TASKS["gta5-cityscapes"]
-    config = SegmentationConfig(**entry.config | {"batch_size": 2, "warm_up": "none"})
-    run = CAG(task.pair, config, **entry.settings | {"source_steps": 0})
+    recipe = default_for("cag", "gta5-cityscapes").changed({"batch_size": 2, "warm_up": "none"})
+    run = recipe.start(load("gta5-cityscapes", tmp_path).pair)
     assert sum(p.numel() for p in run.segmenter.parameters()) == 59_343_795
     before = run.segmenter.classifier.weight.clone()
     record = run.step()
