@@ -35,8 +35,8 @@ MODULES = {  # of the core: which ones each may import, at run time only ones fu
         "anchors", "distributed", "errors", "losses", "maps", "models", "pseudo_labels", "run", "samples", "training",
     },
     "checkpoints": {"errors", "run"},
-    "evaluation": {"errors", "maps", "samples", "task"},
-    "validators": {"losses", "run"},
+    "evaluation": {"errors", "maps", "run", "samples", "task"},
+    "validators": {"losses", "methods", "run"},
 }  # fmt: skip
 TRAINS = [
     "anchors",

@@ -81,7 +81,7 @@ def category_anchors(batches: Iterable[tuple[Tensor, Tensor]], classes: int, wei
     "pixel": a_c = mean over all pixels. In both, an image counts for a class only with `min_pixels` pixels of it.
     """
     choose("weighting", weighting, WEIGHTINGS)
-    total, weight = 0.0, 0
+    total, weight = torch.zeros(()), torch.zeros((), dtype=torch.int64)
     for f, y in batches:
         v, n = class_means(f, y, classes)
         n = n * (n >= min_pixels(*y.shape[1:]))

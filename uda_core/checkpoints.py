@@ -1,11 +1,11 @@
 """Save a run, take it up again bit for bit, refuse what does not belong to it."""
 
-import hashlib
 import io
 import os
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ def save(run: Run, path: str | Path, before: Path | None = None) -> None:
     for name in run.NETWORK_NAMES + run.OPTIMIZER_NAMES:
         if not _finite(state[name]):
             raise FloatingPointError(f"step {run.steps}: {name} is no longer finite; lower learning_rate")
-    buffer = io.BytesIO()  # handed a path, torch.save would write the file's name into the archive
+    buffer = io.BytesIO()  # given a path, torch.save would write the file's name into the archive
     torch.save(_canonical(state), buffer)
     write_whole(Path(path), buffer.getbuffer(), before)
 
@@ -60,7 +60,7 @@ def write_whole(path: Path, data: bytes | memoryview, before: Path | None = None
 def load(path: str | Path, run: Run) -> None:
     """Put the state saved in `path` into `run`, which goes on from there as if it had never stopped.
 
-    The run stays on its own device: what a GPU trained can be looked at, and carried on, on a laptop.
+    The run stays on its own device: a laptop can evaluate, and train on, what a GPU trained.
 
     Raises:
         UserError: if the file is missing, damaged (`DamagedCheckpoint`), or of another method, task or version; the
@@ -88,15 +88,6 @@ def load(path: str | Path, run: Run) -> None:
         raise UserError(f"{path}: does not fit this version's networks and settings{why}; train again") from error
 
 
-def digest(tensors: dict[str, Tensor]) -> str:
-    """A short name for exactly these tensors."""
-    sha = hashlib.sha256()
-    for name, tensor in tensors.items():
-        sha.update(name.encode())
-        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return sha.hexdigest()[:16]
-
-
 def _read(path: Path) -> object:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; `train` writes one")
@@ -110,7 +101,7 @@ def _read(path: Path) -> object:
         raise DamagedCheckpoint(f"{path}: {what}; train again or give another file") from error
 
 
-def _canonical(state: object) -> object:
+def _canonical(state: Any) -> Any:
     """Equal plain values as equal objects: a pickle writes an object that it has met before as a reference to it."""
     if isinstance(state, str):
         return sys.intern(state)

@@ -5,11 +5,15 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Bad input, told in one line. The command line prints it without a traceback."""
+    """Bad input, described in one line. The command line prints it without a traceback."""
 
 
 def choose(what: str, name: str, known: Iterable[str]) -> str:
-    """`name` if it is one of `known`; else an error that lists them and guesses which was meant."""
+    """`name`, if it is one of `known`.
+
+    Raises:
+        UserError: if it is not; the message lists them and guesses which was meant.
+    """
     known = list(known)
     if name in known:
         return name

@@ -1,4 +1,4 @@
-"""The only room that sees target labels. What it returns is for people to read: nothing that trains may be handed it.
+"""The only room that sees target labels. What it returns is for people to read, and never an input of what trains.
 
 A run is anything with `predict(x, domain)`, which returns the logits of the heads, each [N, C], or [N, C, H, W] where
 each pixel has a label; scores are shares from 0 to 1.
@@ -6,6 +6,7 @@ each pixel has a label; scores are shares from 0 to 1.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from uda_core.errors import choose
 from uda_core.maps import at_stride
+from uda_core.run import Run
 from uda_core.samples import IGNORE, Samples, chunks, read
 from uda_core.task import Pair, Task
 
@@ -82,7 +84,7 @@ class Evaluation:
 METRICS = {"accuracy": overall_accuracy, "mean_class_accuracy": mean_class_accuracy, "miou": mean_iou}
 
 
-def evaluate(run, task: Task, split: str = "target_test") -> Evaluation:
+def evaluate(run: Run, task: Task, split: str = "target_test") -> Evaluation:
     """Score a run by the task's metric on `split` ("target_train" or "target_test") and on "source_val"."""
     choose("split", split, ("target_train", "target_test"))
     metric = METRICS[choose("metric", task.metric, METRICS)]
@@ -110,21 +112,23 @@ def labels(task: Task, split: str) -> Samples | None:
     return getattr(task.truth, split) if task.truth else None
 
 
-def predicted(run, x: Tensor, domain: str = "target") -> Tensor:
+def predicted(run: Run, x: Tensor, domain: str = "target") -> Tensor:
     """The class with the largest sum of the heads' logits, [N] or [N, H, W], on the CPU."""
-    return sum(run.predict(x, domain)).argmax(1).cpu()
+    first, *others = run.predict(x, domain)
+    return sum(others, start=first).argmax(1).cpu()
 
 
-def accuracy(run, x: Tensor, y: Tensor) -> float:
+def accuracy(run: Run, x: Tensor, y: Tensor) -> float:
     """Share of the samples x whose predicted class is y."""
     return (predicted(run, x) == y).float().mean().item()
 
 
-def pseudo_label_accuracy(run, task: Task) -> float | None:
-    """Share of the target's training samples whose pseudo-label is right; None while the run has none."""
-    if run.pseudo_labels is None:
+def pseudo_label_accuracy(run: Run, task: Task) -> float | None:
+    """Share of the target's training samples whose pseudo-label is right; None while it is not known."""
+    if run.pseudo_labels is None or task.truth is None:
         return None
-    return (run.pseudo_labels.cpu() == task.truth.target_train).float().mean().item()
+    i = torch.arange(len(task.truth.target_train))
+    return (run.pseudo_labels.cpu() == task.truth.target_train[i]).float().mean().item()
 
 
 @dataclass(frozen=True)
@@ -148,8 +152,8 @@ class LabelQuality:
         return per_class | {n: plain(getattr(self, n)) for n in ("overall_coverage", "overall_precision")}
 
 
-def pseudo_label_quality(run, task: Task, kind: str = "by_anchor", split: str = "target_train") -> LabelQuality:
-    """Of the labels that a segmentation run would train on now: `kind` "by_anchor" or "by_confidence"."""
+def pseudo_label_quality(run: Any, task: Task, kind: str = "by_anchor", split: str = "target_train") -> LabelQuality:
+    """Of the labels that a CAG run would train on now: `kind` "by_anchor" or "by_confidence"."""
     x, y, classes = getattr(task.pair, split).x, getattr(task.truth, split), len(task.pair.classes)
     labelled, total = np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64)
     for i in chunks(x, 16):
@@ -160,7 +164,7 @@ def pseudo_label_quality(run, task: Task, kind: str = "by_anchor", split: str = 
     return label_quality(labelled, total)
 
 
-def label_qualities(run, task: Task) -> dict[str, dict]:
+def label_qualities(run: Any, task: Task) -> dict[str, dict]:
     """`pseudo_label_quality` of both kinds, as plain values for a file."""
     kinds = {"anchors": "by_anchor", "confidence": "by_confidence"}
     return {name: pseudo_label_quality(run, task, kind).as_dict(task.pair.classes) for name, kind in kinds.items()}
@@ -198,17 +202,18 @@ def confusion_counts(y: Tensor, prediction: Tensor, classes: int) -> np.ndarray:
 
 def supervised(task: Task) -> Pair:
     """The ceiling: a pair whose source is the *labelled* target. To compare with, and for nothing else."""
+    assert task.truth is not None, "there are no labels to train on"
     target = replace(task.pair.source_train, x=task.pair.target_train.x, y=task.truth.target_train)
     test = replace(task.pair.source_val, x=task.pair.target_test.x, y=task.truth.target_test)
     return replace(task.pair, name=f"{task.name}-supervised", source_train=target, source_val=test)
 
 
-def _confusion(run, x: Samples, y: Samples, classes: int, domain: str) -> np.ndarray:
-    dense = not isinstance(y, Tensor) or y.ndim == 3
-    most = 16 if dense else 1024
-    predictions = (predicted(run, part, domain) for part in read(x, chunks(x, most)))
-    parts = zip(chunks(x, most), predictions, strict=True)
-    return sum(confusion_counts(y[i], prediction, classes) for i, prediction in parts)
+def _confusion(run: Run, x: Samples, y: Samples, classes: int, domain: str) -> np.ndarray:
+    counts = np.zeros((classes, classes), np.int64)
+    parts = list(chunks(x, 16 if not isinstance(y, Tensor) or y.ndim == 3 else 1024))
+    for i, part in zip(parts, read(x, parts), strict=True):
+        counts += confusion_counts(y[i], predicted(run, part, domain), classes)
+    return counts
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

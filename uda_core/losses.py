@@ -7,6 +7,7 @@ has none, a [C, D] category anchors.
 """
 
 from collections.abc import Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -99,12 +100,13 @@ def rowwise_gradient_discrepancy(
     parameters = [p for head in heads for p in head]
     g_s = torch.autograd.grad(l_s, parameters, create_graph=True)
     g_t = torch.autograd.grad(l_t, parameters, create_graph=True)
-    apart = [
-        1 - cosine((a * b).sum(-1), (a * a).sum(-1), (b * b).sum(-1)).mean() for a, b in zip(g_s, g_t, strict=True)
-    ]
-    l_gd, n = l_s.new_zeros(()), len(apart) // len(heads)
-    for i in range(0, len(apart), n):  # head by head
-        l_gd = l_gd + (sum(apart[i : i + n]) + left_out) / (n + left_out)
+    l_gd, pairs = l_s.new_zeros(()), zip(g_s, g_t, strict=True)
+    for head in heads:
+        apart = []
+        for a, b in islice(pairs, len(head)):  # for each tensor of this head
+            rows = cosine((a * b).sum(-1), (a * a).sum(-1), (b * b).sum(-1))
+            apart.append(1 - rows.mean())
+        l_gd = l_gd + (sum(apart) + left_out) / (len(apart) + left_out)
     return l_gd / len(heads)
 
 
@@ -114,8 +116,7 @@ def flattened_gradient_discrepancy(l_s: Tensor, l_t: Tensor, heads: Sequence[Seq
     Arguments as in `rowwise_gradient_discrepancy`.
     """
     parameters = [p for head in heads for p in head]
-    g_s = torch.autograd.grad(l_s, parameters, create_graph=True)
-    g_t = torch.autograd.grad(l_t, parameters, create_graph=True)
+    g_s, g_t = (torch.autograd.grad(loss, parameters, create_graph=True) for loss in (l_s, l_t))
     a, b = (torch.cat([g.flatten() for g in gradients]).view(len(heads), -1).mean(0) for gradients in (g_s, g_t))
     return 1 - cosine(a @ b, a @ a, b @ b)
 

@@ -31,6 +31,11 @@ class Labelling:
     by_confidence: Tensor
     distances: Tensor  # [B, C, h, w]
 
+    def counts(self) -> dict[str, int]:
+        """How many pixels have a label of either kind."""
+        found = (int((y_hat != IGNORE).sum()) for y_hat in (self.by_anchor, self.by_confidence))
+        return dict(zip(("active_pixels", "confident_pixels"), found, strict=True))
+
 
 def cluster_labels(features: Tensor, logits: Tensor) -> Clusters:
     """Spherical k-means of the target features, started from what the heads believe (Du et al. 2021).

@@ -2,9 +2,10 @@
 
 import copy
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -17,7 +18,8 @@ from uda_core.models.batch_norm import trained_statistics
 from uda_core.samples import Batch, Batches, Samples, seed_of
 from uda_core.task import Pair
 
-Losses = Mapping[str, Tensor | float]  # of one step, by name; a plain number stands for a loss that was not computed
+Loss = Tensor | float  # a plain number stands for a loss that was not computed
+Losses = Mapping[str, Loss]  # of one step, by name
 
 
 # -- options: fields of a configuration or of settings -----------------------------------------------------------------
@@ -26,14 +28,9 @@ Losses = Mapping[str, Tensor | float]  # of one step, by name; a plain number st
 def option(
     default: Any, help: str, low: float = 0, high: float = 0, unit: str = "", choices: tuple[str, ...] = ()
 ) -> Any:
-    """A field of a `RunConfig` or of `Settings`: the one place that describes it.
+    """A field of a `RunConfig` or of `Settings`: the one place that describes it, for board and command line too.
 
-    Args:
-        default: its value where none is given.
-        help: what board and command line say about it.
-        low, high: the range of a number; of a tuple, the range of each entry. Both 0: no range, as for text.
-        unit: such as "steps".
-        choices: the texts that it may be.
+    A number lies between `low` and `high`, as does each entry of a tuple; a text may be one of `choices`, or any.
     """
     metadata = {"help": help, "low": low, "high": high, "unit": unit, "choices": choices}
     return dataclasses.field(default=default, metadata=metadata)
@@ -49,7 +46,7 @@ def checked(f: dataclasses.Field, value: object) -> Any:
     if f.metadata["choices"]:
         return value if value in f.metadata["choices"] else choose(f.name, str(value), f.metadata["choices"])
     if f.type in (bool, str):
-        if not isinstance(value, f.type):  # type: ignore[arg-type]
+        if not isinstance(value, f.type):
             raise UserError(f"{f.name} must be {'true or false' if f.type is bool else 'text'}, got {value!r}")
         return value
     if f.type not in (int, float):  # tuple[int, ...]
@@ -80,7 +77,7 @@ class RunConfig:
     precision: str = option("fp32", "of the network, not of what compares (heads, losses)", choices=("fp32", "bf16"))
     weights: str = option("none", "that a large network starts from: none, a file, or a name of torchvision's")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, checked(f, getattr(self, f.name)))
         try:
@@ -94,7 +91,7 @@ class Settings:
     """What may change while a run trains: weights of losses, step sizes, intervals.
 
     Raises:
-        UserError: for a value that is out of range or not a number, and for an unknown name.
+        UserError: for a value that is refused, and for an unknown name.
     """
 
     learning_rate: float = option(2e-3, "step size of Adam, features and heads alike", 0.0, 0.1)
@@ -104,18 +101,6 @@ class Settings:
         if name not in fields:
             choose("setting", name, fields)
         object.__setattr__(self, name, checked(fields[name], value))
-
-    @classmethod
-    def of(cls, values: Mapping[str, float]) -> Self:
-        """The defaults, changed by `values`.
-
-        Raises:
-            UserError: for an unknown name or a value that is refused.
-        """
-        for name in values:
-            if name not in cls.__dataclass_fields__:
-                choose("setting", name, cls.__dataclass_fields__)
-        return cls(**values)
 
     def snapshot(self) -> Self:
         """A copy that stays as it is."""
@@ -135,19 +120,17 @@ class Record:
 # -- runs --------------------------------------------------------------------------------------------------------------
 
 ConfigT = TypeVar("ConfigT", bound=RunConfig)
+SettingsT = TypeVar("SettingsT", bound=Settings)
 Step = Callable[[Any, Any, Batch], Losses]  # (run, settings, batch): trains once, by `training.update`
 
 
-class Run(Generic[ConfigT]):
+class Run(Generic[ConfigT, SettingsT]):
     """A method at work on a pair of domains: networks, optimisers, data order and random state.
 
     `step()` trains once. `features(x)` and `predict(x)` show the networks as they would be used, without dropout,
     and change nothing: not the random state, not the batch-norm statistics.
 
     `ClassificationRun` and `SegmentationRun` say which networks there are (`_build`), and how they are applied.
-
-    Raises:
-        UserError: if the pair or the configuration does not suit the method.
     """
 
     CONFIG: ClassVar[type[RunConfig]] = RunConfig
@@ -159,7 +142,7 @@ class Run(Generic[ConfigT]):
     planned_steps: int | None = None  # where the settings say how long a run takes
     milestone: str | None = None  # what the last step completed, if it is worth a checkpoint of its own
 
-    def __init__(self, method: str, step: Step, pair: Pair, config: RunConfig | None, settings: Settings):
+    def __init__(self, method: str, step: Step, pair: Pair, config: RunConfig | None, settings: SettingsT):
         self.method, self._step, self.pair, self.settings = method, step, pair, settings
         self.reset(config or self.CONFIG())
 
@@ -176,10 +159,13 @@ class Run(Generic[ConfigT]):
             config = self.CONFIG(**vars(config))  # a more general one: the rest are defaults
         self.config = config  # type: ignore[assignment]
         self.steps, self.counts = 0, dict[str, int]()
-        self._rank, self._ranks, self._gpus = distributed.rank(), distributed.ranks(), _gpus(config.device)
-        self._autocast: AbstractContextManager = nullcontext()
-        if config.precision == "bf16":
-            self._autocast = torch.autocast(torch.device(config.device).type, dtype=torch.bfloat16)
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        self._rank, self._ranks = (distributed.rank(), distributed.ranks()) if several else (0, 1)
+        device = torch.device(config.device)
+        self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+        self._gpus = list[int]()  # the one that this run is on, if it is
+        if device.type == "cuda":
+            self._gpus.append(torch.cuda.current_device() if device.index is None else device.index)
         with torch.random.fork_rng(devices=self._gpus):
             torch.manual_seed(config.seed)
             self._build()
@@ -216,7 +202,7 @@ class Run(Generic[ConfigT]):
                 )
         return Record(self.steps, losses, dict(self.counts), s)
 
-    def _set_learning_rate(self, s: Any) -> None:
+    def _set_learning_rate(self, s: SettingsT) -> None:
         for name in self.OPTIMIZER_NAMES:
             for group in getattr(self, name).param_groups:
                 group["lr"] = s.learning_rate
@@ -231,25 +217,15 @@ class Run(Generic[ConfigT]):
         """The logits of each head. The predicted class is the argmax of their sum."""
         raise NotImplementedError
 
-    def with_own_networks(self) -> Self:
-        """A copy whose networks can be changed without changing this run's. It is there to be evaluated, not trained:
-        its optimisers are still those of this run.
-        """
-        twin = copy.copy(self)
-        for name in self.NETWORK_NAMES:
-            setattr(twin, name, copy.deepcopy(getattr(self, name)))
-        return twin
-
     # -- saving --------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit: tensors and plain values only."""
-        config = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self.config).items()}
         return {
             "method": self.method,
             "pair": self.pair.name,
             "classes": list(self.pair.classes),
-            "config": config,
+            "config": dataclasses.asdict(self.config),
             "settings": dataclasses.asdict(self.settings),
             "steps": self.steps,
             "counts": dict(self.counts),
@@ -266,10 +242,8 @@ class Run(Generic[ConfigT]):
         Raises:
             KeyError, TypeError, RuntimeError, UserError: if the state does not fit this run.
         """
-        config = {name: tuple(v) if isinstance(v, list) else v for name, v in state["config"].items()}
-        saved = self.CONFIG(**config)
-        self.reset(dataclasses.replace(saved, weights="none"))  # the file that they started from may be elsewhere
-        self.config = saved  # type: ignore[assignment]
+        self.reset(self.CONFIG(**state["config"] | {"weights": "none"}))  # the file that they started from may be gone
+        self.config = dataclasses.replace(self.config, weights=state["config"]["weights"])
         self.settings = type(self.settings)(**state["settings"])
         self.steps, self.counts = state["steps"], dict(state["counts"])
         for name in self.NETWORK_NAMES + self.OPTIMIZER_NAMES:
@@ -290,20 +264,17 @@ class Run(Generic[ConfigT]):
     @contextmanager
     def _own_random_state(self) -> Iterator[None]:
         with torch.random.fork_rng(devices=self._gpus):
-            if self._rank == 0:
-                self._set_random_state(self._random_state)
-            else:
+            if self._rank:
                 torch.manual_seed(seed_of(self.config.seed, self.steps, self._rank))
+            else:
+                torch.set_rng_state(self._random_state[0])
+                for gpu, state in zip(self._gpus, self._random_state[1:], strict=True):
+                    torch.cuda.set_rng_state(state, gpu)
             yield
             self._random_state = self._get_random_state()
 
     def _get_random_state(self) -> list[Tensor]:
         return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, self._gpus)]
-
-    def _set_random_state(self, state: list[Tensor]) -> None:
-        torch.set_rng_state(state[0])
-        for i, cuda_state in zip(self._gpus, state[1:], strict=True):
-            torch.cuda.set_rng_state(cuda_state, i)
 
 
 @dataclass(frozen=True)
@@ -318,20 +289,22 @@ class Method:
     defaults: Callable[[RunConfig], dict[str, float]] = lambda config: {}  # settings that depend on the configuration
 
     def __call__(self, pair: Pair, config: RunConfig | None = None, **settings: float) -> Any:
-        """A run of this method on the pair.
-
-        Args:
-            pair: what trains, `task.pair`.
-            config: what is fixed until Reset; the method's defaults if it is not given.
-            settings: live settings that start elsewhere than at their defaults.
+        """A run of this method on `task.pair`; config and settings start at their defaults where they are not given.
 
         Raises:
             UserError: for a pair, a configuration or settings that do not suit the method.
         """
         method = self.of_pixels if pair.dense and self.of_pixels else self
-        config = config or method.run.CONFIG()
-        values = method.settings.of(method.defaults(config) | settings)
-        return method.run(method.name, method.step, pair, config, values)
+        config, live = config or method.run.CONFIG(), method.settings()
+        for name, value in (method.defaults(config) | settings).items():
+            setattr(live, name, value)
+        return method.run(method.name, method.step, pair, config, live)
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """A short name for exactly these tensors."""
+    parts = (name.encode() + tensor.cpu().contiguous().numpy().tobytes() for name, tensor in tensors.items())
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 
 @contextmanager
@@ -345,11 +318,3 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in zip(modules, modes, strict=True):
             module.train(mode)
-
-
-def _gpus(device: str) -> list[int]:
-    """The index of the GPU that a device names, in a list; empty for a CPU."""
-    named = torch.device(device)
-    if named.type != "cuda":
-        return []
-    return [torch.cuda.current_device() if named.index is None else named.index]

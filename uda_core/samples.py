@@ -95,21 +95,15 @@ class Batches:
         self.source = Shuffled(len(pair.source_train), batch_size * ranks, seed)
         self.target = Shuffled(len(pair.target_train), batch_size * ranks, seed + 1)
         self.drawn = 0
-        self._ahead: deque[tuple[dict, Future]] = deque()  # batches under way, each with the state behind it
-        self._state = self._now()
+        self._ahead: deque[tuple[dict, Future]] = deque()  # batches under way, each with the state before it
 
     def __next__(self) -> Batch:
         if isinstance(self.pair.source_train.x, Tensor) and isinstance(self.pair.target_train.x, Tensor):
-            batch = self._draw(*self._choose())
-            self._state = self._now()
-            return batch
+            return self._draw(*self._choose())
         while len(self._ahead) < AHEAD:
-            chosen = self._choose()
-            self._ahead.append((self._now(), _reader().submit(self._draw, *chosen)))
-        state, future = self._ahead[0]
-        batch = future.result()  # a file that cannot be read raises here, before this batch counts as handed out
+            self._ahead.append((self._now(), _reader().submit(self._draw, *self._choose())))
+        batch = self._ahead[0][1].result()  # a file that cannot be read raises here, before it counts as given out
         self._ahead.popleft()
-        self._state = state
         return batch
 
     def _choose(self) -> tuple[int, Tensor, Tensor]:
@@ -126,14 +120,14 @@ class Batches:
         return {"drawn": self.drawn, "source": self.source.state_dict(), "target": self.target.state_dict()}
 
     def __deepcopy__(self, memo: dict) -> "Batches":
-        """A copy that goes on from here by itself; the data, which nobody changes, are not copied."""
+        """A copy that goes on from here by itself; the data, which do not change, are not copied."""
         twin = Batches(self.pair, self.batch_size, self.seed, self.rank, self.ranks)
         twin.load_state_dict(self.state_dict())
         return twin
 
     def state_dict(self) -> dict:
-        """Where the last batch handed out left off, whatever has been read ahead of it."""
-        return self._state
+        """Where the last batch given out left off, whatever has been read ahead of it."""
+        return self._ahead[0][0] if self._ahead else self._now()
 
     def load_state_dict(self, state: dict) -> None:
         """Go on from a saved place; what had been read ahead is dropped."""
@@ -141,7 +135,6 @@ class Batches:
         self.drawn = state["drawn"]
         self.source.load_state_dict(state["source"])
         self.target.load_state_dict(state["target"])
-        self._state = self._now()
 
 
 class Shuffled:

@@ -11,7 +11,7 @@ from uda_core.samples import IGNORE, Labelled, Samples, Unlabelled
 
 @dataclass(frozen=True)
 class Pair:
-    """What a method is handed: a labelled source and an unlabelled target, each with two splits.
+    """What a method trains on: a labelled source and an unlabelled target, each with two splits.
 
     Raises:
         UserError: if a split is empty, or its samples or labels have a wrong type, shape or value.
@@ -24,7 +24,7 @@ class Pair:
     target_train: Unlabelled
     target_test: Unlabelled
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for split in ("source_train", "source_val", "target_train", "target_test"):
             x = getattr(self, split).x
             if len(x) == 0:
@@ -33,8 +33,9 @@ class Pair:
                 continue
             if x.dtype != torch.float32:
                 raise UserError(f"{self.name}: {split} must be float32, got {x.dtype}; convert it with .float()")
-            if x.shape[1:] != self.source_train.x.shape[1:]:
-                shapes = f"{list(x.shape[1:])}, those of source_train {list(self.source_train.x.shape[1:])}"
+            first = self.source_train.x
+            if isinstance(first, Tensor) and x.shape[1:] != first.shape[1:]:
+                shapes = f"{list(x.shape[1:])}, those of source_train {list(first.shape[1:])}"
                 raise UserError(f"{self.name}: {split} has samples of shape {shapes}")
             if not x.isfinite().all():
                 raise UserError(f"{self.name}: {split} holds NaN or infinity; clean the data first")
@@ -63,12 +64,12 @@ class Task:
     """`pair` goes into `methods.CGDM(task.pair, ...)`, `truth` into `evaluation`."""
 
     pair: Pair
-    truth: Truth | None  # None where nobody knows the target's labels: it trains, and has no score
+    truth: Truth | None  # None where the target has no labels: it trains, and has no score
     metric: str = "accuracy"
     subsets: dict[str, tuple[str, ...]] = field(default_factory=dict)  # protocol -> those of the classes that it scores
     source_split: str = "source_val"  # how tables call it: it may be part of what trained
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for split in ("target_train", "target_test") if self.truth else ():
             x, y = getattr(self.pair, split).x, getattr(self.truth, split)
             _check_labels(f"{self.pair.name}: truth of {split}", x, y, self.pair.classes)

@@ -1,6 +1,6 @@
 """The one way in which anything learns, and training as an iterator; whoever calls `fit` owns the loop."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,10 +12,8 @@ from uda_core import distributed
 if TYPE_CHECKING:
     from uda_core.run import Record, Run
 
-Gradients = list[Tensor | None]  # one for each parameter, None where the loss does not depend on it
 
-
-def update(loss: Tensor, *optimizers: Optimizer, plus: Sequence[Tensor | None] = ()) -> None:
+def update(loss: Tensor, *optimizers: Optimizer, plus: Mapping[Tensor, Tensor | None] = {}) -> None:
     """Gradients of `loss` for exactly these optimisers' parameters, then their step. Nothing else learns, anywhere.
 
     Where several devices train, the gradients are averaged over them.
@@ -25,21 +23,21 @@ def update(loss: Tensor, *optimizers: Optimizer, plus: Sequence[Tensor | None] =
         optimizers: whose parameters move; no other parameter gets a gradient.
         plus: `gradients` of another loss for the same optimisers, to be added.
     """
-    found, parameters = gradients(loss, *optimizers), list[Tensor]()
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            parameters += group["params"]
-    for parameter, gradient, other in zip(parameters, found, plus or [None] * len(found), strict=True):
+    found = gradients(loss, *optimizers)
+    for parameter, gradient in found.items():
+        other = plus.get(parameter)
         parameter.grad = gradient if other is None else other if gradient is None else gradient + other
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        distributed.average_gradients_(parameters)
+        distributed.average_gradients_([*found])
     for optimizer in optimizers:
         optimizer.step()
-    torch.autograd.graph.increment_version(parameters)  # fused optimisers do not tell autograd that weights have moved
+    torch.autograd.graph.increment_version([*found])  # autograd does not see that a fused optimiser moves weights
 
 
-def gradients(loss: Tensor, *optimizers: Optimizer) -> Gradients:
-    """Gradients of `loss` for these optimisers' parameters, in order; the graph of `loss` is freed, and nothing moves.
+def gradients(loss: Tensor, *optimizers: Optimizer) -> dict[Tensor, Tensor | None]:
+    """The gradient of `loss` for each of these optimisers' parameters, None where it does not depend on one.
+
+    The graph of `loss` is freed, and nothing moves.
 
     For a second loss on the same parameters: `first = gradients(loss_1, opt)`, then `update(loss_2, opt, plus=first)`
     needs the memory of one graph at a time.
@@ -51,10 +49,11 @@ def gradients(loss: Tensor, *optimizers: Optimizer) -> Gradients:
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             parameters += group["params"]
-    found: Gradients = list(torch.autograd.grad(loss, parameters, allow_unused=True))
-    for i, (parameter, gradient) in enumerate(zip(parameters, found, strict=True)):
+    found: dict[Tensor, Tensor | None] = {}
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
         if gradient is not None and gradient.stride() != parameter.stride():
-            found[i] = torch.empty_like(parameter).copy_(gradient)
+            gradient = torch.empty_like(parameter).copy_(gradient)
+        found[parameter] = gradient
     return found
 
 

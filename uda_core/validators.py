@@ -1,4 +1,4 @@
-"""Numbers that need no target label: what one can know about an adaptation without cheating.
+"""Numbers that need no target label: what can be measured of an adaptation without cheating.
 
 Letters: N samples, D features, C classes; f [N, D] features, z [N, C] logits of one head. Suffix _s: source,
 _t: target. Nothing here draws from the global random state, leaves a gradient behind, or moves batch-norm statistics.
@@ -13,11 +13,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from uda_core.losses import cosine, entropy, weighted_cross_entropy
-from uda_core.run import Run, evaluating
+from uda_core.methods.classification import ClassificationRun
+from uda_core.run import evaluating
 
 NORM_FLOOR = 1e-4  # a gradient shorter than this has no direction worth showing
 
@@ -40,7 +41,7 @@ def mean_entropy(*z: Tensor) -> float:
 
 
 def domain_accuracy(f_s: Tensor, f_t: Tensor, folds: int = 3, seed: int = 0) -> Controlled:
-    """How well logistic regression, cross-validated, tells the domains apart: 0.5 is chance, 1 is a visible gap.
+    """How well logistic regression, cross-validated, separates the domains: 0.5 is chance, 1 is a visible gap.
 
     Both sets get equal sizes: half the source, or fewer where the target is smaller. Needs 2 * `folds` source samples.
     """
@@ -74,7 +75,7 @@ def _beside_control(measure: Callable, f_s: Tensor, f_t: Tensor, seed: int) -> C
     return Controlled(measure(source[:n], target[:n]), measure(source[:n], source[-n:]))
 
 
-def class_gradient_cosines(run: Run, samples: int = 256, floor: float = NORM_FLOOR) -> Tensor:
+def class_gradient_cosines(run: ClassificationRun, samples: int = 256, floor: float = NORM_FLOOR) -> Tensor:
     """Do source and target pull a head the same way, class by class?  [heads, C], from -1 to 1, NaN where unknown.
 
     For each class and head: the cosine between the gradient of the cross-entropy on source samples of that class and
@@ -87,32 +88,27 @@ def class_gradient_cosines(run: Run, samples: int = 256, floor: float = NORM_FLO
     f_s, f_t = run.features(source.x[i_s]), run.features(target.x[i_t])
     y_s = source.y[i_s].to(f_s.device)
     if run.pseudo_labels is None:
-        y_hat = sum(run.predict(target.x[i_t])).argmax(1)
+        z1, z2 = run.predict(target.x[i_t])
+        y_hat = (z1 + z2).argmax(1)
     else:
         y_hat = run.pseudo_labels.to(f_t.device)[i_t.to(f_t.device)]
-    classes = range(len(run.pair.classes))
+    cosines = torch.full((len(run.heads), len(run.pair.classes)), torch.nan)
     with torch.enable_grad(), evaluating(run.heads):
-        return torch.stack([_head_cosines(head, f_s, y_s, f_t, y_hat, classes, floor) for head in run.heads])
+        for h, head in enumerate(run.heads):
+            z_s, z_t = head(f_s), head(f_t)
+            for c in range(len(run.pair.classes)):
+                in_s, in_t = y_s == c, y_hat == c
+                if in_s.any() and in_t.any():
+                    g_s = _gradient(F.cross_entropy(z_s[in_s], y_s[in_s]), head)
+                    g_t = _gradient(weighted_cross_entropy(z_t[in_t], y_hat[in_t]), head)
+                    if min(g_s.norm(), g_t.norm()) >= floor:
+                        cosines[h, c] = cosine(g_s @ g_t, g_s @ g_s, g_t @ g_t)
+    return cosines
 
 
-def _head_cosines(head, f_s, y_s, f_t, y_hat, classes, floor: float) -> Tensor:
-    parameters = list(head.parameters())
-    z_s, z_t = head(f_s), head(f_t)
-    row = torch.full((len(classes),), torch.nan)
-    for c in classes:
-        in_s, in_t = y_s == c, y_hat == c
-        if not (in_s.any() and in_t.any()):
-            continue
-        g_s = _gradient(F.cross_entropy(z_s[in_s], y_s[in_s]), parameters)
-        g_t = _gradient(weighted_cross_entropy(z_t[in_t], y_hat[in_t]), parameters)
-        if min(g_s.norm(), g_t.norm()) >= floor:
-            row[c] = cosine(g_s @ g_t, g_s @ g_s, g_t @ g_t).cpu()
-    return row
-
-
-def _gradient(loss: Tensor, parameters: list[Tensor]) -> Tensor:
-    """The gradient of `loss` as one vector; no `.grad` is touched."""
-    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters, retain_graph=True)])
+def _gradient(loss: Tensor, head: nn.Module) -> Tensor:
+    """The gradient of `loss` for all parameters of a head, as one vector; no `.grad` is touched."""
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(head.parameters()), retain_graph=True)])
 
 
 def fixed_subset(n: int, size: int) -> Tensor:

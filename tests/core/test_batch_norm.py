@@ -13,7 +13,6 @@ from uda_core.models import per_domain_, use_domain
 from uda_core.models.batch_norm import (
     batch_norms,
     reestimate_,
-    reestimate_batches_,
 )
 from uda_core.models.features import LastBatch
 
@@ -77,7 +76,7 @@ def test_statistics_over_batches_are_their_average():
     model, batches = net(), batch(24).split(8)
     for norm in batch_norms(model):
         norm.num_batches_tracked.fill_(7)
-    out = reestimate_batches_(model, iter(batches))
+    out = reestimate_(model, iter(batches))
     first, second = batch_norms(model)
     h = torch.stack([model[0](x) for x in batches])
     torch.testing.assert_close(first.running_mean, h.mean((0, 1)))
@@ -140,7 +139,7 @@ def test_splitting_is_in_place_once_and_leaves_torchvision_nets_as_they_were():
         assert len(list(batch_norms(model))) == norms == 20
 
 
-@pytest.mark.parametrize("reestimate", [reestimate_, lambda model, x: reestimate_batches_(model, x.split(2))])
+@pytest.mark.parametrize("reestimate", [reestimate_, lambda model, x: reestimate_(model, x.split(2))])
 def test_only_the_domain_in_use_is_reestimated(reestimate):
     model = per_domain_(conv_net())
     source = {name: value.clone() for name, value in model.state_dict().items()}

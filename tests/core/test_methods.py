@@ -2,6 +2,7 @@
 
 import copy
 from importlib import import_module
+from types import ModuleType
 
 import pytest
 import torch
@@ -21,6 +22,15 @@ MODULES = {name: import_module(f"uda_core.methods.{name}") for name in methods.C
 MODULES["swd"] = MODULES["mcd"]  # SWD takes MCD's step
 BOTH, HEADS, FEATURES = {"extractor", "heads"}, {"heads"}, {"extractor"}
 SMALL = {"batch_size": 16, "features": 8, "hidden": (6,)}
+
+
+@pytest.mark.parametrize(
+    "name", ["source_only", "mcd", "swd", "cgdm", "output_adversarial", "cag", "classification", "segmentation"]
+)
+def test_the_modules_of_the_methods_are_modules(name):
+    found = import_module(f"uda_core.methods.{name}")
+    assert isinstance(found, ModuleType)
+    assert getattr(methods, name) is found  # `from uda_core.methods import cgdm` too
 
 
 def make(method, pair, settings=None, **config):

@@ -217,7 +217,7 @@ def test_a_step_of_the_warm_up_descends_both_games(tiny):
 # -- stages ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("warm_up", ("none", "adabn", "adversarial"))
+@pytest.mark.parametrize("warm_up", ["none", "adabn", "adversarial"])
 def test_stages_renew_teacher_and_anchors_together_and_hold_them_in_between(tiny, warm_up):
     run, first = make("cag", tiny.pair, warm_up=warm_up), 5 if warm_up == "adversarial" else 3
     starts = {first: 1, first + 2: 2}  # steps that begin a stage
@@ -399,8 +399,8 @@ def test_target_files_are_re_estimated_some_at_a_time_all_alike(tiny):
 @pytest.mark.parametrize(("warm_up", "re_estimated"), [("none", 0), ("adversarial", 0), ("adabn", 1)])
 def test_only_one_warm_up_reads_the_whole_target_at_once(tiny, monkeypatch, warm_up, re_estimated):
     calls, module = [], import_module("uda_core.methods.segmentation")
-    form = module.reestimate_batches_
-    monkeypatch.setattr(module, "reestimate_batches_", lambda *args: (calls.append(1), form(*args))[1])
+    form = module.reestimate_
+    monkeypatch.setattr(module, "reestimate_", lambda *args: (calls.append(1), form(*args))[1])
     train("cag", tiny.pair, length(warm_up), warm_up=warm_up)
     assert len(calls) == re_estimated
 
@@ -413,6 +413,19 @@ def test_source_only_never_looks_at_the_target(tiny):
     x = tiny.pair.target_test.x
     assert torch.equal(run.features(x, "target"), run.features(x, "source"))
     assert torch.equal(run.predict(x, "target")[0], run.predict(x, "source")[0])
+
+
+def test_source_only_has_a_segmenter_and_nothing_of_cag(tiny):
+    run, cag = make("source_only", tiny.pair), make("cag", tiny.pair)
+    assert not {"teacher", "anchors", "discriminator", "discriminator_opt", "stage", "made_from"} & vars(run).keys()
+    saved = {name for name, part in run.state_dict().items() if isinstance(part, dict)}
+    assert saved == {"segmenter", "segmenter_opt", "config", "settings", "counts", "batches"}
+
+    def parameters(run):
+        return sum(p.numel() for name in run.NETWORK_NAMES for p in getattr(run, name).parameters())
+
+    assert parameters(run) == sum(p.numel() for p in run.segmenter.parameters())
+    assert parameters(cag) - parameters(run) == 181_573  # teacher and discriminator
 
 
 def test_the_source_phase_of_cag_is_source_only(tiny):
@@ -476,7 +489,7 @@ def test_jitter_changes_colours_image_by_image():
     assert (y.std((2, 3)) < 1e-5).all()  # colours only
 
 
-# -- evaluating, repeating, resuming --------------------------------------------------------------------------------------
+# -- evaluating, repeating, resuming ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

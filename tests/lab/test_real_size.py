@@ -7,9 +7,9 @@ import pytest
 import torch
 from set_files import write_cityscapes, write_gta5
 
-from uda_core.data import load
+from uda_core.data import road_scenes
 from uda_core.data.road_classes import CITYSCAPES_IDS
-from uda_core.lab.recipe import default_for
+from uda_core.lab import recipe
 
 IDS = [raw for raw, name in CITYSCAPES_IDS.items() if name]
 
@@ -25,8 +25,9 @@ def _all_cores():
 def test_a_stage_of_gta5_to_cityscapes_begins(tmp_path):
     write_gta5(tmp_path / "gta5", sizes=((526, 957), (524, 957), (526, 957)), ids=IDS)
     write_cityscapes(tmp_path / "cityscapes")
-    recipe = default_for("cag", "gta5-cityscapes").changed({"batch_size": 2, "warm_up": "none"})
-    run = recipe.start(load("gta5-cityscapes", tmp_path).pair)
+    published = recipe.default_for("cag", "gta5-cityscapes")
+    short = published.changed(config={"batch_size": 2, "warm_up": "none"}, settings={"source_steps": 0})
+    run = short.start(road_scenes.gta5_cityscapes(tmp_path).pair)
     assert sum(p.numel() for p in run.segmenter.parameters()) == 59_343_795
     before = run.segmenter.classifier.weight.clone()
     record = run.step()

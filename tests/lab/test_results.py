@@ -3,95 +3,152 @@
 from pathlib import Path
 from statistics import mean, stdev
 
+import pandas as pd
 import pytest
 
 from uda_core.errors import UserError
 from uda_core.lab import results
-from uda_core.lab.benchmarks import accuracy
-from uda_core.lab.results.published import PUBLISHED
+from uda_core.lab.studies import STUDIES
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE, README = results.FOLDER / "README.md", Path(__file__).parents[2] / "README.md"
+ON_PAGE = ("fonts-handwriting", "streets", "camvid-day-dusk", "mnist-usps", "usps-mnist", "office31-features")
 
 
-@pytest.mark.parametrize("name", results.FILES)
-def test_file_holds_every_row_and_seed_of_the_benchmark(name):
-    _, rows, note = accuracy.TABLES[name]
+def frame(scores, where="phase"):
+    """A results file of one measure: {row: {phase or task: scores of each seed}}."""
+    lines = [
+        (row, seed, {"task": "", "phase": "end"} | {where: part}, score)
+        for row, parts in scores.items()
+        for seed in range(2)
+        for part, values in parts.items()
+        for score in values[seed : seed + 1]
+    ]
+    lines = [(row, seed, at["task"], at["phase"], "score", "", score) for row, seed, at, score in lines]
+    made = pd.DataFrame(lines, columns=results.COLUMNS)
+    made.attrs = {"note": "Note.", "command": "run it"}
+    return made
+
+
+@pytest.fixture
+def hold(monkeypatch):
+    return lambda frame: monkeypatch.setattr(results, "load", lambda name: frame)
+
+
+@pytest.mark.parametrize("name", results.NAMES)
+def test_file_holds_every_row_and_seed_of_the_study(name):
     held = results.load(name)
-    assert list(held["rows"]) == list(rows)
-    assert held["note"] == note
-    seeds = {tuple(entry["seeds"]) for entry in held["rows"].values()}
+    assert list(held["row"].unique()) == list(STUDIES[name].rows)
+    assert held.attrs["note"] == STUDIES[name].note
+    assert held.attrs.keys() == {"command", "note", "torch"}
+    seeds = {tuple(of_row.unique()) for _, of_row in held.groupby("row")["seed"]}
     assert len(seeds) == 1, "every row must be measured on the same seeds"
-    for row in held["rows"]:
+    assert not held.duplicated(list(results.COLUMNS[:-1])).any()
+    for row in STUDIES[name].rows:
         assert all(0 < score <= 100 for score in results.scores(name, row).values())
 
 
-@pytest.mark.parametrize("name", results.FILES)
-def test_rows_were_measured_with_the_settings_that_the_benchmark_has_now(name):
-    _, rows, _ = accuracy.TABLES[name]
-    for row, held in results.load(name)["rows"].items():
-        assert {key: value for key, value in held.items() if key != "seeds"} == rows[row].describe(name)
+@pytest.mark.parametrize("name", results.NAMES)
+def test_rows_were_measured_with_the_settings_that_the_study_has_now(name):
+    held = results.read_settings(results.FOLDER / f"{name}.settings.csv")
+    pd.testing.assert_frame_equal(held, STUDIES[name].settings())
 
 
-def test_table_shows_mean_spread_and_every_seed(monkeypatch):
-    rows = {"a": {"seeds": {"0": {"score": 0.5}, "1": {"score": 0.7}}}}
-    monkeypatch.setattr(results, "load", lambda name: {"rows": rows, "note": "Note.", "command": "run it"})
-    assert "| a | **60.0** | 14.1 | 50.0 | 70.0 |" in results.markdown("fonts-handwriting")
-    assert results.markdown("fonts-handwriting").endswith("Note. `run it`")
+def test_every_study_has_its_results():
+    assert set(results.NAMES) == set(STUDIES)
 
 
-def test_unknown_row_is_named():
+def test_a_file_is_read_as_it_was_written(tmp_path):
+    held, path = results.load("imbalanced"), tmp_path / "file.csv"
+    results.write(held, path, held.attrs)
+    assert path.read_bytes() == (results.FOLDER / "imbalanced.csv").read_bytes()
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match=r"file\.csv: not a results file, whose columns are row, seed, task"):
+        results.read(path)
+
+
+def test_table_shows_mean_spread_and_every_seed(hold):
+    hold(frame({"a": {"end": [0.5, 0.7]}}))
+    table = results.markdown("streets")
+    assert table.startswith("| | mean | ± | seed 0 | seed 1 |\n|---|---:|---:|---:|---:|\n")
+    assert "| a | **60.0** | 14.1 | 50.0 | 70.0 |" in table
+    assert table.endswith("\n\nNote. `run it`")
+
+
+def test_unknown_names_are_named():
     with pytest.raises(UserError, match="unknown row 'CGMD'"):
         results.scores("fonts-handwriting", "CGMD")
+    with pytest.raises(UserError, match="unknown results 'street'"):
+        results.load("street")
 
 
-def test_table_shows_every_phase(monkeypatch):
-    def entry(*scores):
-        told = {phase: {"score": x} for phase, x in zip(("source", "stage1", "stage2"), scores, strict=True)}
-        return {"score": scores[-1], "milestones": told}
-
-    rows = {
-        "cag": {"seeds": {"0": entry(0.2, 0.4, 0.6), "1": entry(0.3, 0.6, 0.7)}},
-        "alone": {"seeds": {"0": {"score": 0.2, "milestones": {"end": {"score": 0.2}}}, "1": {"score": 0.4}}},
-    }
-    monkeypatch.setattr(results, "load", lambda name: {"rows": rows, "note": "Note.", "command": "run it"})
+def test_table_shows_every_phase(hold):
+    cag = {"source": [0.2, 0.3], "adabn": [0.3, 0.4], "stage1": [0.4, 0.6], "stage2": [0.6, 0.7]}
+    hold(frame({"alone": {"end": [0.2, 0.4]}, "cag": cag}))
     table = results.markdown("streets").splitlines()
-    assert table[0] == "| | after source | after stage 1 | mean | ± | seed 0 | seed 1 |"
-    assert table[2] == "| cag | 25.0 ± 7.1 | 50.0 ± 14.1 | **65.0** | 7.1 | 60.0 | 70.0 |"
-    assert table[3] == "| alone |  |  | **30.0** | 14.1 | 20.0 | 40.0 |"
+    assert table[0] == "| | after source | after AdaBN | after stage 1 | mean | ± | seed 0 | seed 1 |"
+    assert table[2] == "| alone |  |  |  | **30.0** | 14.1 | 20.0 | 40.0 |"
+    assert table[3] == "| cag | 25.0 ± 7.1 | 35.0 ± 7.1 | 50.0 ± 14.1 | **65.0** | 7.1 | 60.0 | 70.0 |"
 
 
-def test_table_shows_every_task(monkeypatch):
-    def entry(*scores):
-        tasks = {task: {"score": x} for task, x in zip(("W->A", "A->W"), scores, strict=True)}
-        return {"score": sum(scores) / 2, "tasks": tasks}
-
-    rows = {"mcd": {"seeds": {"0": entry(0.2, 0.4), "1": entry(0.3, 0.6)}}}
-    monkeypatch.setattr(results, "load", lambda name: {"rows": rows, "note": "Note.", "command": "run it"})
+def test_table_shows_every_task(hold):
+    hold(frame({"mcd": {"": [0.3, 0.45], "W->A": [0.2, 0.3], "A->W": [0.4, 0.6]}}, where="task"))
     table = results.markdown("streets").splitlines()
     assert table[0] == "| | W->A | A->W | mean | ± | seed 0 | seed 1 |"
     assert table[2] == "| mcd | 25.0 ± 7.1 | 50.0 ± 14.1 | **37.5** | 10.6 | 30.0 | 45.0 |"
 
 
-@pytest.mark.parametrize("name", results.IN_README)
-def test_readme_prints_the_committed_tables(name):
-    assert results.markdown(name) in README.read_text(encoding="utf-8")
+def test_classes_and_numbers_are_those_of_the_last_phase():
+    ends = results.load("streets").query("row == 'CAG' and phase == 'stage3'")
+    road = 100 * ends.query("measure == 'score' and `class` == 'road'")["value"].mean()
+    assert results.per_class("streets", "CAG")["road"] == pytest.approx(road)
+    assert list(results.per_class("streets", "CAG").index)[:3] == ["sky", "building", "road"]
+    numbers = results.numbers("streets", "CAG")
+    assert list(100 * numbers["score"]) == pytest.approx(list(results.scores("streets", "CAG").values()))
+    precision = ends.query("measure == 'anchor precision' and `class` == ''")["value"]
+    assert list(numbers["anchor precision"]) == list(precision)
+
+
+def test_commonest_mistake_is_the_first():
+    assert results.mistakes("fonts-handwriting", "CGDM (code)")[0] == "60 x 1 read as 4"
+
+
+@pytest.mark.parametrize("name", ON_PAGE)
+def test_page_prints_the_committed_tables(name):
+    assert results.markdown(name) in PAGE.read_text(encoding="utf-8")
+
+
+def test_readme_prints_what_is_reached():
+    table = results.reached()
+    assert table in README.read_text(encoding="utf-8")
+    assert "| MNIST -> USPS, accuracy | 53.0 ± 6.4 | 94.4 ± 0.5 | CGDM (code) | 97.1 ± 0.4 |" in table
+    assert "| CamVid, day -> dusk, mIoU | 23.2 ± 5.2 | 35.9 ± 1.4 | CAG, adversarial warm-up |  |" in table
 
 
 def test_published_numbers_stand_beside_ours():
     table = results.beside_published()
-    assert table in README.read_text(encoding="utf-8")
-    for told in PUBLISHED:
-        if told.ours:
-            assert not told.not_run
-            table_name, row = told.ours
-            values = list(results.scores(table_name, row).values())
-            assert f"| {told.method} | {told.score} | {mean(values):.1f} ± {stdev(values):.1f} |" in table
-        else:
-            assert told.not_run.startswith("not run: needs ")
+    assert table in PAGE.read_text(encoding="utf-8")
+    published = pd.read_csv(results.FOLDER / "published.csv", dtype=str, keep_default_na=False)
+    for number in published.itertuples():
+        assert bool(number.study) != bool(number.needs)
+        here = f"not run: needs {number.needs}"
+        if number.study:
+            values = list(results.scores(number.study, number.row).values())
+            here = f"{mean(values):.1f} ± {stdev(values):.1f}"
+        assert f"| {number.task} | {number.method} | {number.published} | {here} | {number.source} |" in table
+
+
+def test_tables_are_renewed_between_their_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- results:imbalanced:begin -->\nold\n<!-- results:imbalanced:end -->\nb\n")
+    for _ in range(2):
+        results.write_into(page)
+        before, _, rest = page.read_text(encoding="utf-8").partition("<!-- results:imbalanced:begin -->\n")
+        assert (before, rest.rpartition("<!-- results")[0]) == ("a\n", results.markdown("imbalanced") + "\n")
+    assert page.read_text(encoding="utf-8").endswith("<!-- results:imbalanced:end -->\nb\n")
 
 
 def test_a_page_without_marks_is_refused(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("no marks")
-    with pytest.raises(UserError, match=r"page\.md: no <!-- results:fonts-handwriting:begin -->"):
+    with pytest.raises(UserError, match=r"page\.md: no <!-- results:NAME:begin -->"):
         results.write_into(page)

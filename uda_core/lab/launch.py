@@ -1,9 +1,8 @@
 """`train --devices N`: one process for each device of this machine, started, watched and ended by torchrun's launcher.
 
-    return launch.launch(devices, device, function, *args)
-
-calls `function(*args)` in N processes of their own, in which `distributed.together(device)` then makes them one run,
-and returns the exit status. With one device, or where torchrun has started this process already, it is the plain call.
+`launch(N, device, function, *args)` calls `function(*args)` in N processes of their own, and returns the exit status.
+Inside `function`, `distributed.together(device)` makes them one run. With one device, or where torchrun has started
+this process already, it is the plain call.
 
     what happens                             what `launch` does
     all of them return                       returns the largest status
@@ -24,11 +23,12 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from uda_core import distributed
 from uda_core.errors import UserError
@@ -37,7 +37,7 @@ START_METHOD = "spawn"  # of the processes: CUDA allows no other
 GRACE = 2.0  # seconds that a failure which may be the echo of another one waits, so that the other is seen first
 
 
-def launch(devices: int, device: str, function: Callable[..., int], *args) -> int:
+def launch(devices: int, device: str, function: Callable[..., int], *args: Any) -> int:
     """`function(*args)` in so many processes of this machine, one for each device; the exit status.
 
     Raises:
@@ -51,12 +51,11 @@ def launch(devices: int, device: str, function: Callable[..., int], *args) -> in
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    with tempfile.TemporaryDirectory() as reports, _quiet(), _handing_on() as signals:
+    with tempfile.TemporaryDirectory() as reports, _handing_on() as signals:
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
             nproc_per_node=devices,
-            run_id=uuid.uuid4().hex,
             rdzv_backend="c10d",
             rdzv_endpoint="localhost:0",  # any free port
             local_addr="localhost",
@@ -109,6 +108,7 @@ def _work(function: Callable[..., int], args: tuple) -> int:
     """
     os.setpgrp()  # so that Ctrl-C in the terminal reaches it once, through `_handing_on`
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    tqdm.set_lock(threading.RLock())  # by default a semaphore, about which Python warns where a process was killed
     torch.set_num_threads(max(1, torch.get_num_threads() // distributed.started()))
     try:
         return function(*args)
@@ -132,14 +132,16 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _handing_on() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM go to all processes, as SIGTERM, and each knows when to stop; yields the list of those that came.
+    """Inside, Ctrl-C and SIGTERM go to all processes, as SIGTERM, and each ends when it can; yields those that came.
+
+    The launcher logs nothing: what goes wrong, it also raises.
 
     Raises:
         KeyboardInterrupt: if one comes while there are no processes.
     """
     came: list[int] = []
 
-    def hand_on(number: int, _) -> None:
+    def hand_on(number: int, _: Any) -> None:
         came.append(number)
         processes = multiprocessing.active_children()
         if not processes:
@@ -148,18 +150,10 @@ def _handing_on() -> Iterator[list[int]]:
             process.terminate()
 
     before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    logging.disable()
     try:
         yield came
     finally:
+        logging.disable(logging.NOTSET)
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The launcher logs nothing: whatever goes wrong, it also raises."""
-    logging.disable()
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)

@@ -1,11 +1,27 @@
 """CGDM: Cross-Domain Gradient Discrepancy Minimization (Du et al., CVPR 2021, arXiv 2106.04151).
 
-Letters: x_s, y_s, x_t a batch of labelled source and unlabelled target samples, y_hat [B] the target's pseudo-labels,
-f features, z_s and z_t logits of both heads, g_s and g_t gradients of a head's parameters.
+One feature extractor, two classifier heads. Each loss but L_dis is added up over both heads:
+
+    L_ce   cross-entropy on the source's labels
+    L_im   InfoMax: mean entropy of the target's predictions, minus the entropy of their mean
+    L_wce  cross-entropy on the target's pseudo-labels; a sample weighs 1 + exp(-entropy of its prediction)
+    L_dis  mean |softmax(z1) - softmax(z2)| on the target: how much the two heads disagree
+    L_gd   mean of 1 - cos(g_s, g_t), where g_s = dL_ce/dw and g_t = dL_wce/dw are gradients of a head's weights w:
+           do source and target pull the head the same way? Step C differentiates these gradients once more.
+
+Pseudo-labels come from clustering the target's features. A class's centroid is the mean of all features, each weighted
+by the probability that the heads give that class; every sample takes the class of its nearest centroid; once more, with
+the mean features of those classes as centroids (`pseudo_labels.cluster_labels`). There are none in the beginning:
+L_wce and L_gd are 0 then, and what remains is MCD with InfoMax.
+
+Letters: B samples of each domain in a batch; x_s, y_s labelled source samples, x_t unlabelled target samples, i_t [B]
+their places in the training set, y_hat [B] their pseudo-labels; f [2B, D] features, source first; z_s and z_t logits,
+a pair of [B, C], one of each head.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -20,28 +36,30 @@ from uda_core.methods.classification import ClassificationRun, Config, ce, im
 from uda_core.methods.mcd import MCDSettings
 from uda_core.methods.source_only import source_step
 from uda_core.models.features import LastBatch
-from uda_core.models.heads import logits_and_gradient_discrepancy
-from uda_core.run import Losses, Method, RunConfig, option
+from uda_core.models.heads import Head, logits_and_gradient_discrepancy
+from uda_core.run import Loss, Losses, Method, RunConfig, option
 from uda_core.samples import Batch
 from uda_core.training import update
 
 
 @dataclass
 class CGDMSettings(MCDSettings):
-    """Settings of CGDM: those of MCD, and the weights of the three terms that it adds."""
+    """Settings of CGDM: MCD's `discrepancy` (weight of L_dis, in B and C) and `k` (steps C for each step B); weights of
+    three more terms; and when pseudo-labels are made.
+    """
 
-    infomax: float = option(0.3, "weight of the InfoMax term, in all steps", 0.0, 1.0)
-    alpha: float = option(0.03, "weight of the pseudo-labels' cross-entropy, in step A", 0.0, 1.0)
-    beta: float = option(0.1, "weight of the gradient discrepancy, in step C", 0.0, 1.0)
+    infomax: float = option(0.3, "weight of the InfoMax term L_im, in steps A, B and C", 0.0, 1.0)
+    alpha: float = option(0.03, "weight of L_wce, the pseudo-labels' cross-entropy, in step A", 0.0, 1.0)
+    beta: float = option(0.1, "weight of the gradient discrepancy L_gd, in step C", 0.0, 1.0)
     warm_up: int = option(0, "first steps on the source alone", 0, 10_000, "steps")
     refresh: int = option(100, "new pseudo-labels every so many steps", 1, 1_000_000, "steps")
 
 
 def cgdm_step(run: "CGDMRun", s: CGDMSettings, batch: Batch) -> Losses:
-    """A: fit the source and pseudo-labels.  B: the heads move apart.  C: the features win back, and pull one way."""
+    """A: fit the labels.  B: the heads disagree.  C: the features make them agree, and align their gradients."""
     if run.steps < s.warm_up:
-        return source_step(run, batch)
-    x_s, y_s, x_t, l_gd = batch.x_s, batch.y_s, batch.x_t, 0.0
+        return source_step(run, batch)  # L_ce alone; features and heads learn
+    x_s, y_s, x_t = batch.x_s, batch.y_s, batch.x_t
     y_hat = run.pseudo_labels_of(batch.i_t, after=s.warm_up, every=s.refresh)  # UNLABELLED while there are none
 
     z_s, z_t = run.classify(run.embed(x_s, x_t))
@@ -50,35 +68,39 @@ def cgdm_step(run: "CGDMRun", s: CGDMSettings, batch: Batch) -> Losses:
 
     z_s, z_t = run.classify(run.embed(x_s, x_t).detach())
     l_dis = classifier_discrepancy(*z_t)
-    update(ce(z_s, y_s) - s.discrepancy * l_dis + s.infomax * im(z_t), run.heads_opt)  # B: minus, the heads move apart
+    update(ce(z_s, y_s) - s.discrepancy * l_dis + s.infomax * im(z_t), run.heads_opt)  # B: minus; only the heads learn
 
+    l_gd: Loss = 0.0
     for _ in range(s.k):
-        z_t, l_gd = run.classify_with_gradient_discrepancy(run.embed(x_s, x_t), y_s, y_hat, s.beta)
+        z_t, l_gd = run.classify_with_gradient_discrepancy(run.embed(x_s, x_t), y_s, y_hat, wanted=s.beta > 0)
         l_c = s.discrepancy * classifier_discrepancy(*z_t) + s.infomax * im(z_t) + s.beta * l_gd
-        update(l_c, run.features_opt)  # C: plus, the features bring them together
+        update(l_c, run.features_opt)  # C: plus; only the features learn
 
     return {"source_ce": l_ce, "infomax": l_im, "pseudo_ce": l_wce, "discrepancy": l_dis, "gradient_discrepancy": l_gd}
 
 
 @dataclass(frozen=True)
 class CGDMConfig(Config):
-    """What is fixed until Reset, and which form of CGDM it is.
+    """What is fixed until a run's reset, and which form of CGDM it is.
 
-    Variants: "code" is the authors' repository with its result-changing bugs mended, "paper" the formulas of the paper:
-    one flattened cosine, weights not normalised, and no InfoMax term (its weight defaults to 0).
+    variant           "code", as in the authors' repository        "paper", by its formulas
+    L_gd              a cosine for each row, then their mean       one cosine, of the heads' mean gradient, flattened
+    weights of L_wce  divided by their sum                         as they are
+    infomax           0.3 where it is not given                    0: the paper has no such term
 
-    Mended in both: the layer behind the backbone trains; an empty cluster keeps its soft centroid; pseudo-labels start
-    only after `refresh` steps (or `warm_up`), not from untrained heads; they are made in evaluation mode, from clean
-    images. Both also cluster as the code does: one membership from the summed logits, on features of length 1.
+    In both, where the authors' code goes wrong: the linear layer behind the backbone learns (on VisDA and DomainNet no
+    optimiser of theirs holds it); a class to which no sample is assigned keeps its first centroid (theirs gives every
+    sample that class); the first pseudo-labels come at step `warm_up`, or at step `refresh` without a warm-up, not from
+    untrained heads; they come from images that are not augmented, in evaluation mode.
 
     Raises:
         UserError: for a value that is out of range or none of the choices, and for `fast` where it does not apply.
     """
 
     variant: str = option("code", "the authors' repository, mended, or the paper's formulas", choices=("code", "paper"))
-    fast: bool = option(False, "gradient discrepancy in closed form: faster, equal but for rounding")
+    fast: bool = option(False, "L_gd in closed form, and step C starts from the features of B; equal but for rounding")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.fast and self.variant == "paper":
             raise UserError(
@@ -89,21 +111,21 @@ class CGDMConfig(Config):
 
 
 class CGDMRun(ClassificationRun[CGDMConfig]):
-    """A classification run with the words of CGDM that depend on its variant."""
+    """A classification run with the operations of CGDM that depend on its variant."""
 
     CONFIG: ClassVar[type[Config]] = CGDMConfig
 
     def _build(self) -> None:
         super()._build()
-        dropout = nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d  # with it, each forward pass is another one
+        dropout = nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d  # makes every forward pass different
         reuse = self.config.fast and not any(isinstance(m, dropout) and m.p for m in self.extractor.modules())
         self._last_batch = LastBatch(self.extractor) if reuse else None
 
     def embed(self, *x: Tensor) -> Tensor:
-        """Training-mode features [sum of B, D]; with `config.fast`, step C starts from those of step B."""
+        """Training-mode features [2B, D]; with `config.fast`, the first step C takes those of step B."""
         return self._last_batch.embed(x, super().embed) if self._last_batch else super().embed(*x)
 
-    def wce(self, z_t: tuple[Tensor, Tensor], y_hat: Tensor) -> Tensor | float:
+    def wce(self, z_t: tuple[Tensor, Tensor], y_hat: Tensor) -> Loss:
         """Weighted cross-entropy of both heads on the pseudo-labels, added; 0 while there are none."""
         if self.pseudo_labels is None:
             return 0.0
@@ -111,19 +133,21 @@ class CGDMRun(ClassificationRun[CGDMConfig]):
         return weighted_cross_entropy(z_t[0], y_hat, normalise) + weighted_cross_entropy(z_t[1], y_hat, normalise)
 
     def classify_with_gradient_discrepancy(
-        self, f: Tensor, y_s: Tensor, y_hat: Tensor, beta: float = 1.0
-    ) -> tuple[tuple[Tensor, Tensor], Tensor | float]:
-        """Both heads' target logits for joint features f, and L_gd; 0 without pseudo-labels, or where beta is 0."""
-        if self.pseudo_labels is None or not beta:
+        self, f: Tensor, y_s: Tensor, y_hat: Tensor, wanted: bool = True
+    ) -> tuple[tuple[Tensor, Tensor], Loss]:
+        """Both heads' target logits for joint features f, and L_gd; 0 without pseudo-labels, or where not `wanted`."""
+        if self.pseudo_labels is None or not wanted:
             return self.classify(f)[1], 0.0
+        heads = cast(Sequence[Head], self.heads)
         if self.config.fast:
-            return logits_and_gradient_discrepancy(self.heads, f, y_s, y_hat)
+            return logits_and_gradient_discrepancy(heads, f, y_s, y_hat)
         z_s, z_t = self.classify(f)
-        l_s, l_t = ce(z_s, y_s), self.wce(z_t, y_hat)
-        parameters = [head.matched_parameters for head in self.heads]
+        l_s, l_t, parameters = ce(z_s, y_s), self.wce(z_t, y_hat), [head.matched_parameters for head in heads]
+        assert isinstance(l_t, Tensor)
         if self.config.variant == "paper":
             return z_t, flattened_gradient_discrepancy(l_s, l_t, parameters)
-        return z_t, rowwise_gradient_discrepancy(l_s, l_t, parameters, left_out=len(self.heads[0].norms))
+        biases = len(heads[0].norms)  # those before a batch norm are not among the parameters: they have no gradient
+        return z_t, rowwise_gradient_discrepancy(l_s, l_t, parameters, left_out=biases)
 
 
 def _of_variant(config: RunConfig) -> dict[str, float]:

@@ -16,7 +16,7 @@ from uda_core.losses import information_maximisation
 from uda_core.models.features import make_features
 from uda_core.models.heads import Head
 from uda_core.pseudo_labels import UNLABELLED, cluster_labels
-from uda_core.run import Run, RunConfig, evaluating, option
+from uda_core.run import Run, RunConfig, Settings, evaluating, option
 from uda_core.samples import Samples, chunks, read
 
 
@@ -36,7 +36,7 @@ class Config(RunConfig):
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
-class ClassificationRun(Run[ConfigT]):
+class ClassificationRun(Run[ConfigT, Settings]):
     """A run with one feature extractor and two heads. A domain changes nothing here: both share all statistics."""
 
     CONFIG: ClassVar[type[Config]] = Config

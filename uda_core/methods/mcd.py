@@ -1,6 +1,12 @@
-"""MCD: Maximum Classifier Discrepancy (Saito et al., CVPR 2018, arXiv 1712.02560)."""
+"""MCD: Maximum Classifier Discrepancy (Saito et al., CVPR 2018, arXiv 1712.02560).
 
+Letters: x_s, y_s, x_t a batch of labelled source and unlabelled target samples, z_s and z_t logits of both heads.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from uda_core.losses import classifier_discrepancy
 from uda_core.methods.classification import ClassificationRun, ce
@@ -17,7 +23,9 @@ class MCDSettings(Settings):
     k: int = option(4, "steps C for each step B", 0, 8, "steps")
 
 
-def mcd_step(run: ClassificationRun, s: MCDSettings, batch: Batch, discrepancy=classifier_discrepancy) -> Losses:
+def mcd_step(
+    run: ClassificationRun, s: MCDSettings, batch: Batch, discrepancy: Callable[..., Tensor] = classifier_discrepancy
+) -> Losses:
     """A: fit the source.  B: the heads disagree on the target.  C: the features win them back."""
     x_s, y_s, x_t = batch.x_s, batch.y_s, batch.x_t
 

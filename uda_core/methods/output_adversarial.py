@@ -5,7 +5,7 @@ never released; its authors and ProDA's name this method (RogerZhangzz/CAG_UDA i
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 
@@ -26,7 +26,7 @@ class AdversarialSettings(SegmentationSettings):
 
 
 def output_adversarial_step(run: "AdversarialRun", s: AdversarialSettings, batch: Batch) -> Losses:
-    """The segmenter fits the source and fools the discriminator; the discriminator tells the domains' maps apart."""
+    """The segmenter fits the source and fools the discriminator, which learns to separate the domains' maps."""
     if not run.has_target_statistics:
         run.separate_target_statistics()
 
@@ -44,7 +44,10 @@ def output_adversarial_step(run: "AdversarialRun", s: AdversarialSettings, batch
     return {"source_ce": source_ce, "adversarial": adversarial, "discriminator": discriminator}
 
 
-class AdversarialRun(SegmentationRun[ConfigT]):
+SettingsT = TypeVar("SettingsT", bound=AdversarialSettings)
+
+
+class AdversarialRun(SegmentationRun[ConfigT, SettingsT]):
     """A segmentation run with a discriminator of output maps."""
 
     NETWORK_NAMES: ClassVar[tuple[str, ...]] = ("segmenter", "discriminator")
@@ -57,7 +60,7 @@ class AdversarialRun(SegmentationRun[ConfigT]):
         self.discriminator = Discriminator(len(self.pair.classes), **size).to(self.config.device)
         self.discriminator_opt = torch.optim.Adam(self.discriminator.parameters(), betas=(0.9, 0.99))
 
-    def _set_learning_rate(self, s: Any) -> None:
+    def _set_learning_rate(self, s: SettingsT) -> None:
         super()._set_learning_rate(s)
         rate = s.discriminator_learning_rate * decay(self.steps, self.config.decay_steps)
         set_learning_rate(self.discriminator_opt, rate)

@@ -5,14 +5,14 @@ features, z [B,C,h,w] logits.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from uda_core.errors import UserError
 from uda_core.maps import resize
-from uda_core.models.batch_norm import copy_statistics_, per_domain_, reestimate_batches_, use_domain
+from uda_core.models.batch_norm import copy_statistics_, per_domain_, reestimate_, use_domain
 from uda_core.run import Run, RunConfig, Settings, evaluating, option
 from uda_core.samples import Samples, read
 
@@ -44,9 +44,10 @@ class SegmentationSettings(Settings):
 
 
 ConfigT = TypeVar("ConfigT", bound=SegmentationConfig)
+SettingsT = TypeVar("SettingsT", bound=SegmentationSettings)
 
 
-class SegmentationRun(Run[ConfigT]):
+class SegmentationRun(Run[ConfigT, SettingsT]):
     """A run with one segmenter."""
 
     CONFIG: ClassVar[type[SegmentationConfig]] = SegmentationConfig
@@ -60,7 +61,7 @@ class SegmentationRun(Run[ConfigT]):
         from uda_core.models.segmenters import make_segmenter  # not at the top: torchvision takes seconds to import
 
         config, classes = self.config, len(self.pair.classes)
-        self.segmenter = make_segmenter(config.network, classes, config.features or None, config.weights)
+        self.segmenter = make_segmenter(config.network, classes, config.features, config.weights)
         if config.batch_norm == "per-domain":
             per_domain_(self.segmenter)
         self.segmenter.to(config.device)
@@ -73,13 +74,13 @@ class SegmentationRun(Run[ConfigT]):
             return torch.optim.SGD(self.segmenter.parameters(), momentum=0.9, weight_decay=2e-4)
         return torch.optim.AdamW(self.segmenter.parameters(), fused=True)
 
-    def _set_learning_rate(self, s: Any) -> None:
+    def _set_learning_rate(self, s: SettingsT) -> None:
         set_learning_rate(self.segmenter_opt, s.learning_rate * decay(self.steps, self.config.decay_steps))
 
     # -- the words of the methods --------------------------------------------------------------------------------------
 
     def embed(self, x: Tensor, domain: str) -> tuple[Tensor, Tensor]:
-        """Training-mode features and logits of a batch of one domain; photometric jitter where the config asks."""
+        """Training-mode features and logits of a batch of one domain; photometric jitter where the config has it."""
         if self.config.jitter in (domain, "both"):
             x = photometric_jitter(x)
         self.segmenter.train()
@@ -97,7 +98,7 @@ class SegmentationRun(Run[ConfigT]):
             use_domain(self.segmenter, "target")
             size = TOGETHER if isinstance(x, Tensor) else self.config.batch_size
             parts = torch.arange(len(x)).tensor_split(max(1, len(x) // size))  # of one size, or nearly
-            reestimate_batches_(self.segmenter, (part.to(self.config.device) for part in read(x, parts)))
+            reestimate_(self.segmenter, (part.to(self.config.device) for part in read(x, parts)))
 
     # -- applying the networks, without changing anything --------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Source only: what a network learns when nobody adapts it. Every other method starts from here."""
+"""Source only: what a network learns without adaptation. Every other method starts from here."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ def source_only_step(run: ClassificationRun, s: SourceOnlySettings, batch: Batch
 
 
 def source_step(run: ClassificationRun, batch: Batch) -> Losses:
-    """Fit the source; the target is not looked at."""
+    """Fit the source; the target plays no part."""
     [z_s] = run.classify(run.embed(batch.x_s), domains=1)
     source_ce = ce(z_s, batch.y_s)
     update(source_ce, run.features_opt, run.heads_opt)

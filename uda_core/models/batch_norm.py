@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from uda_core.errors import choose
 
 DOMAINS = ("source", "target")
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 class DomainBatchNorm2d(nn.ModuleDict):
@@ -25,6 +26,7 @@ class DomainBatchNorm2d(nn.ModuleDict):
         self.domain = DOMAINS[0]
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W], normalised by the batch in training and by the domain's running statistics otherwise."""
         return self[self.domain](x)
 
 
@@ -42,7 +44,7 @@ def per_domain_(net: nn.Module) -> nn.Module:
 
 
 def use_domain(net: nn.Module, domain: str) -> nn.Module:
-    """From here on `net` uses, and in training updates, this domain's statistics; ordinary batch norms do not care."""
+    """From here on `net` uses, and in training updates, this domain's statistics; ordinary batch norms have one set."""
     choose("domain", domain, DOMAINS)
     for module in net.modules():
         if isinstance(module, DomainBatchNorm2d):
@@ -58,43 +60,39 @@ def copy_statistics_(net: nn.Module, of: str, to: str) -> nn.Module:
     return net
 
 
-def batch_norms(net: nn.Module) -> Iterator[nn.Module]:
+def batch_norms(net: nn.Module) -> Iterator[BatchNorm]:
     """The batch-norm layers of a network that are in use, in order."""
     split = [module for module in net.modules() if isinstance(module, DomainBatchNorm2d)]
     idle = {norm for module in split for domain, norm in module.items() if domain != module.domain}
-    return (m for m in net.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) and m not in idle)
+    return (m for m in net.modules() if isinstance(m, BatchNorm) and m not in idle)
 
 
-def reestimate_(net: nn.Module, x: Tensor) -> Tensor:
-    """Replace every running mean and variance by that of `x`, layer by layer; returns net(x). No weight moves.
+def statistics(norms: Iterable[BatchNorm]) -> list[Tensor]:
+    """The running mean and variance of each norm: the tensors themselves, that training updates."""
+    return [norm.get_buffer(name) for norm in norms for name in ("running_mean", "running_var")]
 
-    AdaBN (Li et al. 2017, arXiv 1603.04779), over the whole set at once. Dropout stays off.
-    """
-    return reestimate_batches_(net, [x])
+
+def trained_statistics(net: nn.Module) -> list[Tensor]:
+    """`statistics` of every norm in training mode, of whichever domain."""
+    return statistics(m for m in net.modules() if isinstance(m, BatchNorm) and m.training)
 
 
 @torch.no_grad()
-def reestimate_batches_(net: nn.Module, batches: Iterable[Tensor]) -> Tensor:
-    """The same for a set that does not fit at once: running statistics become the plain average over the batches.
+def reestimate_(net: nn.Module, x: Tensor | Iterable[Tensor]) -> Tensor:
+    """Replace every running mean and variance by that of x; returns net(x). No weight moves, and dropout stays off.
 
-    Only those of the domain in use. Each batch counts once, so let them be of one size. Returns net(last batch).
+    AdaBN (Li et al. 2017, arXiv 1603.04779), of the domain in use. x is the whole set at once, or batches of one size,
+    over which the statistics are averaged; then net(last batch) is returned.
     """
     net.eval()
-    before = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in batch_norms(net)]
+    before = [(norm, norm.momentum, copy.deepcopy(norm.num_batches_tracked)) for norm in batch_norms(net)]
     for norm, _, _ in before:
         norm.reset_running_stats()
         norm.momentum = None  # torch's cumulative average
         norm.train()
-    for x in batches:
-        out = net(x)
+    for batch in [x] if isinstance(x, Tensor) else x:
+        out = net(batch)
     for norm, momentum, batches_tracked in before:
-        norm.momentum = momentum
-        norm.num_batches_tracked.copy_(batches_tracked)
+        norm.momentum, norm.num_batches_tracked = momentum, batches_tracked
     net.eval()
     return out
-
-
-def trained_statistics(net: nn.Module) -> list[Tensor]:
-    """The running means and variances themselves, of every domain, that training updates."""
-    norms = (m for m in net.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) and m.training)
-    return [statistic for norm in norms for statistic in (norm.running_mean, norm.running_var)]

@@ -1,24 +1,29 @@
-"""Feature extractors: what both heads, and both domains, share."""
+"""Feature extractors: what both heads, and both domains, share.
+
+Letters: B samples in a batch, D features.
+"""
 
 import math
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 
 import torch
 from torch import Tensor, nn
 
 from uda_core.errors import UserError, choose
-from uda_core.models.batch_norm import batch_norms
+from uda_core.models.batch_norm import batch_norms, statistics
 
 
 class SmallCNN(nn.Module):
-    """Two conv-BN-ReLU blocks that halve the image, then a linear layer: [B, channels, H, W] -> features [B, D].
+    """Two conv-BN-ReLU blocks that halve the image, then a linear layer.
 
     Channels last: a quarter faster on a CPU, the same numbers but for rounding.
     """
 
-    def __init__(self, channels: int, height: int, width: int, features: int):
+    def __init__(self, shape: tuple[int, ...], features: int):
         super().__init__()
+        channels, height, width = shape
         self.layers = nn.Sequential(
             nn.Conv2d(channels, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
             nn.Conv2d(16, 32, 3, padding=1), nn.MaxPool2d(3, stride=2, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
@@ -26,27 +31,29 @@ class SmallCNN(nn.Module):
         ).to(memory_format=torch.channels_last)  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, channels, H, W] -> features [B, D]."""
         return self.layers(x.contiguous(memory_format=torch.channels_last))
 
 
 class MLP(nn.Module):
-    """Two linear-ReLU layers for points in the plane: [B, n] -> [B, D]."""
+    """Two linear-ReLU layers for points in the plane."""
 
     def __init__(self, inputs: int, features: int):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(inputs, features), nn.ReLU(), nn.Linear(features, features), nn.ReLU())
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, n] -> features [B, D]."""
         return self.layers(x)
 
 
 class MCDDigits(nn.Sequential):
-    """MCD's network for MNIST and USPS: grey [B,1,28,28] -> features [B,768].
+    """MCD's network for MNIST and USPS.
 
     Source: mil-tokyo/MCD_DA, classification/model/usps.py; its heads are 100 and 100 wide.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(
             nn.Conv2d(1, 32, 5), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(32, 48, 5), nn.BatchNorm2d(48), nn.ReLU(), nn.MaxPool2d(2),
@@ -55,6 +62,7 @@ class MCDDigits(nn.Sequential):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Grey [B,1,28,28] -> features [B,768]."""
         return super().forward(x.contiguous(memory_format=torch.channels_last))
 
 
@@ -64,20 +72,32 @@ class MCDColourDigits(nn.Sequential):
     Source: mil-tokyo/MCD_DA, classification/model/svhn2mnist.py; its heads are 2048 wide.
     """
 
-    def __init__(self):
-        def block(inputs: int, outputs: int) -> list[nn.Module]:
-            return [nn.Conv2d(inputs, outputs, 5, padding=2), nn.BatchNorm2d(outputs), nn.ReLU()]
-
-        def pool() -> nn.Module:
-            return nn.MaxPool2d(3, stride=2, padding=1)
-
+    def __init__(self) -> None:
         super().__init__(
-            *block(3, 64), pool(), *block(64, 64), pool(), *block(64, 128),
+            nn.Conv2d(3, 64, 5, padding=2), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1),
+            nn.Conv2d(64, 64, 5, padding=2), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1),
+            nn.Conv2d(64, 128, 5, padding=2), nn.BatchNorm2d(128), nn.ReLU(),
             nn.Flatten(), nn.Linear(8192, 3072), nn.BatchNorm1d(3072), nn.ReLU(), nn.Dropout(),
         )  # fmt: skip
 
 
-def make_features(network: str, shape: tuple[int, ...], features: int, weights: str = "none") -> tuple[nn.Module, int]:
+def bottleneck(inputs: int, features: int) -> nn.Linear:
+    """One linear layer with neither batch norm nor ReLU behind it: W ~ N(0, 0.005), b = 0.1.
+
+    Source: lijin118/CGDM, models/basenet.py.
+    """
+    layer = nn.Linear(inputs, features)
+    nn.init.normal_(layer.weight, std=0.005)
+    nn.init.constant_(layer.bias, 0.1)
+    return layer
+
+
+# -- by name -----------------------------------------------------------------------------------------------------------
+
+Made = tuple[nn.Module, int]  # a network and the width D of its output
+
+
+def make_features(network: str, shape: tuple[int, ...], features: int, weights: str = "none") -> Made:
     """The feature extractor of this name for samples of this shape (without the batch), and the width D of its output.
 
     Args:
@@ -96,69 +116,48 @@ def make_features(network: str, shape: tuple[int, ...], features: int, weights: 
     return FEATURE_EXTRACTORS[network](shape, features, weights)
 
 
-def bottleneck(inputs: int, features: int) -> nn.Linear:
-    """One linear layer with neither batch norm nor ReLU behind it: W ~ N(0, 0.005), b = 0.1.
-
-    Source: lijin118/CGDM, models/basenet.py.
-    """
-    layer = nn.Linear(inputs, features)
-    nn.init.normal_(layer.weight, std=0.005)
-    nn.init.constant_(layer.bias, 0.1)
-    return layer
-
-
-def _without_weights(what: str, weights: str) -> None:
+def _check(name: str, takes: str, fits: bool, shape: tuple[int, ...], weights: str) -> None:
     if weights != "none":
-        choose(what, weights, ["none"])
+        choose(f"weights of the {name} network", weights, ["none"])
+    if not fits:
+        raise UserError(f"network {name} takes {takes}, these have {shape}")
 
 
-def _small(shape: tuple[int, ...], features: int, weights: str) -> tuple[nn.Module, int]:
-    _without_weights("weights of the small network", weights)
-    if len(shape) not in (1, 3):
-        raise UserError(f"network small takes samples of shape [n] or [channels, height, width], these have {shape}")
+def _small(shape: tuple[int, ...], features: int, weights: str) -> Made:
+    _check("small", "samples of shape [n] or [channels, height, width]", len(shape) in (1, 3), shape, weights)
     features = features or 64
-    return (MLP(*shape, features) if len(shape) == 1 else SmallCNN(*shape, features)), features
+    return (MLP(shape[0], features) if len(shape) == 1 else SmallCNN(shape, features)), features
 
 
-def _linear(shape: tuple[int, ...], features: int, weights: str) -> tuple[nn.Module, int]:
-    _without_weights("weights of the linear network", weights)
-    if len(shape) != 1:
-        raise UserError(f"network linear takes samples of shape [n], these have {shape}")
-    return bottleneck(*shape, features or 64), features or 64
+def _linear(shape: tuple[int, ...], features: int, weights: str) -> Made:
+    _check("linear", "samples of shape [n]", len(shape) == 1, shape, weights)
+    return bottleneck(shape[0], features or 64), features or 64
 
 
-def _mcd(name: str, network: type[nn.Module], takes: tuple[int, ...], width: int):
-    def make(shape: tuple[int, ...], features: int, weights: str) -> tuple[nn.Module, int]:
-        _without_weights(f"weights of the network {name}", weights)
-        if shape != takes:
-            raise UserError(f"network {name} takes samples of shape {takes}, these have {shape}")
-        return network(), width
-
-    return make
+def _mcd(
+    name: str, network: type[nn.Module], takes: tuple[int, ...], width: int,
+    shape: tuple[int, ...], features: int, weights: str,
+) -> Made:  # fmt: skip
+    _check(name, f"samples of shape {takes}", shape == takes, shape, weights)
+    return network(), width
 
 
-def _backbone(name: str, width: int):
-    def make(shape: tuple[int, ...], features: int, weights: str) -> tuple[nn.Module, int]:
-        from uda_core.models.encoders import Backbone, Lite0Backbone  # not at the top: torchvision takes seconds
+def _backbone(name: str, shape: tuple[int, ...], features: int, weights: str) -> Made:
+    from uda_core.models.encoders import Backbone  # not at the top: torchvision takes seconds to import
 
-        if len(shape) != 3 or shape[0] != 3:
-            raise UserError(f"network {name} takes colour images [3, height, width], these samples have shape {shape}")
-        backbone = Lite0Backbone(weights) if name == "efficientnet_lite0" else Backbone(name, weights)
-        return (nn.Sequential(backbone, bottleneck(width, features)), features) if features else (backbone, width)
-
-    return make
+    _check(name, "colour images [3, height, width]", len(shape) == 3 and shape[0] == 3, shape, "none")
+    backbone = Backbone(name, weights)
+    width = backbone.channels[1]
+    return (nn.Sequential(backbone, bottleneck(width, features)), features) if features else (backbone, width)
 
 
-# name -> function of a sample's shape, the wanted width D (0: its own) and the weights, that gives network and width
-FEATURE_EXTRACTORS = {
+# name -> function of a sample's shape, the wanted width D (0: its own) and the weights
+FEATURE_EXTRACTORS: dict[str, Callable[[tuple[int, ...], int, str], Made]] = {
     "small": _small,
     "linear": _linear,
-    "mcd_digits": _mcd("mcd_digits", MCDDigits, (1, 28, 28), 768),
-    "mcd_colour_digits": _mcd("mcd_colour_digits", MCDColourDigits, (3, 32, 32), 3072),
-    "resnet18": _backbone("resnet18", 512),
-    "resnet50": _backbone("resnet50", 2048),
-    "resnet101": _backbone("resnet101", 2048),
-    "efficientnet_lite0": _backbone("efficientnet_lite0", 1280),
+    "mcd_digits": partial(_mcd, "mcd_digits", MCDDigits, (1, 28, 28), 768),
+    "mcd_colour_digits": partial(_mcd, "mcd_colour_digits", MCDColourDigits, (3, 32, 32), 3072),
+    **{n: partial(_backbone, n) for n in ("resnet18", "resnet50", "resnet101", "efficientnet_lite0")},
 }
 
 
@@ -172,7 +171,8 @@ class LastBatch:
     def __init__(self, net: nn.Module):
         self.parameters, self.norms = list(net.parameters()), list(batch_norms(net))
         self.f, self.x, self.versions = torch.empty(0), tuple[Tensor, ...](), list[int]()
-        self.statistics = list[Tensor]()  # of the norms, before that batch
+        self.running = statistics(self.norms)
+        self.before = list[Tensor]()  # the same, before that batch
 
     def embed(self, x: tuple[Tensor, ...], compute: Callable[..., Tensor]) -> Tensor:
         """compute(*x), or the features that it gave for this very x, with their graph, while no weight has changed."""
@@ -180,7 +180,7 @@ class LastBatch:
         if versions == self.versions and list(map(id, x)) == list(map(id, self.x)):
             self._replay()
             return self.f
-        self.statistics = [s.clone() for norm in self.norms for s in (norm.running_mean, norm.running_var)]
+        self.before = list(map(torch.clone, self.running))
         self.f, self.x, self.versions = compute(*x), x, versions
         return self.f
 
@@ -190,9 +190,11 @@ class LastBatch:
 
         With momentum m and batch statistic s: r1 = (1-m) r0 + m s, so r2 = (1-m) r1 + m s = r1 + (1-m)(r1 - r0).
         """
-        before = iter(self.statistics)
+        before = iter(self.before)
         for norm in self.norms:
-            norm.num_batches_tracked += 1
-            for running in (norm.running_mean, norm.running_var):
+            assert norm.momentum is not None
+            mean, var, batches = norm.buffers()
+            batches.add_(1)
+            for running in (mean, var):
                 # .data: the graph of the forward has saved them, though in training mode its backward needs neither
                 running.data += (1 - norm.momentum) * (running - next(before))

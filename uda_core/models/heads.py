@@ -16,6 +16,7 @@ domain.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ class Activations:
     a: Tensor  # [B, n] input of the linear layer
     x_hat: Tensor | None = None  # [B, m] normalised output; None for the last layer, which has no batch norm
     inv_std: Tensor | None = None  # [m]
-    relu: Tensor | None = None  # [B, m] 1 where the ReLU is open
+    relu: Tensor | float = 1.0  # [B, m] 1 where the ReLU is open
     dropout: Tensor | float = 1.0  # [B, n] factor applied to the layer's input
 
 
@@ -45,8 +46,9 @@ class Head(nn.Module):
     def __init__(self, in_features: int, classes: int, hidden: Sequence[int], dropout: float):
         super().__init__()
         widths = [in_features, *hidden]
-        self.linears = nn.ModuleList(nn.Linear(n, m) for n, m in zip(widths, [*hidden, classes], strict=True))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(m) for m in hidden)
+        linears = [nn.Linear(n, m) for n, m in zip(widths, [*hidden, classes], strict=True)]
+        self.linears = cast(Sequence[nn.Linear], nn.ModuleList(linears))
+        self.norms = cast(Sequence[nn.BatchNorm1d], nn.ModuleList(nn.BatchNorm1d(m) for m in hidden))
         self.dropout = dropout
 
     def forward(self, f: Tensor) -> Tensor:
@@ -63,10 +65,12 @@ class Head(nn.Module):
             a = f * mask
             h = linear(a)
             var, mean = torch.var_mean(h, 0, correction=0)
+            assert norm.momentum is not None
+            running_mean, running_var, batches = norm.buffers()
             with torch.no_grad():
-                norm.num_batches_tracked += 1
-                norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
-                norm.running_var.lerp_(var.to(norm.running_var.dtype) * len(h) / (len(h) - 1), norm.momentum)
+                batches.add_(1)
+                running_mean.lerp_(mean.to(running_mean.dtype), norm.momentum)
+                running_var.lerp_(var.to(running_var.dtype) * len(h) / (len(h) - 1), norm.momentum)
             inv_std = (var + norm.eps).rsqrt()
             x_hat = (h - mean) * inv_std
             h = norm.weight * x_hat + norm.bias
@@ -78,7 +82,7 @@ class Head(nn.Module):
     @cached_property
     def matched_parameters(self) -> list[Tensor]:
         """Every tensor but the biases before a batch norm, whose gradient is zero but for rounding."""
-        skip = {id(linear.bias) for linear in list(self.linears)[:-1]}
+        skip = {id(linear.bias) for linear in self.linears[:-1]}
         return [p for p in self.parameters() if id(p) not in skip]
 
 
@@ -97,7 +101,8 @@ def logits_and_gradient_discrepancy(
         deltas.append((torch.cat([d_s, torch.zeros_like(d_t)]), torch.cat([torch.zeros_like(d_s), d_t])))
         z_t.append(z_target)
         tapes.append(tape)
-    return tuple(z_t), sum(map(_head_discrepancy, heads, tapes, deltas)) / len(heads)
+    l_gd = torch.stack(list(map(_head_discrepancy, heads, tapes, deltas)))
+    return (z_t[0], z_t[1]), l_gd.mean()
 
 
 def cross_entropy_delta(z: Tensor, y: Tensor) -> Tensor:
@@ -127,7 +132,7 @@ def _head_discrepancy(head: Head, tape: list[Activations], delta: tuple[Tensor, 
     terms = []
     for i in reversed(range(len(tape))):
         layer, last = tape[i], i == len(tape) - 1
-        if not last:
+        if layer.x_hat is not None and layer.inv_std is not None:
             d = d * layer.relu
             scale, shift = (d * layer.x_hat).sum(1, keepdim=True), d.sum(1, keepdim=True)  # BN's gradients, [2, 1, m]
             for g in (scale[:, 0], shift[:, 0]):
@@ -140,4 +145,4 @@ def _head_discrepancy(head: Head, tape: list[Activations], delta: tuple[Tensor, 
             terms.append(cosine((g[0] * g[1]).sum(), *(g * g).sum(1)))
         if i:
             d = d @ head.linears[i].weight * layer.dropout
-    return 1 - sum(terms) / (len(terms) + len(head.norms))
+    return 1 - sum(terms, start=d.new_zeros(())) / (len(terms) + len(head.norms))

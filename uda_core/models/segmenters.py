@@ -4,6 +4,8 @@ Letters: B images of H x W pixels, D features, C classes; x [B,3,H,W] RGB in [0,
 the last ReLU, z [B,C,H/4,W/4] logits. Sizes that 4 does not divide are rounded up. DeepLab v2 has stride 8 instead.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
 from torchvision.models.segmentation.deeplabv3 import ASPP, ASPPConv
@@ -19,7 +21,6 @@ class SmallSegmenter(nn.Module):
 
     def __init__(self, classes: int, features: int = 32):
         super().__init__()
-        self.features = features
         self.low = nn.Sequential(
             Conv2dNormActivation(3, 16, stride=2), Conv2dNormActivation(16, 32, stride=2), Conv2dNormActivation(32, 32)
         )
@@ -34,6 +35,7 @@ class SmallSegmenter(nn.Module):
         self.to(memory_format=torch.channels_last)  # faster on a CPU
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x -> (f, z)."""
         low = self.low(x.contiguous(memory_format=torch.channels_last))  # [B,32,H/4,W/4]
         f = self.decoder(torch.cat([low, resize(self.high(low), low)], 1))
         return f, self.classifier(f)
@@ -46,9 +48,10 @@ class DeepLabV3Plus(nn.Module):
     default to its values. In training ASPP's image pooling needs at least two images a batch.
     """
 
-    def __init__(self, encoder: Encoder, classes: int, features: int = 256, rates=(6, 12, 18), skip: int = 48):
+    def __init__(
+        self, encoder: Encoder, classes: int, features: int = 256, rates: Sequence[int] = (6, 12, 18), skip: int = 48
+    ):
         super().__init__()
-        self.features = features
         self.encoder = encoder
         low, high = encoder.channels
         self.skip = Conv2dNormActivation(low, skip, 1)
@@ -60,6 +63,7 @@ class DeepLabV3Plus(nn.Module):
         self.classifier = nn.Conv2d(features, classes, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x -> (f, z)."""
         low, high = self.encoder(x)
         low = self.skip(low)
         f = self.decoder(torch.cat([low, resize(self.aspp(high), low)], 1))
@@ -73,30 +77,30 @@ class DeepLabV2(nn.Module):
     classifier; here the four branches are concatenated and brought to `features` channels, where anchors can live.
     """
 
-    def __init__(self, encoder: Encoder, classes: int, features: int = 256, rates=(6, 12, 18, 24)):
+    def __init__(self, encoder: Encoder, classes: int, features: int = 256, rates: Sequence[int] = (6, 12, 18, 24)):
         super().__init__()
-        self.features = features
         self.encoder = encoder
         self.aspp = nn.ModuleList(ASPPConv(encoder.channels[1], features, rate) for rate in rates)
         self.decoder = nn.Sequential(Conv2dNormActivation(len(rates) * features, features), nn.Dropout(0.1))
         self.classifier = nn.Conv2d(features, classes, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x -> (f, z)."""
         high = self.encoder(x)[1]
         f = self.decoder(torch.cat([branch(high) for branch in self.aspp], 1))
         return f, self.classifier(f)
 
 
-def _small(weights: str, **sizes) -> nn.Module:
+def _small(weights: str, **sizes: int) -> nn.Module:
     choose("weights of the small network", weights, ["none"])
     return SmallSegmenter(**sizes)
 
 
-def _lite0(weights: str, **sizes) -> nn.Module:
-    return DeepLabV3Plus(EfficientNetLite0(weights), **{"features": 64, **sizes}, rates=(2, 4, 6), skip=24)
+def _lite0(weights: str, features: int = 64, **sizes: int) -> nn.Module:
+    return DeepLabV3Plus(EfficientNetLite0(weights), features=features, rates=(2, 4, 6), skip=24, **sizes)
 
 
-SEGMENTERS = {
+SEGMENTERS: dict[str, Callable[..., nn.Module]] = {
     "small": _small,
     "efficientnet_lite0": _lite0,
     "deeplab_v2_resnet50": lambda weights, **sizes: DeepLabV2(ResNet("resnet50", 8, weights), **sizes),
@@ -106,11 +110,11 @@ SEGMENTERS = {
 }
 
 
-def make_segmenter(network: str, classes: int, features: int | None = None, weights: str = "none") -> nn.Module:
-    """The segmenter of this name. It has `.classifier`, the 1x1 convolution from f to z, and `.features`, D.
+def make_segmenter(network: str, classes: int, features: int = 0, weights: str = "none") -> nn.Module:
+    """The segmenter of this name; its `.classifier` is the 1x1 convolution from f to z.
 
     Args:
-        features: D; None means the network's own: 32 (small), 64 (EfficientNet-Lite0) or 256.
+        features: D; 0 is the network's own: 32 (small), 64 (EfficientNet-Lite0) or 256.
         weights: of the encoder: "none", a file with a state dict, or a name: one of torchvision's weights, such as
             "ResNet101_Weights.IMAGENET1K_V2" (downloaded once), or "imagenet" for EfficientNet-Lite0 (installed).
 
@@ -118,5 +122,5 @@ def make_segmenter(network: str, classes: int, features: int | None = None, weig
         UserError: for an unknown name, or weights that do not fit.
     """
     choose("network", network, SEGMENTERS)
-    sizes = {"classes": classes} if features is None else {"classes": classes, "features": features}
+    sizes = {"classes": classes, "features": features} if features else {"classes": classes}
     return SEGMENTERS[network](weights, **sizes)

@@ -24,7 +24,7 @@ from uda_core.samples import IGNORE, Batch, Labelled, Unlabelled
 from uda_core.task import Pair
 from uda_core.training import update
 
-SHAPE, CLASSES, MARGIN = (4, 256, 128, 224), 19, 2.5
+SHAPE, CLASSES, MARGIN, NETWORK = (4, 256, 128, 224), 19, 2.5, "deeplab_v3plus_resnet50"
 TARGETS = {  # (slow form, fast form) -> the speed-up that the fast form must reach
     ("distances and active labels, loops", "distances and active labels, vectorised"): 6.0,
     ("class means, loops", "class means, vectorised"): 10.0,
@@ -43,22 +43,13 @@ def main(out: Path | None = None) -> int:
 
 
 def measure(
-    rounds: int = 5,
-    shape: tuple[int, ...] = SHAPE,
-    network: str = "deeplab_v3plus_resnet50",
-    size: tuple[int, int] = (256, 448),
+    rounds: int = 5, shape: tuple[int, ...] = SHAPE, network: str = NETWORK, size: tuple[int, int] = (256, 448)
 ) -> dict:
     """Milliseconds of each form, the ratios of `TARGETS`, and the saved tensors of a CAG step in MB."""
     result = speed.race(lambda: forms(shape), TARGETS, rounds, "bench anchors", torch.get_num_threads())
     joint, separate = (peak_saved(network, size, step) / 2**20 for step in (joint_step, cag_step))
-    memory = {
-        "network": network,
-        "size": list(size),
-        "joint_mb": joint,
-        "separate_mb": separate,
-        "share": separate / joint,
-    }
-    return result | {"memory": memory}
+    memory = {"network": network, "size": list(size), "joint_mb": joint, "separate_mb": separate}
+    return result | {"memory": memory | {"share": separate / joint}}
 
 
 def table(result: dict) -> str:

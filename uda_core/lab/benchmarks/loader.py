@@ -62,14 +62,9 @@ def measure(task: Task, method: str, config: Config, batches: int) -> dict:
             for _ in range(AHEAD if name in read else 0):  # what was read ahead before the clock ran does not count
                 next(read[name])
             rates[name].append(2 * config.batch_size * times[name] / seconds(form, times[name]))
-    return {
-        "task": task.name,
-        "method": method,
-        "network": config.network,
-        "device": config.device,
-        "batch_size": config.batch_size,
-        "images_per_second": {name: statistics.median(values) for name, values in rates.items()},
-    }
+    of_config = {name: getattr(config, name) for name in ("network", "device", "batch_size")}
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    return {"task": task.name, "method": method, **of_config, "images_per_second": medians}
 
 
 def table(result: dict) -> str:
@@ -78,11 +73,9 @@ def table(result: dict) -> str:
     step = f"{result['method']}, {result['network']} on {result['device']}"
     names = {"loader": "loader alone", "step": f"step alone ({step})", "together": "together"}
     ratio = rates["loader"] / rates["step"]
-    limit = (
-        f"the step limits: the loader could feed {ratio:.1f} of it"
-        if ratio >= 1
-        else f"the loader limits: it feeds {ratio:.0%} of what the step could take; more processor cores would help"
-    )
+    limit = f"the loader limits: it feeds {ratio:.0%} of what the step could take; more processor cores would help"
+    if ratio >= 1:
+        limit = f"the step limits: the loader could feed {ratio:.1f} of it"
     head = f"{result['task']}, {result['batch_size']} images of each domain in a batch, images per second:"
     return "\n".join([head, *(f"{rates[key]:9.1f}  {name}" for key, name in names.items()), limit])
 

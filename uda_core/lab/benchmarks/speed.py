@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -52,13 +53,12 @@ def measure(rounds: int = 30, device: str = "cpu") -> dict:
     """Milliseconds of each form (median over `rounds`), the ratios of the targets, and ResNet's images per second."""
     CGDMConfig(device=device)  # refuses a device that is not here
     if torch.device(device).type == "cpu":
-        forms = lambda: _heads_forms() | _step_forms() | _resnet_forms(device)  # noqa: E731
-        result = race(forms, TARGETS, rounds, "bench speed", 1, time.process_time)
+        result = race(partial(_cpu_forms, device), TARGETS, rounds, "bench speed", 1, time.process_time)
     else:
-        result = race(lambda: _resnet_forms(device), GPU_TARGETS, rounds, "bench speed", 1, _clock_of_gpu)
-    images = 2 * _resnet_size(device)[2]
-    steps = {name: ms for name, ms in result["median_ms"].items() if name.startswith("resnet")}
-    return result | {"device": device, "images_per_s": {name: 1000 * images / ms for name, ms in steps.items()}}
+        result = race(partial(_resnet_forms, device), GPU_TARGETS, rounds, "bench speed", 1, _clock_of_gpu)
+    images, times = 2 * _resnet_size(device)[2], result["median_ms"].items()
+    rates = {name: 1000 * images / ms for name, ms in times if name.startswith("resnet")}
+    return result | {"device": device, "images_per_s": rates}
 
 
 def _clock_of_gpu() -> float:
@@ -106,12 +106,8 @@ def table(result: dict) -> str:
         slow = row["slow"].removeprefix(row["fast"].split(", ")[0] + ", ")  # what they share is said once
         lines.append(f"{row['ratio']:9.2f} x   {row['fast']} against {slow}; at least {row['target']} wanted")
     lines += [f"{images:9.1f} images/s  {name}" for name, images in result.get("images_per_s", {}).items()]
-    return "\n".join(
-        [
-            *lines,
-            f"torch {result['torch']}, threads: {result['threads']}, median of {result['rounds']} interleaved rounds",
-        ]
-    )
+    how = f"torch {result['torch']}, threads: {result['threads']}, median of {result['rounds']} interleaved rounds"
+    return "\n".join([*lines, how])
 
 
 # -- the heads alone, at VisDA's size ----------------------------------------------------------------------------------
@@ -124,32 +120,25 @@ def _heads_forms() -> dict[str, Callable[[], None]]:
     f = torch.randn(2 * BATCH, features, requires_grad=True)
     y_s, y_hat = torch.randint(classes, (2, BATCH))
 
-    def backward(z_t: list[Tensor], l_gd: Tensor) -> None:
+    def by_tensor() -> tuple:
+        z_s, z_t = zip(*(head(f).chunk(2) for head in heads), strict=True)
+        return z_t, naive_gradient_discrepancy(heads, z_s, y_s, z_t, y_hat)
+
+    def by_domain() -> tuple:
+        z_s, z_t = zip(*(head(f).chunk(2) for head in heads), strict=True)
+        l_s, l_t = ce(z_s, y_s), sum(weighted_cross_entropy(z, y_hat) for z in z_t)
+        parameters, left_out = [head.matched_parameters for head in heads], len(heads[0].norms)
+        return z_t, rowwise_gradient_discrepancy(l_s, l_t, parameters, left_out)
+
+    def backward(form: Callable[[], tuple]) -> None:
+        z_t, l_gd = form()
         torch.autograd.grad(classifier_discrepancy(*z_t) + l_gd, f)
 
-    def by_tensor() -> None:
-        z_s, z_t = zip(*(head(f).chunk(2) for head in heads), strict=True)
-        backward(z_t, naive_gradient_discrepancy(heads, z_s, y_s, z_t, y_hat))
-
-    def by_domain() -> None:
-        z_s, z_t = zip(*(head(f).chunk(2) for head in heads), strict=True)
-        l_s, l_t = ce(z_s, y_s), wce(z_t, y_hat)
-        parameters = [head.matched_parameters for head in heads]
-        backward(z_t, rowwise_gradient_discrepancy(l_s, l_t, parameters, left_out=len(heads[0].norms)))
-
-    def closed() -> None:
-        backward(*logits_and_gradient_discrepancy(heads, f, y_s, y_hat))
-
     return {
-        "heads, one autograd.grad per tensor": by_tensor,
-        "heads, one autograd.grad per domain": by_domain,
-        "heads, closed form": closed,
+        "heads, one autograd.grad per tensor": partial(backward, by_tensor),
+        "heads, one autograd.grad per domain": partial(backward, by_domain),
+        "heads, closed form": partial(backward, partial(logits_and_gradient_discrepancy, heads, f, y_s, y_hat)),
     }
-
-
-def wce(z: Sequence[Tensor], y_hat: Tensor) -> Tensor:
-    """Weighted cross-entropy of both heads, added."""
-    return weighted_cross_entropy(z[0], y_hat) + weighted_cross_entropy(z[1], y_hat)
 
 
 def naive_gradient_discrepancy(
@@ -168,14 +157,14 @@ def naive_gradient_discrepancy(
     return torch.stack(per_head).mean()
 
 
-# -- a whole step, on MCD's network for USPS ---------------------------------------------------------------------------
+# -- a whole step ------------------------------------------------------------------------------------------------------
 
 
-def _step_forms() -> dict[str, Callable[[], None]]:
-    """Steps A, B and four times C on 28x28 images, pseudo-labels in place."""
+def _cpu_forms(device: str) -> dict[str, Callable[[], object]]:
+    """The heads alone; steps A, B and four times C on 28x28 images, with MCD's network for USPS; a small ResNet."""
     config = CGDMConfig(network="mcd_digits", features=0, hidden=(100, 100), batch_size=BATCH)
     naive, fast = run_on_images(naive_cgdm_step, config), run_on_images(cgdm_step, replace(config, fast=True))
-    return {"whole step, naive": naive.step, "whole step, fast": fast.step}
+    return _heads_forms() | {"whole step, naive": naive.step, "whole step, fast": fast.step} | _resnet_forms(device)
 
 
 def run_on_images(
@@ -191,21 +180,19 @@ def run_on_images(
     return run
 
 
-# -- a whole step, on a ResNet -----------------------------------------------------------------------------------------
-
-
-def _resnet_forms(device: str) -> dict[str, Callable[[], None]]:
+def _resnet_forms(device: str) -> dict[str, Callable[[], object]]:
     """Steps A, B and four times C at both precisions, pseudo-labels in place; on a GPU also compiled."""
-    network, size, batch = _resnet_size(device)
-    settings = {"network": network, "features": 256, "hidden": (1000, 1000), "batch_size": batch, "optimizer": "sgd"}
-    forms = {}
+    network, side, batch = _resnet_size(device)
+    config = CGDMConfig(
+        network=network, features=256, hidden=(1000, 1000), batch_size=batch, optimizer="sgd", device=device
+    )
+    forms, on = {}, partial(run_on_images, shape=(3, side, side), classes=12)
     for precision in ("fp32", "bf16"):
-        config = CGDMConfig(**settings, precision=precision, device=device)
-        fast = replace(config, fast=True)
-        forms[f"{network} {precision}, naive"] = run_on_images(naive_cgdm_step, config, (3, size, size), 12).step
-        forms[f"{network} {precision}, fast"] = run_on_images(cgdm_step, fast, (3, size, size), 12).step
+        naive, fast = replace(config, precision=precision), replace(config, precision=precision, fast=True)
+        forms[f"{network} {precision}, naive"] = on(naive_cgdm_step, naive).step
+        forms[f"{network} {precision}, fast"] = on(cgdm_step, fast).step
         if torch.device(device).type != "cpu":
-            run = run_on_images(cgdm_step, fast, (3, size, size), 12)
+            run = on(cgdm_step, fast)
             run.extractor.compile()
             forms[f"{network} {precision}, fast and compiled"] = run.step
     return forms
@@ -229,8 +216,7 @@ def naive_cgdm_step(run: CGDMRun, s: CGDMSettings, batch: Batch) -> dict:
             optimizer.step()
 
     z_s, z_t = run.classify(run.embed(batch.x_s, batch.x_t))
-    pseudo_ce = wce(z_t, y_hat)
-    descend(ce(z_s, y_s) + s.infomax * im(z_t) + s.alpha * pseudo_ce, *optimizers)  # A
+    descend(ce(z_s, y_s) + s.infomax * im(z_t) + s.alpha * run.wce(z_t, y_hat), *optimizers)  # A
 
     z_s, z_t = run.classify(run.embed(batch.x_s, batch.x_t))
     descend(ce(z_s, y_s) - s.discrepancy * classifier_discrepancy(*z_t) + s.infomax * im(z_t), run.heads_opt)  # B

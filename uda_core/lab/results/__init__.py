@@ -7,6 +7,7 @@ has no line. The comments at its top name the command that made it, and NAME.set
 """
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -30,7 +31,7 @@ REACHED = {  # what the table `reached` calls the task of a study
     "streets": "streets, rendered -> camera, mIoU",
     "camvid-day-dusk": "CamVid, day -> dusk, mIoU",
 }
-BEGIN, END = "<!-- results:{}:begin -->", "<!-- results:{}:end -->"
+MARKS = r"(<!-- results:(\S+):begin -->).*?(<!-- results:\2:end -->)"
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -182,20 +183,17 @@ def write_into(page: Path) -> None:
     """Renew every table of a page, between marks such as `<!-- results:streets:begin -->`, and the one with `end`.
 
     Raises:
-        UserError: if the page has no such marks.
+        UserError: if the page has no such marks, or a name is unknown.
     """
-    text, made = page.read_text(encoding="utf-8"), {"published": beside_published, "reached": reached}
-    marked = [name for name in (*NAMES, *made) if BEGIN.format(name) in text]
-    for name in marked:
-        begin, end = BEGIN.format(name), END.format(name)
-        before, _, rest = text.partition(begin)
-        _, mark, after = rest.partition(end)
-        if not mark:
-            raise UserError(f"{page}: no {end} behind {begin}")
-        table = made[name]() if name in made else markdown(name)
-        text = f"{before}{begin}\n{table}\n{end}{after}"
-    if not marked:
-        raise UserError(f"{page}: no marks such as {BEGIN.format('streets')} to write between")
+    made = {"published": beside_published, "reached": reached}
+
+    def renewed(marks: re.Match) -> str:
+        table = made[marks[2]]() if marks[2] in made else markdown(marks[2])
+        return f"{marks[1]}\n{table}\n{marks[3]}"
+
+    text, tables = re.subn(MARKS, renewed, page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    if not tables:
+        raise UserError(f"{page}: no <!-- results:NAME:begin --> ... <!-- results:NAME:end --> to write between")
     page.write_text(text, encoding="utf-8")
 
 

@@ -1,0 +1,245 @@
+"""What `uda bench accuracy` measures: studies, one TOML file each, whose rows are a recipe with some values changed.
+
+    task = "streets"          by name, or one of `LOADERS`
+    note = "..."              what stands below the table
+    details = true            also the commonest mistakes and what needs no target label; may be left out
+    [rows]                    name = what `Arm` takes
+
+On a CPU, in one thread; `STUDIES["streets"].rows["CAG"].start(task.pair)` makes the run of a row.
+"""
+
+import time
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from uda_core import methods, validators
+from uda_core.checkpoints import write_whole
+from uda_core.data import feature_files, load
+from uda_core.data.digits import fonts_handwriting
+from uda_core.data.sets import data_folder
+from uda_core.errors import UserError, choose
+from uda_core.evaluation import Evaluation, evaluate, label_qualities, supervised
+from uda_core.lab import recipe, results
+from uda_core.lab.recipe import Recipe
+from uda_core.run import Run
+from uda_core.task import Pair, Task
+
+TARGET_EPOCH = "target epoch"  # in place of a number of steps: once through the target
+IMBALANCED_DROP = dict.fromkeys(range(5, 10), 0.9)  # the target keeps a tenth of its digits 5 to 9
+Number = tuple[str, str, str, float]  # phase, measure, class (empty: all), value
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A row of a study: a recipe with some values changed, and how the run is scored."""
+
+    recipe: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    steps: int | None = None  # None: as many as the recipe has
+    adabn: bool = False  # scored after AdaBN: at the end, or after the source phase of CAG beside without
+    supervised: bool = False  # the ceiling: trained on the labelled target
+
+    def changed(self) -> Recipe:
+        """The recipe with the changes, except for what counts in epochs of the target."""
+        settings = {name: value for name, value in self.settings.items() if value != TARGET_EPOCH}
+        return recipe.load(self.recipe).changed(self.config, settings, self.steps)
+
+    def start(self, pair: Pair, **config: Any) -> Run:
+        """A run of this row on the pair, at step 0; `config` holds its seed, or other changes.
+
+        Raises:
+            UserError: for a value that is refused, or a pair that does not suit the method.
+        """
+        run = self.changed().start(pair, **config)
+        for name, value in self.settings.items():
+            if value == TARGET_EPOCH:
+                setattr(run.settings, name, len(pair.target_train) // run.config.batch_size)
+        return run
+
+    def describe(self) -> dict[str, str]:
+        """Every value that the row is measured with, as text."""
+        made = self.changed()
+        values = {"method": made.method, "adabn": self.adabn, "supervised": self.supervised, "steps": made.steps}
+        values |= {**made.config, **made.settings, **self.settings}
+        as_text = {name: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for name, v in values.items()}
+        return {name: text for name, text in as_text.items() if text != "None"}
+
+    def measure(self, task: Task, seed: int, details: bool = False) -> list[Number]:
+        """Train with one seed; every number that it reaches, at each of its milestones or at the end."""
+        if self.supervised:
+            task = replace(task, pair=supervised(task))
+        run, numbers, seconds = self.start(task.pair, seed=seed), list[Number](), 0.0
+        for _ in range(self.changed().length(run)):
+            started = time.process_time()
+            record = run.step()
+            seconds += time.process_time() - started
+            if run.milestone:
+                numbers += scores(run, task, run.milestone, evaluate(run, task))
+            if run.milestone == "source" and self.adabn:
+                adapted = methods.adabn(run)
+                numbers += scores(adapted, task, "adabn", evaluate(adapted, task))
+        if not numbers:
+            run = methods.adabn(run) if self.adabn else run
+            result = evaluate(run, task)
+            numbers += scores(run, task, "end", result)
+            if details:
+                numbers += commonest_mistakes(result)
+                numbers += [("end", name, "", value) for name, value in (label_free(run) | record.losses).items()]
+        return [*numbers, ("end", "cpu_seconds", "", seconds)]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A table: rows to measure seed by seed, on one task or on several."""
+
+    task: str
+    note: str
+    rows: Mapping[str, Arm]
+    details: bool = False
+
+    def tasks(self, data: Path | None) -> dict[str, Task]:
+        """What it is measured on, by name; a single task is called "".
+
+        Raises:
+            UserError: if the data is not there.
+        """
+        return LOADERS[self.task](data) if self.task in LOADERS else {"": load(self.task, data)}
+
+    def settings(self) -> pd.DataFrame:
+        """Every value that each row is measured with, as text: a line a row, empty where its method has none such."""
+        values = {name: arm.describe() for name, arm in self.rows.items()}
+        return pd.DataFrame.from_dict(values, orient="index").fillna("").rename_axis("row")
+
+    def measure(self, row: str, tasks: Mapping[str, Task], seed: int) -> pd.DataFrame:
+        """One row on one seed, as lines of a results file; of several tasks also their mean score."""
+        numbers = {name: self.rows[row].measure(task, seed, self.details) for name, task in tasks.items()}
+        lines = [(row, seed, name, *number) for name, of_task in numbers.items() for number in of_task]
+        if len(tasks) > 1:
+            ends = [next(n[3] for n in of_task if n[1:3] == ("score", "")) for of_task in numbers.values()]
+            lines.insert(0, (row, seed, "", "end", "score", "", sum(ends) / len(ends)))
+        return pd.DataFrame(lines, columns=results.COLUMNS).round({"value": 4})
+
+
+def measure(name: str, seeds: Sequence[int], out: Path, data: Path | None = None) -> None:
+    """Measure what `out`, a NAME.csv, does not hold yet, row by row and seed by seed; each result is written at once.
+
+    NAME.settings.csv beside it says with what; a row that is held there with other settings is measured again.
+
+    Raises:
+        UserError: for an unknown study, data that is not there, and an `out` that is no results file.
+    """
+    study = STUDIES[choose("table", name, STUDIES)]
+    if out.suffix != ".csv":
+        raise UserError(f"--out must end with .csv, got {out}")
+    where = " --data DIR" if data else ""
+    command = f"uda bench accuracy --table {name} --seeds {','.join(map(str, seeds))}{where} --out {out.name}"
+    settings, beside = study.settings(), out.with_suffix(".settings.csv")
+    before = results.read_settings(beside) if beside.exists() else settings[:0]
+    same = [row for row in study.rows if row in before.index and _values(before, row) == _values(settings, row)]
+    held = results.read(out) if out.exists() else pd.DataFrame(columns=results.COLUMNS)
+    versions = {torch.__version__.split("+")[0], *held.attrs.get("torch", "").split(", ")} - {""}
+    comments = {"command": command, "note": study.note, "torch": ", ".join(sorted(versions))}
+    held, tasks = held[held["row"].isin(same)], study.tasks(data)
+    results.write(held, out, comments)  # before the settings: so that none stand beside another's numbers
+    write_whole(beside, settings.to_csv(lineterminator="\n").encode())
+    torch.set_num_threads(1)
+    for seed, row in tqdm([(seed, row) for seed in seeds for row in study.rows], unit="run"):
+        if not ((held["row"] == row) & (held["seed"] == seed)).any():
+            measured = study.measure(row, tasks, seed)
+            held = pd.concat([held, measured]) if len(held) else measured
+            held = held.iloc[held["row"].map(list(study.rows).index).argsort(kind="stable")]
+            results.write(held, out, comments)
+
+
+def _values(settings: pd.DataFrame, row: str) -> dict[str, str]:
+    return {name: value for name, value in settings.loc[row].items() if value}
+
+
+# -- numbers of a run --------------------------------------------------------------------------------------------------
+
+
+def scores(run: Run, task: Task, phase: str, result: Evaluation) -> Iterator[Number]:
+    """The metric on the target's test split and on the source's validation split, and what else belongs to a phase.
+
+    That is the score of each class; of a classifier the score on the target's training images, where those are others;
+    of a CAG run in a stage the quality of the pseudo-labels that it learnt from.
+    """
+    yield phase, "score", "", result.score
+    if not task.pair.dense and task.pair.target_train is not task.pair.target_test:
+        yield phase, "train_score", "", evaluate(run, task, "target_train").score
+    yield phase, "source_score", "", result.source_score
+    yield from _shares(phase, "score", result.per_class)
+    for kind, quality in (label_qualities(run, task) if getattr(run, "stage", 0) else {}).items():
+        for measure in ("coverage", "precision", "recall"):
+            overall = {"": quality.get(f"overall_{measure}")}
+            yield from _shares(phase, f"{kind.removesuffix('s')} {measure}", overall | quality[measure])
+
+
+def _shares(phase: str, measure: str, of_classes: Mapping[str, float | None]) -> Iterator[Number]:
+    return ((phase, measure, name, share) for name, share in of_classes.items() if share is not None)
+
+
+def commonest_mistakes(result: Evaluation, most: int = 3) -> Iterator[Number]:
+    """The pairs of true and predicted class that are confused most often, and how many samples each takes."""
+    wrong, classes = torch.tensor(result.confusion).fill_diagonal_(0), list(result.per_class)
+    for samples, i in zip(*(values.tolist() for values in wrong.flatten().topk(most)), strict=True):
+        yield "end", "mistake", f"{classes[i // len(classes)]} read as {classes[i % len(classes)]}", samples
+
+
+def label_free(run: Run) -> dict[str, float]:
+    """What one can know of a finished classifier without a target label."""
+    x_s, x_t = run.pair.source_train.x, run.pair.target_train.x
+    z, f_s, f_t = run.predict(x_t), run.features(x_s), run.features(x_t)
+    cosines, read_as = validators.class_gradient_cosines(run), sum(z).argmax(1).bincount(minlength=z[0].shape[1])
+    return {
+        "head agreement": validators.head_agreement(*z),
+        "target entropy": validators.mean_entropy(*z),
+        "domain accuracy": validators.domain_accuracy(f_s, f_t).value,
+        "neighbour mixing": validators.neighbour_mixing(f_s, f_t).value,
+        "lowest class cosine": cosines[cosines.isfinite()].min().item(),
+        "rarest predicted class": read_as.min().item() / len(x_t),
+        "commonest predicted class": read_as.max().item() / len(x_t),
+    }
+
+
+# -- what they are measured on -----------------------------------------------------------------------------------------
+
+
+def imbalanced(data: Path | None) -> dict[str, Task]:
+    """The handwriting, of which the target keeps a tenth of its digits 5 to 9."""
+    return {"": fonts_handwriting(drop=IMBALANCED_DROP)}
+
+
+def office31_features(data: Path | None) -> dict[str, Task]:
+    """All six tasks, from office31_features/amazon.npz, dslr.npz and webcam.npz in the data folder.
+
+    Raises:
+        UserError: if a file is not there, with the command that makes it.
+    """
+    data = data_folder(data)
+    files = {name[0].upper(): data / "office31_features" / f"{name}.npz" for name in ("amazon", "dslr", "webcam")}
+    for file in files.values():
+        if not file.is_file():
+            images = data / "office31" / file.stem / "images"
+            command = f"uda features {images} --network efficientnet_lite0 --weights imagenet --out {file}"
+            raise UserError(f"{file}: no such file; make it with: {command}")
+    return {f"{s}->{t}": feature_files.load(files[s], files[t]) for s, t in permutations(files, 2)}
+
+
+def read(path: Path) -> Study:
+    """The study that a file holds."""
+    values = tomllib.loads(path.read_text(encoding="utf-8"))
+    return Study(**values | {"rows": {name: Arm(**row) for name, row in values["rows"].items()}})
+
+
+LOADERS = {"imbalanced": imbalanced, "office31-features": office31_features}
+STUDIES = {path.stem: read(path) for path in sorted(Path(__file__).parent.glob("*.toml"))}
