@@ -224,7 +224,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_mend(moons_task):
 def gradient_discrepancies(monkeypatch):
     """A list that fills with what each step C gets: the target logits, and L_gd."""
     seen, form = [], CGDMRun.classify_with_gradient_discrepancy
-    spy = lambda *args: (seen.append(form(*args)), seen[-1])[1]  # noqa: E731
+    spy = lambda *args, **more: (seen.append(form(*args, **more)), seen[-1])[1]  # noqa: E731
     monkeypatch.setattr(CGDMRun, "classify_with_gradient_discrepancy", spy)
     return seen
 
