@@ -413,6 +413,25 @@ def test_commands_of_other_packages_are_found(run, monkeypatch):
     assert "invalid choice: 'broken'" in run("broken")[2]
 
 
+@pytest.mark.parametrize("fails", ["where it is loaded", "where it is called"])
+def test_a_command_that_fails_raises_its_own_error(fails, run, monkeypatch):
+    """Ours wherever it fails; one of another package once it is loaded."""
+
+    def add(commands):
+        raise AttributeError("a mistake in the command")
+
+    monkeypatch.setitem(sys.modules, "faulty", SimpleNamespace(add=add))
+    place = "no_such_module:add" if fails == "where it is loaded" else "faulty:add"
+    monkeypatch.setitem(cli.COMMANDS, "faulty", place)
+    for words in (["faulty"], ["--help"]):
+        with pytest.raises((ModuleNotFoundError, AttributeError), match=r"no_such_module|a mistake in the command"):
+            run(*words)
+    monkeypatch.delitem(cli.COMMANDS, "faulty")
+    monkeypatch.setattr(cli, "entry_points", lambda group: [EntryPoint("faulty", "faulty:add", group)])
+    with pytest.raises(AttributeError, match="a mistake in the command"):
+        run("faulty")
+
+
 MISTAKES = [
     ("train cgm moons", "unknown method 'cgm'; known: source_only, mcd, swd, cgdm, output_adversarial, cag."),
     ("train cgdm moon", "unknown task 'moon'; known: fonts-handwriting, fonts-distorted, moons,"),
