@@ -70,7 +70,7 @@ def parser_for(words: list[str]) -> Parser:
 def add_chosen(commands, words: list[str], own: list[EntryPoint], group: str) -> None:
     """Add the commands that are named, of our own or of a group of entry points; where there are none, all of both.
 
-    A command of another package is left out where it cannot be imported: the lessons may be missing, or their libraries.
+    One of another package is left out where it cannot be imported: the lessons may be missing, or their libraries.
     """
     chosen = [point for point in own if point.name in words]
     if not chosen:

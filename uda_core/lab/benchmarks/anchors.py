@@ -5,17 +5,15 @@ Forms are interleaved round by round; medians of clock time and their ratios wit
 of the same formulas: one image and one class at a time, as the authors' code goes through them.
 """
 
-import json
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from uda_core.anchors import Anchors, anchor_distances, class_means
-from uda_core.lab.benchmarks import speed
+from uda_core.lab import benchmarks
 from uda_core.losses import pixel_cross_entropy
 from uda_core.maps import at_stride
 from uda_core.methods.cag import CAGConfig, CAGRun, CAGSettings, cag_step
@@ -32,21 +30,11 @@ TARGETS = {  # (slow form, fast form) -> the speed-up that the fast form must re
 MEMORY_TARGET = 0.6  # of the joint backward's saved tensors
 
 
-def main(out: Path | None = None) -> int:
-    """Measure, print the table, write the figures as JSON to `out`; the exit status is 1 if a target is missed."""
-    result = measure()
-    print(table(result))
-    if out:
-        out.write_text(json.dumps(result, indent=2) + "\n")
-    fast = all(row["ratio"] >= row["target"] for row in result["ratios"])
-    return 0 if fast and result["memory"]["share"] <= MEMORY_TARGET else 1
-
-
 def measure(
     rounds: int = 5, shape: tuple[int, ...] = SHAPE, network: str = NETWORK, size: tuple[int, int] = (256, 448)
 ) -> dict:
     """Milliseconds of each form, the ratios of `TARGETS`, and the saved tensors of a CAG step in MB."""
-    result = speed.race(lambda: forms(shape), TARGETS, rounds, "bench anchors", torch.get_num_threads())
+    result = benchmarks.race(lambda: forms(shape), TARGETS, rounds, "bench anchors", torch.get_num_threads())
     joint, separate = (peak_saved(network, size, step) / 2**20 for step in (joint_step, cag_step))
     memory = {"network": network, "size": list(size), "joint_mb": joint, "separate_mb": separate}
     return result | {"memory": memory | {"share": separate / joint}}
@@ -56,7 +44,7 @@ def table(result: dict) -> str:
     """The figures of `measure`, one line each."""
     memory = result["memory"]
     words = f"of the saved tensors of one joint backward ({memory['network']}); at most {MEMORY_TARGET:.0%} wanted"
-    return f"{speed.table(result)}\n{memory['share']:9.0%}     {words}"
+    return f"{benchmarks.table(result)}\n{memory['share']:9.0%}     {words}"
 
 
 def forms(shape: tuple[int, ...]) -> dict[str, Callable]:
