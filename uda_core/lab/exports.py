@@ -1,10 +1,10 @@
 """What a trained run says about each sample, as files for other programs. Target labels are among it where known."""
 
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -27,28 +27,22 @@ def export(run: Run, task: Task, evaluation: Evaluation, folder: Path) -> list[s
     predictions.csv: the samples of both, one a line, by path or index.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    classes, written = task.pair.classes, []
+    classes, counts = task.pair.classes, {}
     if evaluation.score is not None:
-        rows = ([name, *counts] for name, counts in zip(classes, evaluation.confusion.tolist(), strict=True))
-        written.append(_write(folder / "confusion.csv", ["true \\ predicted", *classes], rows))
+        row_names = pd.Index(classes, name="true \\ predicted")
+        counts["confusion.csv"] = pd.DataFrame(evaluation.confusion, row_names, classes)
         share = "iou" if evaluation.metric == "miou" else "accuracy"
         counted = "pixels" if task.pair.dense else "samples"
-        counts = evaluation.confusion.sum(1).tolist()
-        rows = (
-            [name, n, "" if s is None else f"{s:.4f}"]
-            for n, (name, s) in zip(counts, evaluation.per_class.items(), strict=True)
-        )
-        written.append(_write(folder / "per_class.csv", ["class", counted, share], rows))
-    if task.pair.dense:
-        return written
-    lines = []
-    for split in SPLITS:
-        arrays = arrays_of(run, task, split)
-        np.savez_compressed(folder / f"{split}.npz", **arrays)
-        written.append(f"{split}.npz")
-        lines += _lines(split, arrays)
-    header = ["split", "sample", "label", "prediction", "probability"]
-    return [*written, _write(folder / "predictions.csv", header, lines)]
+        columns = {counted: evaluation.confusion.sum(1), share: list(evaluation.per_class.values())}
+        counts["per_class.csv"] = pd.DataFrame(columns, pd.Index(classes, name="class"))
+    arrays = {} if task.pair.dense else {split: arrays_of(run, task, split) for split in SPLITS}
+    for split, held in arrays.items():
+        np.savez_compressed(folder / f"{split}.npz", **held)
+    lines = [_lines(split, held) for split, held in arrays.items()]
+    samples = {"predictions.csv": pd.concat(lines)} if lines else {}
+    for name, table in (counts | samples).items():
+        table.to_csv(folder / name, float_format="%.4f", lineterminator="\n")
+    return [*counts, *(f"{split}.npz" for split in arrays), *samples]
 
 
 def arrays_of(run: Run, task: Task, split: str) -> dict[str, np.ndarray]:
@@ -76,15 +70,13 @@ def _features_and_logits(run: Run, x: Samples, domain: str) -> Iterable[tuple[Te
         yield run.features(part, domain).cpu(), sum(run.predict(part, domain)).cpu()
 
 
-def _lines(split: str, arrays: dict[str, np.ndarray]) -> Iterable[list]:
+def _lines(split: str, arrays: dict[str, np.ndarray]) -> pd.DataFrame:
+    """A line a sample, under the name of its split."""
     classes, predictions = arrays["classes"], arrays["predictions"]
-    true = classes[arrays["labels"]] if "labels" in arrays else [""] * len(predictions)
-    samples = arrays.get("paths", range(len(predictions)))
-    names, shares = classes[predictions], (f"{p:.4f}" for p in arrays["probabilities"].max(1))
-    return map(list, zip([split] * len(predictions), samples, true, names, shares, strict=True))
-
-
-def _write(path: Path, header: list[str], rows: Iterable[list]) -> str:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
-    return path.name
+    columns = {
+        "sample": arrays.get("paths", range(len(predictions))),
+        "label": classes[arrays["labels"]] if "labels" in arrays else "",
+        "prediction": classes[predictions],
+        "probability": arrays["probabilities"].max(1),
+    }
+    return pd.DataFrame(columns, pd.Index([split] * len(predictions), name="split"))
