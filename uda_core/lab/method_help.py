@@ -13,24 +13,21 @@ def method_help(name: str) -> str:
     Raises:
         UserError: for an unknown method.
     """
-    if name not in METHODS:
-        choose("method", name, METHODS)
+    choose("method", name, METHODS)
     lines = [f"uda train {name} TASK --set NAME=VALUE ... (default, which the recipe of a task may change; range)"]
     for what, forms in (("images", CLASSIFICATION), ("pixels", SEGMENTATION)):
         if name in forms:
             config, settings = fields_of(forms[name])
-            lines += [
-                f"  settings, where {what} are labelled; --resume may change them",
-                *map(_line, settings.values()),
-            ]
-            lines += ["  configuration, fixed from the first step on", *map(_line, config.values())]
+            lines += [f"  settings, where {what} are labelled; --resume may change them"]
+            lines += [*map(_line, settings.values()), "  configuration, fixed from the first step on"]
+            lines += map(_line, config.values())
     return "\n".join([*lines, "the other options: uda train --help"])
 
 
 def _line(f: dataclasses.Field) -> str:
-    m, default = f.metadata, ",".join(map(str, f.default)) if isinstance(f.default, tuple) else str(f.default).lower()
-    limits = (
-        f"; {m['low']:g} to {m['high']:g}" if m["low"] or m["high"] else "; true or false" if f.type is bool else ""
-    )
-    limits = f"; {' or '.join(m['choices'])}" if m["choices"] else limits
-    return f"    {f.name:27} {m['help']} ({default}{' ' if m['unit'] else ''}{m['unit']}{limits})"
+    default = ",".join(map(str, f.default)) if isinstance(f.default, tuple) else str(f.default).lower()
+    choices = ("true", "false") if f.type is bool else f.metadata["choices"]
+    low, high = f.metadata["low"], f.metadata["high"]
+    limits = f"; {low:g} to {high:g}" if low or high else f"; {' or '.join(choices)}" if choices else ""
+    start = f"{default} {f.metadata['unit']}".rstrip()
+    return f"    {f.name:27} {f.metadata['help']} ({start}{limits})"

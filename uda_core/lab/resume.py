@@ -4,7 +4,7 @@ import argparse
 
 from uda_core.errors import UserError
 from uda_core.lab.main import record_of
-from uda_core.lab.recipe import Recipe, fields_of, methods_for, parse
+from uda_core.lab.recipe import Recipe, fields_of, method_for, parse
 from uda_core.lab.run_folder import RunFolder
 
 KEPT = ("method", "task", "source", "target", "recipe", "devices")  # of settings.json, as they are
@@ -20,7 +20,7 @@ def resumed(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
     """
     folder = RunFolder(args.resume)
     saved = {"devices": 1, "recipe": None} | folder.settings()
-    method = methods_for(saved["task"])[saved["method"]]
+    method = method_for(saved["method"], saved["task"])
     config, settings = parse(args.set, method)
     names = ("method", "recipe", "devices", "seed", "weights", "precision")
     given = {name: getattr(args, name) for name in names} | record_of(args) | config
