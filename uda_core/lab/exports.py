@@ -1,16 +1,14 @@
 """What a trained run says about each sample, as files for other programs. Target labels are among it where known."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from uda_core.evaluation import Evaluation, labels
 from uda_core.run import Run
-from uda_core.samples import Samples, chunks, read
+from uda_core.samples import chunks, read
 from uda_core.task import Task
 
 SPLITS = ("source_val", "target_test")
@@ -48,7 +46,10 @@ def export(run: Run, task: Task, evaluation: Evaluation, folder: Path) -> list[s
 def arrays_of(run: Run, task: Task, split: str) -> dict[str, np.ndarray]:
     """The arrays of one split. Probabilities are the softmax of the sum of the heads' logits."""
     samples, domain = getattr(task.pair, split), split.split("_")[0]
-    f, z = zip(*_features_and_logits(run, samples.x, domain), strict=True)
+    f, z = [], []
+    for part in read(samples.x, chunks(samples.x)):
+        f.append(run.features(part, domain).cpu())
+        z.append(sum(run.predict(part, domain)).cpu())
     p = torch.cat(z).softmax(1)
     arrays = {
         "features": torch.cat(f).numpy(),
@@ -62,12 +63,6 @@ def arrays_of(run: Run, task: Task, split: str) -> dict[str, np.ndarray]:
     if hasattr(samples.x, "paths"):
         arrays["paths"] = np.array([str(path) for path in samples.x.paths])
     return arrays
-
-
-def _features_and_logits(run: Run, x: Samples, domain: str) -> Iterable[tuple[Tensor, Tensor]]:
-    """Features and summed logits, in parts, on the CPU."""
-    for part in read(x, chunks(x)):
-        yield run.features(part, domain).cpu(), sum(run.predict(part, domain)).cpu()
 
 
 def _lines(split: str, arrays: dict[str, np.ndarray]) -> pd.DataFrame:

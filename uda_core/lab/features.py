@@ -57,7 +57,12 @@ def features(args: argparse.Namespace) -> int:
     listing = from_folders(args.folder, classes or ["."])
     preprocessing = Preprocessing()
     network, width = make_features(args.network, (3, preprocessing.crop, preprocessing.crop), 0, args.weights)
-    f = embed(network.to(device).eval(), Images(listing.paths, preprocessing), device)
+    network, x, parts = network.to(device).eval(), Images(listing.paths, preprocessing), []
+    with torch.no_grad(), tqdm(total=len(x), unit="image") as bar:
+        for part in read(x, chunks(x)):
+            parts.append(network(part.to(device)).half().cpu())
+            bar.update(len(part))
+    f = torch.cat(parts).numpy()
     paths = np.array([path.relative_to(args.folder).as_posix() for path in listing.paths])
     labelled = {"labels": listing.y.numpy(), "classes": np.array(classes)} if classes else {}
     buffer = io.BytesIO()
@@ -67,14 +72,3 @@ def features(args: argparse.Namespace) -> int:
     named = f", {len(classes)} classes" if classes else ", without labels"
     print(f"{len(f)} images, {width} features each{named}, written to {args.out}")
     return 0
-
-
-@torch.no_grad()
-def embed(network: torch.nn.Module, x: Images, device: str) -> np.ndarray:
-    """Features [N, D] float16 of all images, which are read ahead of the network."""
-    with tqdm(total=len(x), unit="image") as bar:
-        parts = []
-        for part in read(x, chunks(x)):
-            parts.append(network(part.to(device)).half().cpu())
-            bar.update(len(part))
-    return torch.cat(parts).numpy()

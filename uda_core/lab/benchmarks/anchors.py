@@ -119,31 +119,22 @@ def peak_saved(network: str, size: tuple[int, int], step: Callable) -> int:
     return peak()
 
 
+class Mark:
+    """On a storage that autograd keeps: goes with the last of the saved tensors that share it."""
+
+
 @contextmanager
 def saved_tensors() -> Iterator[Callable[[], int]]:
     """Counts the bytes of the storages that autograd keeps inside; yields a function that returns their peak."""
-    kept: dict[int, int] = {}  # storage -> how many saved tensors hold it
-    now = peak = 0
+    marks = weakref.WeakValueDictionary[tuple[int, int], Mark]()  # by address and bytes of the storage
+    peak = 0
 
-    class Saved:
-        def __init__(self, tensor: Tensor):
-            self.tensor = tensor
+    def pack(tensor: Tensor) -> tuple[Mark, Tensor]:
+        nonlocal peak
+        storage = tensor.untyped_storage()
+        mark = marks.setdefault((storage.data_ptr(), storage.nbytes()), Mark())
+        peak = max(peak, sum(size for _, size in marks))
+        return mark, tensor
 
-    def forget(storage: int, size: int) -> None:
-        nonlocal now
-        kept[storage] -= 1
-        if not kept[storage]:
-            now -= size
-
-    def pack(tensor: Tensor) -> Saved:
-        nonlocal now, peak
-        storage, size, saved = tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes(), Saved(tensor)
-        if not kept.get(storage):
-            now += size
-        kept[storage] = kept.get(storage, 0) + 1
-        peak = max(peak, now)
-        weakref.finalize(saved, forget, storage, size)
-        return saved
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor):
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved[1]):
         yield lambda: peak
