@@ -158,6 +158,32 @@ def describe(name: str) -> str:
     return f"{name}: {command}\n\n{(FOLDER / f'{name}.toml').read_text(encoding='utf-8').rstrip()}"
 
 
+def method_help(name: str) -> str:
+    """Every name that --set takes, a line each, with the method's default and the range.
+
+    Raises:
+        UserError: for an unknown method.
+    """
+    choose("method", name, METHODS)
+    lines = [f"uda train {name} TASK --set NAME=VALUE ... (default, which the recipe of a task may change; range)"]
+    for what, forms in (("images", CLASSIFICATION), ("pixels", SEGMENTATION)):
+        if name in forms:
+            config, settings = fields_of(forms[name])
+            lines += [f"  settings, where {what} are labelled; --resume may change them"]
+            lines += [*map(_option, settings.values()), "  configuration, fixed from the first step on"]
+            lines += map(_option, config.values())
+    return "\n".join([*lines, "the other options: uda train --help"])
+
+
+def _option(f: dataclasses.Field) -> str:
+    default = ",".join(map(str, f.default)) if isinstance(f.default, tuple) else str(f.default).lower()
+    choices = ("true", "false") if f.type is bool else f.metadata["choices"]
+    low, high = f.metadata["low"], f.metadata["high"]
+    limits = f"; {low:g} to {high:g}" if low or high else f"; {' or '.join(choices)}" if choices else ""
+    start = f"{default} {f.metadata['unit']}".rstrip()
+    return f"    {f.name:27} {f.metadata['help']} ({start}{limits})"
+
+
 def read(path: Path) -> Recipe:
     """The recipe that a file holds; it is called as the file.
 
