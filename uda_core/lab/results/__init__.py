@@ -167,7 +167,7 @@ def reached() -> str:
         numbers = [_mean_and_spread(values) for values in (first, ends[best], ends.get(SUPERVISED, []))]
         lines.append(_line(task, numbers[0], numbers[1], best, numbers[2]))
     note = (
-        "Percent, mean ± standard deviation over the seeds, at the last step. Which row is best shows after the fact."
+        "Percent, mean ± standard deviation over the seeds, at the last step. The best row is picked by its target score, which nobody has before."
     )
     return "\n".join([*lines, "", note])
 
