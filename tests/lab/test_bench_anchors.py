@@ -6,6 +6,7 @@ import pytest
 import torch
 from scenes import tiny_task
 
+from uda_core.lab import main as cli
 from uda_core.lab.benchmarks import anchors
 from uda_core.methods import CAG, CAGConfig
 from uda_core.methods.cag import cag_step
@@ -57,6 +58,6 @@ def test_the_exit_status_shows_whether_the_targets_are_met(monkeypatch, tmp_path
         "memory": {"network": "small", "joint_mb": 10.0, "separate_mb": 10 * share, "share": share},
     }  # fmt: skip
     monkeypatch.setattr(anchors, "measure", lambda: result)
-    assert anchors.main(tmp_path / "anchors.json") == status
+    assert cli.main(["bench", "anchors", "--out", str(tmp_path / "anchors.json")]) == status
     assert json.loads((tmp_path / "anchors.json").read_text()) == result
     assert f"{share:.0%}     of the saved tensors" in capsys.readouterr().out

@@ -315,10 +315,12 @@ def test_tasks_say_what_is_missing_and_where_to_get_it(run, tmp_path):
 
 def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr("uda_core.lab.benchmarks.speed.main", lambda out, device: calls.append((out, device)) or 1)
-    assert run("bench", "speed")[0] == 1  # a missed target shows in the exit status
-    assert run("bench", "speed", "--device", "cuda", "--out", tmp_path / "speed.json")[0] == 1
-    assert calls == [(None, "cpu"), (tmp_path / "speed.json", "cuda")]
+    result = {"torch": "2.4", "threads": 1, "rounds": 1, "median_ms": {}, "ratios": []}
+    monkeypatch.setattr("uda_core.lab.benchmarks.speed.measure", lambda device: calls.append(device) or result)
+    assert run("bench", "speed")[0] == 0
+    assert run("bench", "speed", "--device", "cuda", "--out", tmp_path / "speed.json")[0] == 0
+    assert calls == ["cpu", "cuda"]
+    assert json.loads((tmp_path / "speed.json").read_text()) == result
 
     calls.clear()
     monkeypatch.setattr("uda_core.lab.studies.measure", lambda *arguments: calls.append(arguments))
@@ -330,15 +332,12 @@ def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):
     assert calls[2] == ("camvid-day-dusk", [*range(10)], path, tmp_path)
 
     calls.clear()
-    monkeypatch.setattr("uda_core.lab.benchmarks.anchors.main", lambda out: calls.append(out) or 1)
-    assert run("bench", "anchors", "--out", tmp_path / "anchors.json")[0] == 1
-    assert calls == [tmp_path / "anchors.json"]
-
-    calls.clear()
-    monkeypatch.setattr("uda_core.lab.benchmarks.loader.main", lambda *arguments: calls.append(arguments) or 0)
-    assert run("bench", "loader", "--batch-size", 8, "--method", "mcd", "--batches", 2)[0] == 0
-    [(task, method, config, batches, out)] = calls
-    assert (task, method, batches, out) == (None, "mcd", 2, None)
+    monkeypatch.setattr("uda_core.lab.benchmarks.loader.measure", lambda *arguments: calls.append(arguments) or {})
+    monkeypatch.setattr("uda_core.lab.benchmarks.loader.table", lambda result: "a table")
+    monkeypatch.setattr("uda_core.lab.benchmarks.loader.made_up", lambda folder: folder)
+    assert run("bench", "loader", "--batch-size", 8, "--method", "mcd", "--batches", 2)[:2] == (0, "a table\n")
+    [(_, method, config, batches)] = calls
+    assert (method, batches) == ("mcd", 2)
     assert (config.network, config.batch_size, config.optimizer) == ("resnet50", 8, "sgd")
 
 
@@ -411,6 +410,25 @@ def test_commands_of_other_packages_are_found(run, monkeypatch):
     assert "say hello" in run("--help")[1]
     assert run("bench", "greet")[:2] == (7, "hello\n")
     assert "invalid choice: 'broken'" in run("broken")[2]
+
+
+@pytest.mark.parametrize("fails", ["where it is loaded", "where it is called"])
+def test_a_command_that_fails_raises_its_own_error(fails, run, monkeypatch):
+    """Ours wherever it fails; one of another package once it is loaded."""
+
+    def add(commands):
+        raise AttributeError("a mistake in the command")
+
+    monkeypatch.setitem(sys.modules, "faulty", SimpleNamespace(add=add))
+    place = "no_such_module:add" if fails == "where it is loaded" else "faulty:add"
+    monkeypatch.setitem(cli.COMMANDS, "faulty", place)
+    for words in (["faulty"], ["--help"]):
+        with pytest.raises((ModuleNotFoundError, AttributeError), match=r"no_such_module|a mistake in the command"):
+            run(*words)
+    monkeypatch.delitem(cli.COMMANDS, "faulty")
+    monkeypatch.setattr(cli, "entry_points", lambda group: [EntryPoint("faulty", "faulty:add", group)])
+    with pytest.raises(AttributeError, match="a mistake in the command"):
+        run("faulty")
 
 
 MISTAKES = [

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from uda_core.errors import UserError
-from uda_core.lab.benchmarks import speed
+from uda_core.lab import main as cli
+from uda_core.lab.benchmarks import speed, table
 from uda_core.methods.cgdm import CGDMConfig, cgdm_step
 
 
@@ -36,8 +37,7 @@ def test_one_round_measures_every_form(monkeypatch):
     assert result["images_per_s"] == {name: pytest.approx(4 / (ms / 1000)) for name, ms in steps.items()}
     for row in result["ratios"]:
         assert row["ratio"] == result["median_ms"][row["slow"]] / result["median_ms"][row["fast"]]
-    table = speed.table(result)
-    assert all(name in table for name in result["median_ms"])
+    assert all(name in table(result) for name in result["median_ms"])
 
 
 def test_device_that_is_not_here_is_refused():
@@ -58,6 +58,6 @@ def test_the_exit_status_shows_whether_the_targets_are_met(monkeypatch, tmp_path
         "ratios": [{"slow": "a, slow", "fast": "a, fast", "ratio": ratio, "target": 3.0}],
     }  # fmt: skip
     monkeypatch.setattr(speed, "measure", lambda device: result)
-    assert speed.main(tmp_path / "speed.json") == status
+    assert cli.main(["bench", "speed", "--out", str(tmp_path / "speed.json")]) == status
     assert json.loads((tmp_path / "speed.json").read_text()) == result
     assert f"{ratio:.2f} x   a, fast against slow; at least 3.0 wanted" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """`uda bench`: speed, reading, and accuracy over seeds, measured. Other packages add theirs: group "uda.benches"."""
 
 import argparse
+import tempfile
 from pathlib import Path
 
 from uda_core.data.catalog import entry_of
@@ -42,16 +43,18 @@ def add(commands) -> None:
 
 def bench_speed(args: argparse.Namespace) -> int:
     """Measure the forms of the gradient discrepancy; the exit status is 1 if a target is missed."""
-    from uda_core.lab.benchmarks import speed  # each benchmark brings its own imports
+    from uda_core.lab.benchmarks import report, speed, table  # each benchmark brings its own imports
 
-    return speed.main(args.out, args.device)
+    result = speed.measure(device=args.device)
+    return report(result, table(result), args.out)
 
 
 def bench_anchors(args: argparse.Namespace) -> int:
     """Measure the forms of the anchors; the exit status is 1 if a target is missed."""
-    from uda_core.lab.benchmarks import anchors
+    from uda_core.lab.benchmarks import anchors, report
 
-    return anchors.main(args.out)
+    result = anchors.measure()
+    return report(result, anchors.table(result), args.out) or int(result["memory"]["share"] > anchors.MEMORY_TARGET)
 
 
 def bench_accuracy(args: argparse.Namespace) -> int:
@@ -68,7 +71,7 @@ def bench_loader(args: argparse.Namespace) -> int:
     Raises:
         UserError: for a method or a task that does not classify images, or a number of batches below 1.
     """
-    from uda_core.lab.benchmarks import loader
+    from uda_core.lab.benchmarks import loader, report
 
     task = args.task or "folders"
     recipe = default_for(args.method, task)
@@ -78,8 +81,10 @@ def bench_loader(args: argparse.Namespace) -> int:
         raise UserError(f"--batches must be at least 1, got {args.batches}")
     given = {"network": args.network, "batch_size": args.batch_size, "device": args.device}
     config = recipe.changed({name: value for name, value in given.items() if value is not None}).config
-    loaded = main.task_of(main.record_of(args), args.data) if args.task else None
-    return loader.main(loaded, args.method, recipe.form.run.CONFIG(**config), args.batches, args.out)
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = main.task_of(main.record_of(args), args.data) if args.task else loader.made_up(Path(folder))
+        result = loader.measure(loaded, args.method, recipe.form.run.CONFIG(**config), args.batches)
+    return report(result, loader.table(result), args.out)
 
 
 def _seeds(text: str) -> list[int]:

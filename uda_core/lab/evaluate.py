@@ -6,7 +6,7 @@ from pathlib import Path
 from uda_core.evaluation import evaluate
 from uda_core.lab import main
 from uda_core.lab.exports import export
-from uda_core.lab.recipe import methods_for
+from uda_core.lab.recipe import method_for
 from uda_core.lab.run_folder import RunFolder
 from uda_core.methods import CGDMConfig, adabn
 
@@ -28,7 +28,7 @@ def evaluate_run(args: argparse.Namespace) -> int:
     folder = RunFolder(args.run)
     saved = folder.settings()
     task = main.task_of(saved, args.data)
-    method = methods_for(saved["task"])[saved["method"]]
+    method = method_for(saved["method"], saved["task"])
     run = method(task.pair, method.run.CONFIG(device=args.device, batch_size=2))  # the checkpoint holds the rest
     folder.load(run)
     if args.adabn:

@@ -1,16 +1,14 @@
 """What a trained run says about each sample, as files for other programs. Target labels are among it where known."""
 
-import csv
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
-from torch import Tensor
 
 from uda_core.evaluation import Evaluation, labels
 from uda_core.run import Run
-from uda_core.samples import Samples, chunks, read
+from uda_core.samples import chunks, read
 from uda_core.task import Task
 
 SPLITS = ("source_val", "target_test")
@@ -27,34 +25,31 @@ def export(run: Run, task: Task, evaluation: Evaluation, folder: Path) -> list[s
     predictions.csv: the samples of both, one a line, by path or index.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    classes, written = task.pair.classes, []
+    classes, counts = task.pair.classes, {}
     if evaluation.score is not None:
-        rows = ([name, *counts] for name, counts in zip(classes, evaluation.confusion.tolist(), strict=True))
-        written.append(_write(folder / "confusion.csv", ["true \\ predicted", *classes], rows))
+        row_names = pd.Index(classes, name="true \\ predicted")
+        counts["confusion.csv"] = pd.DataFrame(evaluation.confusion, row_names, classes)
         share = "iou" if evaluation.metric == "miou" else "accuracy"
         counted = "pixels" if task.pair.dense else "samples"
-        counts = evaluation.confusion.sum(1).tolist()
-        rows = (
-            [name, n, "" if s is None else f"{s:.4f}"]
-            for n, (name, s) in zip(counts, evaluation.per_class.items(), strict=True)
-        )
-        written.append(_write(folder / "per_class.csv", ["class", counted, share], rows))
-    if task.pair.dense:
-        return written
-    lines = []
-    for split in SPLITS:
-        arrays = arrays_of(run, task, split)
-        np.savez_compressed(folder / f"{split}.npz", **arrays)
-        written.append(f"{split}.npz")
-        lines += _lines(split, arrays)
-    header = ["split", "sample", "label", "prediction", "probability"]
-    return [*written, _write(folder / "predictions.csv", header, lines)]
+        columns = {counted: evaluation.confusion.sum(1), share: list(evaluation.per_class.values())}
+        counts["per_class.csv"] = pd.DataFrame(columns, pd.Index(classes, name="class"))
+    arrays = {} if task.pair.dense else {split: arrays_of(run, task, split) for split in SPLITS}
+    for split, held in arrays.items():
+        np.savez_compressed(folder / f"{split}.npz", **held)
+    lines = [_lines(split, held) for split, held in arrays.items()]
+    samples = {"predictions.csv": pd.concat(lines)} if lines else {}
+    for name, table in (counts | samples).items():
+        table.to_csv(folder / name, float_format="%.4f", lineterminator="\n")
+    return [*counts, *(f"{split}.npz" for split in arrays), *samples]
 
 
 def arrays_of(run: Run, task: Task, split: str) -> dict[str, np.ndarray]:
     """The arrays of one split. Probabilities are the softmax of the sum of the heads' logits."""
     samples, domain = getattr(task.pair, split), split.split("_")[0]
-    f, z = zip(*_features_and_logits(run, samples.x, domain), strict=True)
+    f, z = [], []
+    for part in read(samples.x, chunks(samples.x)):
+        f.append(run.features(part, domain).cpu())
+        z.append(sum(run.predict(part, domain)).cpu())
     p = torch.cat(z).softmax(1)
     arrays = {
         "features": torch.cat(f).numpy(),
@@ -70,21 +65,13 @@ def arrays_of(run: Run, task: Task, split: str) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _features_and_logits(run: Run, x: Samples, domain: str) -> Iterable[tuple[Tensor, Tensor]]:
-    """Features and summed logits, in parts, on the CPU."""
-    for part in read(x, chunks(x)):
-        yield run.features(part, domain).cpu(), sum(run.predict(part, domain)).cpu()
-
-
-def _lines(split: str, arrays: dict[str, np.ndarray]) -> Iterable[list]:
+def _lines(split: str, arrays: dict[str, np.ndarray]) -> pd.DataFrame:
+    """A line a sample, under the name of its split."""
     classes, predictions = arrays["classes"], arrays["predictions"]
-    true = classes[arrays["labels"]] if "labels" in arrays else [""] * len(predictions)
-    samples = arrays.get("paths", range(len(predictions)))
-    names, shares = classes[predictions], (f"{p:.4f}" for p in arrays["probabilities"].max(1))
-    return map(list, zip([split] * len(predictions), samples, true, names, shares, strict=True))
-
-
-def _write(path: Path, header: list[str], rows: Iterable[list]) -> str:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
-    return path.name
+    columns = {
+        "sample": arrays.get("paths", range(len(predictions))),
+        "label": classes[arrays["labels"]] if "labels" in arrays else "",
+        "prediction": classes[predictions],
+        "probability": arrays["probabilities"].max(1),
+    }
+    return pd.DataFrame(columns, pd.Index([split] * len(predictions), name="split"))

@@ -1,13 +1,15 @@
 """`uda features`: class folders through a backbone, into a file that the task `features` is made of."""
 
 import argparse
+import io
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from uda_core.data.image_folders import Images, Listing, Preprocessing, class_names, from_folders
+from uda_core.checkpoints import write_whole
+from uda_core.data.image_folders import Images, Preprocessing, class_names, from_folders
 from uda_core.errors import UserError, choose
 from uda_core.lab import main
 from uda_core.models import make_features
@@ -33,9 +35,8 @@ def add(commands) -> None:
     p.add_argument("--network", default="resnet50", metavar="NAME", help=f"{', '.join(BACKBONES)} (default: resnet50)")
     about = "none (a random start), a file, a name of torchvision's, or imagenet for efficientnet_lite0"
     p.add_argument("--weights", required=True, metavar="W", help=about)
-    p.add_argument(
-        "--unlabelled", action="store_true", help="take every image in DIR, whatever its folder, as a target"
-    )
+    about = "take every image in DIR, whatever its folder, as a target"
+    p.add_argument("--unlabelled", action="store_true", help=about)
     p.add_argument("--device", default="cpu", metavar="D", help="cpu (default) or cuda")
     p.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="file to write")
 
@@ -56,30 +57,18 @@ def features(args: argparse.Namespace) -> int:
     listing = from_folders(args.folder, classes or ["."])
     preprocessing = Preprocessing()
     network, width = make_features(args.network, (3, preprocessing.crop, preprocessing.crop), 0, args.weights)
-    f = embed(network.to(device).eval(), Images(listing.paths, preprocessing), device)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    _write(args.out, f, args.folder, listing, classes)
-    named = f", {len(classes)} classes" if classes else ", without labels"
-    print(f"{len(f)} images, {width} features each{named}, written to {args.out}")
-    return 0
-
-
-@torch.no_grad()
-def embed(network: torch.nn.Module, x: Images, device: str) -> np.ndarray:
-    """Features [N, D] float16 of all images, which are read ahead of the network."""
-    with tqdm(total=len(x), unit="image") as bar:
-        parts = []
+    network, x, parts = network.to(device).eval(), Images(listing.paths, preprocessing), []
+    with torch.no_grad(), tqdm(total=len(x), unit="image") as bar:
         for part in read(x, chunks(x)):
             parts.append(network(part.to(device)).half().cpu())
             bar.update(len(part))
-    return torch.cat(parts).numpy()
-
-
-def _write(out: Path, f: np.ndarray, folder: Path, listing: Listing, classes: tuple[str, ...]) -> None:
-    """Whole or not at all."""
+    f = torch.cat(parts).numpy()
+    paths = np.array([path.relative_to(args.folder).as_posix() for path in listing.paths])
     labelled = {"labels": listing.y.numpy(), "classes": np.array(classes)} if classes else {}
-    unfinished = out.with_name(out.name + ".part")
-    with unfinished.open("wb") as file:
-        paths = np.array([path.relative_to(folder).as_posix() for path in listing.paths])
-        np.savez_compressed(file, features=f, paths=paths, **labelled)
-    unfinished.replace(out)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, features=f, paths=paths, **labelled)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(args.out, buffer.getbuffer())
+    named = f", {len(classes)} classes" if classes else ", without labels"
+    print(f"{len(f)} images, {width} features each{named}, written to {args.out}")
+    return 0

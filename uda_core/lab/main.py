@@ -7,8 +7,7 @@ as the default of `command`, which returns the exit status. Other packages add t
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import NoReturn
@@ -68,15 +67,23 @@ def parser_for(words: list[str]) -> Parser:
     return parser
 
 
-def add_chosen(commands, words: list[str], own: Iterable[EntryPoint], group: str) -> None:
-    """Add the commands that are named, of our own or of a group of entry points; where there are none, all of both."""
+def add_chosen(commands, words: list[str], own: list[EntryPoint], group: str) -> None:
+    """Add the commands that are named, of our own or of a group of entry points; where there are none, all of both.
+
+    One of another package is left out where it cannot be imported: the lessons may be missing, or their libraries.
+    """
     chosen = [point for point in own if point.name in words]
     if not chosen:
         others = entry_points(group=group)
         chosen = [point for point in others if point.name in words] or [*own, *others]
     for point in chosen:
-        with suppress(ImportError, AttributeError):  # the lessons may be missing, or their libraries
-            point.load()(commands)
+        try:
+            add = point.load()
+        except (ImportError, AttributeError):
+            if point in own:
+                raise
+        else:
+            add(commands)
 
 
 # -- what the commands share -------------------------------------------------------------------------------------------

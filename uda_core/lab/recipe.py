@@ -57,12 +57,9 @@ class Recipe:
     departures: tuple[str, ...] = ()  # where this kit does otherwise than the published code
 
     def __post_init__(self):
-        if self.method not in METHODS:
-            choose("method", self.method, METHODS)
+        choose("method", self.method, METHODS)
         if len({entry_of(task).dense for task in self.tasks}) != 1:
             raise UserError("tasks must be one or several, which all label images or all label pixels")
-        if self.method not in methods_for(self.tasks[0]):
-            choose(f"method for {self.tasks[0]}", self.method, methods_for(self.tasks[0]))
         config, settings = fields_of(self.form)
         _complete("config", self.config, config)
         _complete("settings", self.settings, settings)
@@ -82,7 +79,7 @@ class Recipe:
     @property
     def form(self) -> Method:
         """The method, as it is on tasks like these: some label images and, in another form, pixels."""
-        return methods_for(self.tasks[0])[self.method]
+        return method_for(self.method, self.tasks[0])
 
     def check(self, method: str, task: str) -> None:
         """Do nothing if this is a recipe for that method on that task.
@@ -143,12 +140,7 @@ def default_for(method: str, task: str) -> Recipe:
     Raises:
         UserError: for an unknown method or task, or one that does not suit the other.
     """
-    if method not in METHODS:
-        choose("method", method, METHODS)
-    forms = methods_for(task)
-    if method not in forms:
-        choose(f"method for {task}", method, forms)
-    name = f"{method}-{task.partition(':')[0]}"
+    name = f"{method_for(method, task).name}-{task.partition(':')[0]}"
     ours = f"{name}-ours"  # where a published recipe has that name
     return load(ours if (FOLDER / f"{ours}.toml").is_file() else name)
 
@@ -166,6 +158,32 @@ def describe(name: str) -> str:
     return f"{name}: {command}\n\n{(FOLDER / f'{name}.toml').read_text(encoding='utf-8').rstrip()}"
 
 
+def method_help(name: str) -> str:
+    """Every name that --set takes, a line each, with the method's default and the range.
+
+    Raises:
+        UserError: for an unknown method.
+    """
+    choose("method", name, METHODS)
+    lines = [f"uda train {name} TASK --set NAME=VALUE ... (default, which the recipe of a task may change; range)"]
+    for what, forms in (("images", CLASSIFICATION), ("pixels", SEGMENTATION)):
+        if name in forms:
+            config, settings = fields_of(forms[name])
+            lines += [f"  settings, where {what} are labelled; --resume may change them"]
+            lines += [*map(_option, settings.values()), "  configuration, fixed from the first step on"]
+            lines += map(_option, config.values())
+    return "\n".join([*lines, "the other options: uda train --help"])
+
+
+def _option(f: dataclasses.Field) -> str:
+    default = ",".join(map(str, f.default)) if isinstance(f.default, tuple) else str(f.default).lower()
+    choices = ("true", "false") if f.type is bool else f.metadata["choices"]
+    low, high = f.metadata["low"], f.metadata["high"]
+    limits = f"; {low:g} to {high:g}" if low or high else f"; {' or '.join(choices)}" if choices else ""
+    start = f"{default} {f.metadata['unit']}".rstrip()
+    return f"    {f.name:27} {f.metadata['help']} ({start}{limits})"
+
+
 def read(path: Path) -> Recipe:
     """The recipe that a file holds; it is called as the file.
 
@@ -178,8 +196,7 @@ def read(path: Path) -> Recipe:
         raise UserError(f"{path}: {error}; write it as TOML") from error
     try:
         for key, value in said.items():
-            if key not in KINDS:
-                choose("key", key, KINDS)
+            choose("key", key, KINDS)
             if type(value) is not KINDS[key]:
                 raise UserError(f"{key} must be {WORDS[KINDS[key]]}, got {value!r}")
         for key in KINDS:
@@ -208,6 +225,17 @@ def methods_for(task: str) -> Mapping[str, Method]:
         UserError: for an unknown task.
     """
     return SEGMENTATION if entry_of(task).dense else CLASSIFICATION
+
+
+def method_for(name: str, task: str) -> Method:
+    """The method of this name, as it is on tasks like this one.
+
+    Raises:
+        UserError: for an unknown method or task, or one that does not suit the other.
+    """
+    choose("method", name, METHODS)
+    forms = methods_for(task)
+    return forms[choose(f"method for {task}", name, forms)]
 
 
 def fields_of(method: Method) -> tuple[dict[str, dataclasses.Field], dict[str, dataclasses.Field]]:
@@ -253,8 +281,7 @@ def _value(text: str, kind: Any) -> Any:
 def _complete(what: str, values: Values, fields: Mapping[str, dataclasses.Field]) -> None:
     """Raise a `UserError` if a value has no field, or a field, except of those in `HOW`, no value."""
     for name in values:
-        if name not in fields:
-            choose(what, name, fields)
+        choose(what, name, fields)
     if lacking := [name for name in fields if name not in values and name not in HOW]:
         raise UserError(f"{what} lacks {', '.join(lacking)}; give each of its values")
 

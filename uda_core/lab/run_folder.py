@@ -5,15 +5,14 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
 from uda_core import checkpoints
-from uda_core.errors import UserError, choose
-from uda_core.lab.recipe import methods_for
+from uda_core.errors import UserError
 from uda_core.run import Record, Run
 
 
@@ -51,8 +50,8 @@ class RunFolder:
 
     # -- settings.json, progress.json, summary.json --------------------------------------------------------------------
 
-    def read(self, name: str) -> dict:
-        """One of the JSON files; an empty dict if it is not there.
+    def read(self, name: str, keys: Iterable[str] = ()) -> dict:
+        """One of the JSON files, which has these keys; an empty dict if it is not there.
 
         Raises:
             UserError: if it is damaged.
@@ -64,7 +63,7 @@ class RunFolder:
             value = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:  # no JSON, or no text
             value = None
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or not value.keys() >= set(keys):
             raise UserError(f"{path}: damaged; train again, or put back the file that `train` wrote")
         return value
 
@@ -72,22 +71,13 @@ class RunFolder:
         """The contents of settings.json.
 
         Raises:
-            UserError: if it is not there, damaged, or names an unknown method or task.
+            UserError: if it is not there, or damaged.
         """
-        path = self.path / "settings.json"
-        if not path.is_file():
+        settings = self.read("settings.json", ("method", "task", "steps", "config", "settings"))
+        if not settings:
             example = "give a folder that `train` wrote, such as runs/mcd-moons-seed0"
             raise UserError(f"{self.path}: no settings.json; {example}")
-        value = self.read("settings.json")
-        try:
-            if value["method"] not in (methods := methods_for(value["task"])):
-                choose("method", value["method"], methods)
-            whole = {"steps", "config", "settings"} <= value.keys()
-        except (KeyError, TypeError, AttributeError):
-            whole = False
-        if not whole:
-            raise UserError(f"{path}: damaged; train again, or put back the file that `train` wrote")
-        return value
+        return settings
 
     def write(self, name: str, value: dict) -> None:
         """Write one of the JSON files, whole or not at all."""
@@ -197,9 +187,8 @@ class RunFolder:
         """Where the last good checkpoint lies, and the command that goes on from there, once a step has worked."""
         if not self.holds_run():
             return ""
-        saved = (
-            f"the last good checkpoint is {self.good}, of step {self.good_step}" if self.good else "none is saved yet"
-        )
+        good = f"the last good checkpoint is {self.good}, of step {self.good_step}"
+        saved = good if self.good else "none is saved yet"
         return f"; {saved}; go on with: {self.resume_command()}{options}"
 
     def resume_command(self) -> str:

@@ -16,13 +16,15 @@ from uda_core import __version__, checkpoints, distributed
 from uda_core.errors import UserError
 from uda_core.evaluation import Evaluation, evaluate, label_qualities
 from uda_core.lab import main
-from uda_core.lab.recipe import METHODS, Recipe, default_for, load, parse
+from uda_core.lab.recipe import METHODS, Recipe, default_for, fields_of, load, method_for, method_help, parse
 from uda_core.lab.run_folder import RunFolder
 from uda_core.methods import CGDMConfig
 from uda_core.methods.cag import CAGRun
 from uda_core.run import Run
 from uda_core.task import Task
 from uda_core.training import fit
+
+KEPT = ("method", "task", "source", "target", "recipe", "devices")  # of settings.json, when a run goes on
 
 
 def add(commands) -> None:
@@ -64,8 +66,6 @@ class Help(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None):
         """Print it, and exit."""
         if namespace.method:
-            from uda_core.lab.method_help import method_help  # needed here alone
-
             print(method_help(namespace.method))
         else:
             parser.print_help()
@@ -83,9 +83,7 @@ def train(args: argparse.Namespace) -> int:
     if not args.checkpoint_minutes >= 0:
         raise UserError(f"--checkpoint-minutes must be at least 0, got {args.checkpoint_minutes}")
     if args.resume:
-        from uda_core.lab.resume import resumed  # needed here alone
-
-        folder, what, recipe = resumed(args)
+        folder, what, recipe = _resumed(args)
         if folder.read("summary.json").get("steps") == recipe.steps:
             done = f"finished, {recipe.steps} steps, scores in summary.json"
             print(f"{folder.path}: {done}; a larger --steps trains on")
@@ -122,6 +120,39 @@ def _new(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
     devices = args.devices if args.devices is not None else distributed.started() if _several(1) else 1
     what = {"method": args.method, **main.record_of(args), "recipe": recipe.name, "devices": devices}
     return folder, what, recipe
+
+
+def _resumed(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
+    """The folder; its method, task and so on; and the recipe of its run: that which it was started with, and changes.
+
+    Options may change the settings and the device and raise the number of steps; what else they name must agree.
+
+    Raises:
+        UserError: if the folder holds no run, or an option does not agree.
+    """
+    folder = RunFolder(args.resume)
+    saved = {"devices": 1, "recipe": None} | folder.settings()
+    method = method_for(saved["method"], saved["task"])
+    config, settings = parse(args.set, method)
+    names = ("method", "recipe", "devices", "seed", "weights", "precision")
+    given = {name: getattr(args, name) for name in names} | main.record_of(args) | config
+    own = {name: tuple(v) if isinstance(v, list) else v for name, v in (saved | saved["config"]).items()}
+    for name, value in given.items():
+        if value is not None and name != "device" and value != own.get(name):
+            differs = f"{name} is {own.get(name)!r} there, not {value!r}"
+            raise UserError(f"{folder.path}: {differs}; a run keeps it, so give --out for another run")
+    if args.steps is not None and args.steps < saved["steps"]:
+        raise UserError(f"{folder.path}: --steps may grow from {saved['steps']}, not shrink to {args.steps}")
+    for values, fields in zip((saved["config"], saved["settings"]), fields_of(method), strict=True):
+        if unknown := values.keys() - fields.keys():
+            what = f"settings.json has {', '.join(sorted(unknown))}, which this version does not know"
+            raise UserError(f"{folder.path}: {what}; go on with the version that wrote it")
+    if folder.has_checkpoint():
+        config["weights"] = "none"  # the checkpoint holds what became of them
+    tasks, steps = (saved["task"],), args.steps or saved["steps"]
+    values = saved["config"] | config, saved["settings"] | settings
+    recipe = Recipe(saved["recipe"], str(folder.path), saved["method"], tasks, *values, steps)
+    return folder, {name: saved[name] for name in KEPT if name in saved}, recipe
 
 
 def _several(devices: int) -> bool:

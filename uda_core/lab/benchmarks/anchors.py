@@ -5,17 +5,15 @@ Forms are interleaved round by round; medians of clock time and their ratios wit
 of the same formulas: one image and one class at a time, as the authors' code goes through them.
 """
 
-import json
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from uda_core.anchors import Anchors, anchor_distances, class_means
-from uda_core.lab.benchmarks import speed
+from uda_core.lab import benchmarks
 from uda_core.losses import pixel_cross_entropy
 from uda_core.maps import at_stride
 from uda_core.methods.cag import CAGConfig, CAGRun, CAGSettings, cag_step
@@ -32,21 +30,11 @@ TARGETS = {  # (slow form, fast form) -> the speed-up that the fast form must re
 MEMORY_TARGET = 0.6  # of the joint backward's saved tensors
 
 
-def main(out: Path | None = None) -> int:
-    """Measure, print the table, write the figures as JSON to `out`; the exit status is 1 if a target is missed."""
-    result = measure()
-    print(table(result))
-    if out:
-        out.write_text(json.dumps(result, indent=2) + "\n")
-    fast = all(row["ratio"] >= row["target"] for row in result["ratios"])
-    return 0 if fast and result["memory"]["share"] <= MEMORY_TARGET else 1
-
-
 def measure(
     rounds: int = 5, shape: tuple[int, ...] = SHAPE, network: str = NETWORK, size: tuple[int, int] = (256, 448)
 ) -> dict:
     """Milliseconds of each form, the ratios of `TARGETS`, and the saved tensors of a CAG step in MB."""
-    result = speed.race(lambda: forms(shape), TARGETS, rounds, "bench anchors", torch.get_num_threads())
+    result = benchmarks.race(lambda: forms(shape), TARGETS, rounds, "bench anchors", torch.get_num_threads())
     joint, separate = (peak_saved(network, size, step) / 2**20 for step in (joint_step, cag_step))
     memory = {"network": network, "size": list(size), "joint_mb": joint, "separate_mb": separate}
     return result | {"memory": memory | {"share": separate / joint}}
@@ -56,7 +44,7 @@ def table(result: dict) -> str:
     """The figures of `measure`, one line each."""
     memory = result["memory"]
     words = f"of the saved tensors of one joint backward ({memory['network']}); at most {MEMORY_TARGET:.0%} wanted"
-    return f"{speed.table(result)}\n{memory['share']:9.0%}     {words}"
+    return f"{benchmarks.table(result)}\n{memory['share']:9.0%}     {words}"
 
 
 def forms(shape: tuple[int, ...]) -> dict[str, Callable]:
@@ -131,31 +119,22 @@ def peak_saved(network: str, size: tuple[int, int], step: Callable) -> int:
     return peak()
 
 
+class Mark:
+    """On a storage that autograd keeps: goes with the last of the saved tensors that share it."""
+
+
 @contextmanager
 def saved_tensors() -> Iterator[Callable[[], int]]:
     """Counts the bytes of the storages that autograd keeps inside; yields a function that returns their peak."""
-    kept: dict[int, int] = {}  # storage -> how many saved tensors hold it
-    now = peak = 0
+    marks = weakref.WeakValueDictionary[tuple[int, int], Mark]()  # by address and bytes of the storage
+    peak = 0
 
-    class Saved:
-        def __init__(self, tensor: Tensor):
-            self.tensor = tensor
+    def pack(tensor: Tensor) -> tuple[Mark, Tensor]:
+        nonlocal peak
+        storage = tensor.untyped_storage()
+        mark = marks.setdefault((storage.data_ptr(), storage.nbytes()), Mark())
+        peak = max(peak, sum(size for _, size in marks))
+        return mark, tensor
 
-    def forget(storage: int, size: int) -> None:
-        nonlocal now
-        kept[storage] -= 1
-        if not kept[storage]:
-            now -= size
-
-    def pack(tensor: Tensor) -> Saved:
-        nonlocal now, peak
-        storage, size, saved = tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes(), Saved(tensor)
-        if not kept.get(storage):
-            now += size
-        kept[storage] = kept.get(storage, 0) + 1
-        peak = max(peak, now)
-        weakref.finalize(saved, forget, storage, size)
-        return saved
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor):
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved[1]):
         yield lambda: peak

@@ -5,12 +5,9 @@ they are a training run. The three are measured in turn, several times over, in 
 pseudo-labels from the start, as in most of its steps; which ones does not matter here.
 """
 
-import json
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -24,19 +21,6 @@ from uda_core.samples import AHEAD, Batches
 from uda_core.task import Task
 
 ROUNDS = 3
-
-
-def main(task: Task | None, method: str, config: Config, batches: int, out: Path | None = None) -> int:
-    """Measure on `task`, or on JPEGs made up for it; print the figures, write them as JSON to `out`."""
-    with ExitStack() as stack:
-        if task is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            task = folders(*(write_jpegs(folder / domain, seed) for seed, domain in enumerate(("source", "target"))))
-        result = measure(task, method, config, batches)
-    print(table(result))
-    if out:
-        out.write_text(json.dumps(result, indent=2) + "\n")
-    return 0
 
 
 def measure(task: Task, method: str, config: Config, batches: int) -> dict:
@@ -86,6 +70,11 @@ def seconds(form: Callable[[], object], times: int) -> float:
     for _ in range(times):
         form()
     return time.perf_counter() - started
+
+
+def made_up(folder: Path) -> Task:
+    """A task of JPEGs that are made up for it, in this folder."""
+    return folders(*(write_jpegs(folder / domain, seed) for seed, domain in enumerate(("source", "target"))))
 
 
 def write_jpegs(folder: Path, seed: int, classes: int = 4, images: int = 40) -> Path:

@@ -6,19 +6,16 @@ naive forms are our transcription of what the authors' code computes (lijin118/C
 utils.py): six forwards, six whole backwards and one `autograd.grad` for each tensor.
 """
 
-import json
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import trange
 
+from uda_core.lab.benchmarks import race
 from uda_core.losses import classifier_discrepancy, rowwise_gradient_discrepancy, weighted_cross_entropy
 from uda_core.methods.cgdm import CGDMConfig, CGDMRun, CGDMSettings, cgdm_step
 from uda_core.methods.classification import ce, im
@@ -40,15 +37,6 @@ GPU_TARGETS = {
 }
 
 
-def main(out: Path | None = None, device: str = "cpu") -> int:
-    """Measure, print the table, write the figures as JSON to `out`; the exit status is 1 if a target is missed."""
-    result = measure(device=device)
-    print(table(result))
-    if out:
-        out.write_text(json.dumps(result, indent=2) + "\n")
-    return 0 if all(row["ratio"] >= row["target"] for row in result["ratios"]) else 1
-
-
 def measure(rounds: int = 30, device: str = "cpu") -> dict:
     """Milliseconds of each form (median over `rounds`), the ratios of the targets, and ResNet's images per second."""
     CGDMConfig(device=device)  # refuses a device that is not here
@@ -64,50 +52,6 @@ def measure(rounds: int = 30, device: str = "cpu") -> dict:
 def _clock_of_gpu() -> float:
     torch.cuda.synchronize()
     return time.perf_counter()
-
-
-def race(
-    make_forms: Callable[[], dict[str, Callable]],
-    targets: dict[tuple[str, str], float],
-    rounds: int,
-    name: str,
-    threads: int,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict:
-    """Milliseconds of each form (median over `rounds`, interleaved), and the ratio of each slow one to its fast one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            forms = make_forms()
-        for form in forms.values():  # first calls allocate
-            form()
-        times = {form: [] for form in forms}
-        for _ in trange(rounds, desc=name, unit="round", leave=False):
-            for form, call in forms.items():
-                start = clock()
-                call()
-                times[form].append(1000 * (clock() - start))
-    finally:
-        torch.set_num_threads(before)
-    medians = {form: statistics.median(values) for form, values in times.items()}
-    ratios = [
-        {"slow": slow, "fast": fast, "ratio": medians[slow] / medians[fast], "target": target}
-        for (slow, fast), target in targets.items()
-    ]
-    return {"torch": torch.__version__, "threads": threads, "rounds": rounds, "median_ms": medians, "ratios": ratios}
-
-
-def table(result: dict) -> str:
-    """The figures of `measure`, one line each."""
-    lines = [f"{ms:9.1f} ms  {name}" for name, ms in result["median_ms"].items()]
-    for row in result["ratios"]:
-        slow = row["slow"].removeprefix(row["fast"].split(", ")[0] + ", ")  # what they share is said once
-        lines.append(f"{row['ratio']:9.2f} x   {row['fast']} against {slow}; at least {row['target']} wanted")
-    lines += [f"{images:9.1f} images/s  {name}" for name, images in result.get("images_per_s", {}).items()]
-    how = f"torch {result['torch']}, threads: {result['threads']}, median of {result['rounds']} interleaved rounds"
-    return "\n".join([*lines, how])
 
 
 # -- the heads alone, at VisDA's size ----------------------------------------------------------------------------------
