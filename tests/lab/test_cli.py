@@ -528,6 +528,16 @@ def test_checkpoint_of_something_else_is_refused(change, message, trained, run, 
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("change", [{"task": 3}, {"method": None}, {"steps": "40"}, {"config": []}])
+def test_a_value_of_another_kind_is_damage(change, trained, run, tmp_path):
+    folder = edited(trained, tmp_path / "run", **change)
+    status, _, err = run("evaluate", folder)
+    assert (status, err) == (
+        2,
+        f"error: {folder / 'settings.json'}: damaged; train again, or put back the file that `train` wrote\n",
+    )
+
+
 def test_files_cut_short_are_refused(trained, run, tmp_path):
     folder = edited(trained, tmp_path / "run")
     for name, message in (("checkpoint.pt", "damaged, cut short"), ("settings.json", "damaged; train again")):

@@ -196,7 +196,8 @@ def read(path: Path) -> Recipe:
         raise UserError(f"{path}: {error}; write it as TOML") from error
     try:
         for key, value in said.items():
-            choose("key", key, KINDS)
+            if key not in KINDS:
+                choose("key", key, KINDS)
             if type(value) is not KINDS[key]:
                 raise UserError(f"{key} must be {WORDS[KINDS[key]]}, got {value!r}")
         for key in KINDS:
@@ -233,9 +234,12 @@ def method_for(name: str, task: str) -> Method:
     Raises:
         UserError: for an unknown method or task, or one that does not suit the other.
     """
-    choose("method", name, METHODS)
+    if name not in METHODS:
+        choose("method", name, METHODS)
     forms = methods_for(task)
-    return forms[choose(f"method for {task}", name, forms)]
+    if name not in forms:
+        choose(f"method for {task}", name, forms)
+    return forms[name]
 
 
 def fields_of(method: Method) -> tuple[dict[str, dataclasses.Field], dict[str, dataclasses.Field]]:

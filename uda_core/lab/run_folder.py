@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -50,8 +50,8 @@ class RunFolder:
 
     # -- settings.json, progress.json, summary.json --------------------------------------------------------------------
 
-    def read(self, name: str, keys: Iterable[str] = ()) -> dict:
-        """One of the JSON files, which has these keys; an empty dict if it is not there.
+    def read(self, name: str, kinds: Mapping[str, type] | None = None) -> dict:
+        """One of the JSON files, which has keys with values of these kinds; an empty dict if it is not there.
 
         Raises:
             UserError: if it is damaged.
@@ -63,7 +63,7 @@ class RunFolder:
             value = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:  # no JSON, or no text
             value = None
-        if not isinstance(value, dict) or not value.keys() >= set(keys):
+        if not isinstance(value, dict) or not all(isinstance(value.get(k), kind) for k, kind in (kinds or {}).items()):
             raise UserError(f"{path}: damaged; train again, or put back the file that `train` wrote")
         return value
 
@@ -73,7 +73,8 @@ class RunFolder:
         Raises:
             UserError: if it is not there, or damaged.
         """
-        settings = self.read("settings.json", ("method", "task", "steps", "config", "settings"))
+        kinds = {"method": str, "task": str, "steps": int, "config": dict, "settings": dict}
+        settings = self.read("settings.json", kinds)
         if not settings:
             example = "give a folder that `train` wrote, such as runs/mcd-moons-seed0"
             raise UserError(f"{self.path}: no settings.json; {example}")
