@@ -75,7 +75,7 @@ class RunConfig:
     batch_size: int = option(64, "samples per domain and step; batch norm needs two", 2, 1_000_000)
     device: str = option("cpu", "cpu, cuda or cuda:1")
     precision: str = option("fp32", "of the network, not of what compares (heads, losses)", choices=("fp32", "bf16"))
-    weights: str = option("none", "that a large network starts from: none, a file, or a name of torchvision's")
+    weights: str = option("none", "what a large network starts from: none, a file, or a name of torchvision's")
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
@@ -94,7 +94,7 @@ class Settings:
         UserError: for a value that is refused, and for an unknown name.
     """
 
-    learning_rate: float = option(2e-3, "step size of Adam, features and heads alike", 0.0, 0.1)
+    learning_rate: float = option(2e-3, "step size, of features and heads alike", 0.0, 0.1)
 
     def __setattr__(self, name: str, value: float) -> None:
         fields = type(self).__dataclass_fields__
@@ -134,9 +134,9 @@ class Run(Generic[ConfigT, SettingsT]):
     """
 
     CONFIG: ClassVar[type[RunConfig]] = RunConfig
-    NETWORK_NAMES: ClassVar[tuple[str, ...]] = ()  # of the modules, the optimisers
-    OPTIMIZER_NAMES: ClassVar[tuple[str, ...]] = ()  # and the plain values that belong to a run's state: its attributes
-    STATE_NAMES: ClassVar[tuple[str, ...]] = ()
+    NETWORK_NAMES: ClassVar[tuple[str, ...]] = ()  # attributes that hold the networks
+    OPTIMIZER_NAMES: ClassVar[tuple[str, ...]] = ()  # attributes that hold the optimisers
+    STATE_NAMES: ClassVar[tuple[str, ...]] = ()  # attributes that hold plain values of the run's state
     config: ConfigT
     pseudo_labels: Tensor | None = None  # [N] of the target's training samples
     planned_steps: int | None = None  # where the settings say how long a run takes
@@ -153,7 +153,7 @@ class Run(Generic[ConfigT, SettingsT]):
             UserError: if the configuration is of another kind, or does not suit the pair.
         """
         config = config or self.config
-        if not isinstance(config, self.CONFIG):
+        if type(config) is not self.CONFIG:
             if not issubclass(self.CONFIG, type(config)):
                 raise UserError(f"{self.method} needs a {self.CONFIG.__name__} here, got a {type(config).__name__}")
             config = self.CONFIG(**vars(config))  # a more general one: the rest are defaults

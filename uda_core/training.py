@@ -22,8 +22,13 @@ def update(loss: Tensor, *optimizers: Optimizer, plus: Mapping[Tensor, Tensor | 
         loss: one number.
         optimizers: whose parameters move; no other parameter gets a gradient.
         plus: `gradients` of another loss for the same optimisers, to be added.
+
+    Raises:
+        ValueError: if `plus` holds gradients for other optimisers.
     """
     found = gradients(loss, *optimizers)
+    if plus.keys() - found.keys():
+        raise ValueError("plus holds gradients of parameters that these optimisers do not have")
     for parameter, gradient in found.items():
         other = plus.get(parameter)
         parameter.grad = gradient if other is None else other if gradient is None else gradient + other

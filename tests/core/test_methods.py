@@ -16,7 +16,7 @@ from uda_core.models import heads
 from uda_core.models.features import FEATURE_EXTRACTORS, LastBatch
 from uda_core.pseudo_labels import cluster_labels
 from uda_core.run import Run
-from uda_core.training import update
+from uda_core.training import gradients, update
 
 MODULES = {name: import_module(f"uda_core.methods.{name}") for name in methods.CLASSIFICATION}
 MODULES["swd"] = MODULES["mcd"]  # SWD takes MCD's step
@@ -421,3 +421,32 @@ def test_a_gradient_in_other_strides_moves_the_same_weights(optimizer):
         update((p * factors).sum(), optimizer([p], lr=1.0, fused=True))
         moved.append(p.detach())
     assert torch.equal(*moved)
+
+
+def test_a_loss_beside_another_adds_its_gradients_and_no_others():
+    p, q = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    both, one = torch.optim.SGD([p, q], lr=1.0), torch.optim.SGD([p], lr=1.0)
+    update(2 * p.sum(), one, plus=gradients(3 * p.sum(), one))
+    assert p.tolist() == [-4, -4]
+    with pytest.raises(ValueError, match="parameters that these optimisers do not have"):
+        update(p.sum(), one, plus=gradients((p + q).sum(), both))
+    assert (p.tolist(), q.tolist()) == ([-4, -4], [1, 1])
+
+
+# -- copies and configurations -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [0, 2])
+def test_a_fast_run_can_be_copied_and_both_go_on_alike(moons_task, k):
+    run = make("cgdm", moons_task.pair, {"k": k, "refresh": 2}, fast=True)
+    for _ in range(3):
+        run.step()
+    twin = copy.deepcopy(run)
+    assert [run.step() for _ in range(3)] == [twin.step() for _ in range(3)]
+    assert same_networks(run, twin)
+
+
+def test_a_configuration_of_another_method_is_refused(moons_task):
+    with pytest.raises(UserError, match="mcd needs a Config here, got a CGDMConfig"):
+        methods.MCD(moons_task.pair, CGDMConfig(variant="paper"))
+    assert methods.CGDM(moons_task.pair, methods.Config(batch_size=16)).config == CGDMConfig(batch_size=16)

@@ -57,7 +57,8 @@ class Recipe:
     departures: tuple[str, ...] = ()  # where this kit does otherwise than the published code
 
     def __post_init__(self):
-        choose("method", self.method, METHODS)
+        if self.method not in METHODS:
+            choose("method", self.method, METHODS)
         if len({entry_of(task).dense for task in self.tasks}) != 1:
             raise UserError("tasks must be one or several, which all label images or all label pixels")
         config, settings = fields_of(self.form)
@@ -71,8 +72,8 @@ class Recipe:
         for name, value in (("steps", self.steps), ("epochs", self.epochs)):
             if value is not None and value < 1:
                 raise UserError(f"{name} must be at least 1, got {value}")
-        if self.steps and self.epochs:
-            raise UserError("steps and epochs are both given; leave one of them out")
+        if self.epochs and (self.steps or self.form.run.planned_steps):
+            raise UserError("epochs do not count where steps, or the method's own phases, say how long it takes")
         if not (self.steps or self.epochs or self.form.run.planned_steps):
             raise UserError("steps is missing; give steps = ..., or epochs = ...")
 
@@ -100,7 +101,7 @@ class Recipe:
         """
         to_paper = config.get("variant") == "paper" and self.config.get("variant") == "code"
         if to_paper and "infomax" not in settings:
-            raise UserError("variant=paper has no InfoMax term; add infomax=0, or take the recipe cgdm-...-paper")
+            raise UserError("variant=paper has no InfoMax term; add infomax=0")
         values = {"config": {**self.config, **config}, "settings": {**self.settings, **settings}}
         length = {"steps": steps, "epochs": None} if steps else {}
         return dataclasses.replace(self, **values, **length)
@@ -285,7 +286,8 @@ def _value(text: str, kind: Any) -> Any:
 def _complete(what: str, values: Values, fields: Mapping[str, dataclasses.Field]) -> None:
     """Raise a `UserError` if a value has no field, or a field, except of those in `HOW`, no value."""
     for name in values:
-        choose(what, name, fields)
+        if name not in fields:
+            choose(what, name, fields)
     if lacking := [name for name in fields if name not in values and name not in HOW]:
         raise UserError(f"{what} lacks {', '.join(lacking)}; give each of its values")
 

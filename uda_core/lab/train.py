@@ -98,7 +98,8 @@ def train(args: argparse.Namespace) -> int:
     try:
         return launch(what["devices"], recipe.config.get("device", "cpu"), _train_and_score, *work)
     except ChildProcessError as error:
-        raise UserError(f"{error}; go on with: {folder.resume_command()}") from error
+        way_on = f"; go on with: {folder.resume_command()}" if folder.holds_run() else ""
+        raise UserError(f"{error}{way_on}") from error
 
 
 def _new(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from uda_core.anchors import Anchors, anchor_distances, category_anchors, shut_out, where_right
+from uda_core.anchors import Anchors, anchor_distances, category_anchors, margin_from_ratio, shut_out, where_right
 from uda_core.errors import UserError
 from uda_core.losses import DISTANCE_LOSSES, kept_pairs, pixel_cross_entropy
 from uda_core.maps import at_stride
@@ -42,9 +42,9 @@ class CAGSettings(AdversarialSettings):
     distance: float = option(0.7, "weight of the distance loss, in both domains", 0.0, 10.0)
     stage_learning_rate: float = option(2e-3, "step size in the stages", 0.0, 0.1)
     source_steps: int = option(400, "first steps, on the source alone", 0, 1_000_000, "steps")
-    warm_up_steps: int = option(120, "of the adversarial warm-up; the others take none", 0, 1_000_000, "steps")
+    warm_up_steps: int = option(120, "of the adversarial warm-up; other kinds take no step", 0, 1_000_000, "steps")
     stage_steps: int = option(120, "steps of each stage", 1, 1_000_000, "steps")
-    stages: int = option(3, "new teacher and anchors this many times", 1, 20, "stages")
+    stages: int = option(3, "how often teacher and anchors are made anew", 1, 20, "stages")
 
 
 def cag_step(run: "CAGRun", s: CAGSettings, batch: Batch) -> Losses:
@@ -74,9 +74,9 @@ def cag_step(run: "CAGRun", s: CAGSettings, batch: Batch) -> Losses:
 class CAGConfig(SegmentationConfig):
     """What is fixed until a run's reset. Theirs: an adversarial warm-up and an absolute margin; else the defaults."""
 
-    warm_up: str = option("adabn", "adabn: target statistics, no steps", choices=("none", "adabn", "adversarial"))
-    labels: str = option("both", "that the target's cross-entropy takes", choices=("anchors", "confidence", "both"))
-    distance_loss: str = option("code", "of class means (two forms) or of pixels", choices=tuple(DISTANCE_LOSSES))
+    warm_up: str = option("adabn", "before the stages; adabn takes no steps", choices=("none", "adabn", "adversarial"))
+    labels: str = option("both", "for the target's cross-entropy", choices=("anchors", "confidence", "both"))
+    distance_loss: str = option("code", "from class means (two forms) or from pixels", choices=tuple(DISTANCE_LOSSES))
     anchor_weighting: str = option("image", "a mean of image means, or of pixels", choices=("image", "pixel"))
     margin_unit: str = option("ratio", "ratio: of the median distance between anchors", choices=("ratio", "absolute"))
     stage_decay_steps: int = option(0, "the same decay within each stage; 0: none", 0, 10**9, "steps")
@@ -178,8 +178,9 @@ class CAGRun(AdversarialRun[CAGConfig, CAGSettings]):
 
     def margin(self, s: CAGSettings, anchors: Anchors | None = None) -> float:
         """The margin as a distance between features, for these anchors or those that label now."""
-        unit = 1.0 if self.config.margin_unit == "absolute" else (anchors or self.labelling_network()[1]).median_gap
-        return s.margin * unit
+        if self.config.margin_unit == "absolute":
+            return s.margin
+        return margin_from_ratio(s.margin, anchors or self.labelling_network()[1])
 
     @torch.no_grad()
     def measure_anchors(self, net: nn.Module) -> Anchors:

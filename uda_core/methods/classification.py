@@ -24,7 +24,7 @@ from uda_core.samples import Samples, chunks, read
 class Config(RunConfig):
     """What is fixed until Reset: network, batch, optimiser, device, precision, seed."""
 
-    network: str = option("small", "of the features: small, linear (for frozen features), mcd_digits, resnet50 ...")
+    network: str = option("small", "that makes the features: small, linear (for frozen ones), mcd_digits, resnet50 ...")
     features: int = option(64, "width D of the feature vector; 0: the network's own", 0, 100_000)
     hidden: tuple[int, ...] = option((64,), "widths of the heads' hidden layers, such as 64,64", 1, 100_000)
     dropout: float = option(0.5, "in the heads", 0.0, 0.99)

@@ -13,7 +13,7 @@ from uda_core.samples import Batch
 class SWDSettings(MCDSettings):
     """Settings of SWD: its discrepancy is a mean of squares, far below MCD's, so the same pull needs more weight."""
 
-    learning_rate: float = option(4e-3, "step size of Adam, features and heads alike", 0.0, 0.1)
+    learning_rate: float = option(4e-3, "step size, of features and heads alike", 0.0, 0.1)
     discrepancy: float = option(20.0, "weight of the sliced Wasserstein discrepancy, in steps B and C", 0.0, 1000.0)
 
 

@@ -3,6 +3,7 @@
 Letters: B samples in a batch, D features.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from functools import partial
@@ -162,14 +163,14 @@ FEATURE_EXTRACTORS: dict[str, Callable[[tuple[int, ...], int, str], Made]] = {
 
 
 class LastBatch:
-    """Keeps the features of the last batch, so that the same batch through the same weights is not computed again.
+    """Keeps the features of the last batch, and gives them once more for the same batch and the same weights.
 
-    What else a second forward pass would do is done: the running statistics of the batch norms move once more. Not for
-    networks with dropout, whose every forward pass is another one.
+    The running statistics of the batch norms move as in a second forward pass. Not for networks with dropout, which
+    makes every forward pass different.
     """
 
     def __init__(self, net: nn.Module):
-        self.parameters, self.norms = list(net.parameters()), list(batch_norms(net))
+        self.net, self.parameters, self.norms = net, list(net.parameters()), list(batch_norms(net))
         self.f, self.x, self.versions = torch.empty(0), tuple[Tensor, ...](), list[int]()
         self.running = statistics(self.norms)
         self.before = list[Tensor]()  # the same, before that batch
@@ -179,10 +180,15 @@ class LastBatch:
         versions = list(map(attrgetter("_version"), self.parameters))
         if versions == self.versions and list(map(id, x)) == list(map(id, self.x)):
             self._replay()
-            return self.f
+            f, self.f, self.x, self.versions = self.f, torch.empty(0), (), []  # its graph serves one backward pass
+            return f
         self.before = list(map(torch.clone, self.running))
         self.f, self.x, self.versions = compute(*x), x, versions
         return self.f
+
+    def __deepcopy__(self, memo: dict) -> "LastBatch":
+        """One for the copied network, without features: a tensor with a graph cannot be copied."""
+        return LastBatch(copy.deepcopy(self.net, memo))
 
     @torch.no_grad()
     def _replay(self) -> None:

@@ -132,32 +132,40 @@ class Study:
 def measure(name: str, seeds: Sequence[int], out: Path, data: Path | None = None) -> None:
     """Measure what `out`, a NAME.csv, does not hold yet, row by row and seed by seed; each result is written at once.
 
-    NAME.settings.csv beside it says with what; a row that is held there with other settings is measured again.
+    NAME.settings.csv beside it says with what; a row that is held there with other settings is measured again. Where
+    nothing is left to measure, no file changes.
 
     Raises:
-        UserError: for an unknown study, data that is not there, and an `out` that is no results file.
+        UserError: for an unknown study, data that is not there, and an `out` that is no results file of this study.
     """
     study = STUDIES[choose("table", name, STUDIES)]
     if out.suffix != ".csv":
         raise UserError(f"--out must end with .csv, got {out}")
-    where = " --data DIR" if data else ""
-    command = f"uda bench accuracy --table {name} --seeds {','.join(map(str, seeds))}{where} --out {out.name}"
     settings, beside = study.settings(), out.with_suffix(".settings.csv")
+    if out.exists() and not beside.exists():
+        raise UserError(f"{out}: {beside.name} is not beside it, which says how it was measured; give another --out")
     before = results.read_settings(beside) if beside.exists() else settings[:0]
-    same = [row for row in study.rows if row in before.index and _values(before, row) == _values(settings, row)]
     held = results.read(out) if out.exists() else pd.DataFrame(columns=results.COLUMNS)
+    if unknown := [row for row in held["row"].unique() if row not in study.rows]:
+        raise UserError(f"{out}: holds {', '.join(unknown)}, which table {name} does not have; give another --out")
     versions = {torch.__version__.split("+")[0], *held.attrs.get("torch", "").split(", ")} - {""}
-    comments = {"command": command, "note": study.note, "torch": ", ".join(sorted(versions))}
+    same = [row for row in study.rows if row in before.index and _values(before, row) == _values(settings, row)]
     held, tasks = held[held["row"].isin(same)], study.tasks(data)
+    done = set(zip(held["seed"], held["row"], strict=True))
+    left = [(seed, row) for seed in seeds for row in study.rows if (seed, row) not in done]
+    if not left:
+        return
+    where, all_seeds = " --data DIR" if data else "", sorted({*map(int, held["seed"]), *seeds})
+    command = f"uda bench accuracy --table {name} --seeds {','.join(map(str, all_seeds))}{where} --out {out.name}"
+    comments = {"command": command, "note": study.note, "torch": ", ".join(sorted(versions))}
     results.write(held, out, comments)  # before the settings: so that none stand beside another's numbers
     write_whole(beside, settings.to_csv(lineterminator="\n").encode())
     torch.set_num_threads(1)
-    for seed, row in tqdm([(seed, row) for seed in seeds for row in study.rows], unit="run"):
-        if not ((held["row"] == row) & (held["seed"] == seed)).any():
-            measured = study.measure(row, tasks, seed)
-            held = pd.concat([held, measured]) if len(held) else measured
-            held = held.iloc[held["row"].map(list(study.rows).index).argsort(kind="stable")]
-            results.write(held, out, comments)
+    for seed, row in tqdm(left, unit="run"):
+        measured = study.measure(row, tasks, seed)
+        held = pd.concat([held, measured]) if len(held) else measured
+        held = held.iloc[held["row"].map(list(study.rows).index).argsort(kind="stable")]
+        results.write(held, out, comments)
 
 
 def _values(settings: pd.DataFrame, row: str) -> dict[str, str]:
