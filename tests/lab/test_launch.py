@@ -200,6 +200,17 @@ def kill_one(folder):
     os.kill(max(process.pid for process in multiprocessing.active_children()), signal.SIGKILL)
 
 
+def test_a_process_killed_before_the_first_step_names_no_way_on(tmp_path, monkeypatch, capsys):
+    killed = "process 1 of 2 was killed; the others were ended"
+
+    def launch(*_):
+        raise ChildProcessError(killed)
+
+    monkeypatch.setattr("uda_core.lab.launch.launch", launch)
+    assert main.main([*WORDS, "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err == f"error: {killed}\n"
+
+
 def test_one_killed_ends_the_run_which_goes_on_from_its_last_checkpoint(tmp_path, capfd):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert main.main([*WORDS, "--steps", "25", "--out", str(whole), *SMALL]) == 0

@@ -180,8 +180,12 @@ def test_a_file_names_every_version_that_it_was_measured_with(measured):
     out, _, _ = measured
     here = torch.__version__.split("+")[0]
     out.write_text(out.read_text(encoding="utf-8").replace(here, "1.0.0"), encoding="utf-8")
-    studies.measure("small", [0, 1], out)
+    old = out.read_bytes()
+    studies.measure("small", [1], out)
+    assert out.read_bytes() == old  # nothing was left to measure
+    studies.measure("small", [2], out)
     assert results.read(out).attrs["torch"] == f"1.0.0, {here}"
+    assert " --seeds 0,1,2 " in results.read(out).attrs["command"]
 
 
 def test_a_row_with_other_settings_is_measured_again(measured, monkeypatch):
@@ -193,8 +197,13 @@ def test_a_row_with_other_settings_is_measured_again(measured, monkeypatch):
     settings = results.read_settings(out.with_suffix(".settings.csv"))
     assert list(settings["k"]) == ["", "1", ""]
     del rows["a"]
-    studies.measure("small", [0], out)
-    assert list(results.read(out)["row"].unique()) == ["b", "c"]
+    before = out.read_bytes()
+    with pytest.raises(UserError, match="holds a, which table small does not have; give another --out"):
+        studies.measure("small", [0], out)
+    out.with_suffix(".settings.csv").unlink()
+    with pytest.raises(UserError, match=r"small\.settings\.csv is not beside it"):
+        studies.measure("small", [2], out)
+    assert out.read_bytes() == before
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(measured, monkeypatch):

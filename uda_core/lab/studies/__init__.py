@@ -142,10 +142,10 @@ def measure(name: str, seeds: Sequence[int], out: Path, data: Path | None = None
     if out.suffix != ".csv":
         raise UserError(f"--out must end with .csv, got {out}")
     settings, beside = study.settings(), out.with_suffix(".settings.csv")
+    held = results.read(out) if out.exists() else pd.DataFrame(columns=results.COLUMNS)
     if out.exists() and not beside.exists():
         raise UserError(f"{out}: {beside.name} is not beside it, which says how it was measured; give another --out")
     before = results.read_settings(beside) if beside.exists() else settings[:0]
-    held = results.read(out) if out.exists() else pd.DataFrame(columns=results.COLUMNS)
     if unknown := [row for row in held["row"].unique() if row not in study.rows]:
         raise UserError(f"{out}: holds {', '.join(unknown)}, which table {name} does not have; give another --out")
     versions = {torch.__version__.split("+")[0], *held.attrs.get("torch", "").split(", ")} - {""}
