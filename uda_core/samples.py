@@ -22,7 +22,6 @@ from uda_core.errors import UserError
 if TYPE_CHECKING:
     from uda_core.task import Pair
 
-HELD_OUT = 10  # one source sample in so many validates, where a set has no split of its own
 IGNORE = 255  # label of a pixel, or pseudo-label, that counts nowhere
 CHUNK = 2**23  # numbers that a network is given at a time outside training: 55 images of 224x224
 AHEAD = 4  # batches of files that are being read while one trains
@@ -198,12 +197,3 @@ def read(x: Samples, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
 def _reader() -> ThreadPoolExecutor:
     """The threads that read ahead, one per batch, shared by all runs; each batch has others for its files."""
     return ThreadPoolExecutor(AHEAD, thread_name_prefix="reader")
-
-
-def tenth(y: Tensor) -> Tensor:
-    """[N] whether a sample is the second, twelfth, 22nd ... of its class: a class with one sample keeps it."""
-    place = torch.empty_like(y)
-    for label in y.unique():
-        mine = y == label
-        place[mine] = torch.arange(int(mine.sum()))
-    return place % HELD_OUT == 1

@@ -6,9 +6,9 @@ import torch
 
 from uda_core import methods
 from uda_core.data import feature_files
+from uda_core.data.splits import tenth
 from uda_core.errors import UserError
 from uda_core.evaluation import evaluate
-from uda_core.samples import tenth
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(25, 6)).astype(np.float16), np.arange(25) % 3

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uda_core.data.splits import tenth
 from uda_core.errors import UserError
-from uda_core.samples import Labelled, Unlabelled, tenth
+from uda_core.samples import Labelled, Unlabelled
 from uda_core.task import Pair, Task, Truth
 
 KNOWN = ("features", "labels", "classes")

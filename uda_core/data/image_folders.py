@@ -17,8 +17,9 @@ from torch import Tensor
 
 from uda_core.data.image_files import ImageFiles, Transform, reading
 from uda_core.data.sets import require
+from uda_core.data.splits import tenth
 from uda_core.errors import UserError
-from uda_core.samples import Labelled, Unlabelled, tenth
+from uda_core.samples import Labelled, Unlabelled
 from uda_core.task import Pair, Task, Truth
 
 IMAGECLEF = (
