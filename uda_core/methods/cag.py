@@ -3,7 +3,7 @@
 A student learns in stages. At the start of each, a frozen copy of it becomes the teacher, and the mean features of the
 source's classes, of correctly predicted pixels, become the anchors. The teacher then gives target pixels two labels:
 by anchor, the class of the nearest one, where the second-nearest is farther by at least the margin; by confidence, its
-most probable class, where that probability is high enough. Everything else is ignored.
+most probable class, where that probability is high enough. Each kind ignores all other pixels.
 
 As in the authors' code: anchors measured in evaluation mode; the paper's triplet loss is left out. Ours: the run starts
 each stage by itself; batch-norm statistics of each domain; photometric jitter; a margin in units of the distances
@@ -72,14 +72,14 @@ def cag_step(run: "CAGRun", s: CAGSettings, batch: Batch) -> Losses:
 
 @dataclass(frozen=True)
 class CAGConfig(SegmentationConfig):
-    """What is fixed until a run's reset. Theirs: an adversarial warm-up and an absolute margin; else the defaults."""
+    """What is fixed until a run's reset. The authors': warm-up "adversarial", margin "absolute", else as here."""
 
-    warm_up: str = option("adabn", "before the stages; adabn takes no steps", choices=("none", "adabn", "adversarial"))
-    labels: str = option("both", "for the target's cross-entropy", choices=("anchors", "confidence", "both"))
-    distance_loss: str = option("code", "from class means (two forms) or from pixels", choices=tuple(DISTANCE_LOSSES))
+    warm_up: str = option("adabn", "adabn: target statistics, no steps", choices=("none", "adabn", "adversarial"))
+    labels: str = option("both", "in the target's cross-entropy", choices=("anchors", "confidence", "both"))
+    distance_loss: str = option("code", "of class means (two forms) or pixels", choices=tuple(DISTANCE_LOSSES))
     anchor_weighting: str = option("image", "a mean of image means, or of pixels", choices=("image", "pixel"))
     margin_unit: str = option("ratio", "ratio: of the median distance between anchors", choices=("ratio", "absolute"))
-    stage_decay_steps: int = option(0, "the same decay within each stage; 0: none", 0, 10**9, "steps")
+    stage_decay_steps: int = option(0, "learning-rate decay in each stage; 0: none", 0, 10**9, "steps")
 
 
 class CAGRun(AdversarialRun[CAGConfig, CAGSettings]):
@@ -193,7 +193,7 @@ class CAGRun(AdversarialRun[CAGConfig, CAGSettings]):
         return category_anchors(right, len(self.pair.classes), self.config.anchor_weighting)
 
     def left_out(self, s: CAGSettings) -> dict[str, list[str]]:
-        """Classes that no pixel can get: without an anchor, or with another anchor nearer to theirs than the margin."""
+        """Classes that no pixel gets by anchor: without one, or with another nearer to theirs than the margin."""
         anchors = self.labelling_network()[1]
         out = {"classes_without_anchor": ~anchors.present, "classes_shut_out": shut_out(anchors, self.margin(s))}
         return {why: [self.pair.classes[i] for i in which.nonzero().flatten()] for why, which in out.items()}
@@ -204,13 +204,13 @@ class CAGRun(AdversarialRun[CAGConfig, CAGSettings]):
         self.counts |= {"stage": self.stage, **y_hat.counts(), **left_out}
 
     def target_ce(self, z: Tensor, y_hat: Labelling) -> Tensor:
-        """Cross-entropy on the pseudo-labels, at the stride of the features; "both": half on each kind."""
+        """Cross-entropy on the pseudo-labels at h x w (the source's is at H x W); "both": half on each kind."""
         kinds = {"anchors": [y_hat.by_anchor], "confidence": [y_hat.by_confidence]}
         chosen = kinds.get(self.config.labels, [y_hat.by_anchor, y_hat.by_confidence])
         return torch.stack([pixel_cross_entropy(z, y) for y in chosen]).mean()
 
     def distance(self, domain: str, f: Tensor, z: Tensor, y: Tensor) -> Tensor:
-        """How far class means, of pixels that are predicted as labelled, or pixels lie from their labels' anchors."""
+        """Distance to the labels' anchors: of class means over pixels that are predicted as labelled, or of pixels."""
         anchors = self.labelling_network()[1]
         if self.config.distance_loss != "pixel":
             y = where_right(y, z)

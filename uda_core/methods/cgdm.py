@@ -1,18 +1,19 @@
 """CGDM: Cross-Domain Gradient Discrepancy Minimization (Du et al., CVPR 2021, arXiv 2106.04151).
 
-One feature extractor, two classifier heads. Each loss but L_dis is added up over both heads:
+One feature extractor, two classifier heads. L_ce, L_im and L_wce are added up over both heads:
 
     L_ce   cross-entropy on the source's labels
     L_im   InfoMax: mean entropy of the target's predictions, minus the entropy of their mean
-    L_wce  cross-entropy on the target's pseudo-labels; a sample weighs 1 + exp(-entropy of its prediction)
+    L_wce  cross-entropy on the target's pseudo-labels; a sample weighs 1 + exp(-entropy of its prediction), and the
+           gradient flows through that weight too
     L_dis  mean |softmax(z1) - softmax(z2)| on the target: how much the two heads disagree
     L_gd   mean of 1 - cos(g_s, g_t), where g_s = dL_ce/dw and g_t = dL_wce/dw are gradients of a head's weights w:
            do source and target pull the head the same way? Step C differentiates these gradients once more.
 
 Pseudo-labels come from clustering the target's features. A class's centroid is the mean of all features, each weighted
 by the probability that the heads give that class; every sample takes the class of its nearest centroid; once more, with
-the mean features of those classes as centroids (`pseudo_labels.cluster_labels`). There are none in the beginning:
-L_wce and L_gd are 0 then, and what remains is MCD with InfoMax.
+the mean features of those classes as centroids (`pseudo_labels.cluster_labels`). Until there are any, L_wce and L_gd
+are 0, and what remains is MCD with InfoMax, or in a warm-up L_ce alone.
 
 Letters: B samples of each domain in a batch; x_s, y_s labelled source samples, x_t unlabelled target samples, i_t [B]
 their places in the training set, y_hat [B] their pseudo-labels; f [2B, D] features, source first; z_s and z_t logits,
@@ -52,7 +53,9 @@ class CGDMSettings(MCDSettings):
     alpha: float = option(0.03, "weight of L_wce, the pseudo-labels' cross-entropy, in step A", 0.0, 1.0)
     beta: float = option(0.1, "weight of the gradient discrepancy L_gd, in step C", 0.0, 1.0)
     warm_up: int = option(0, "first steps on the source alone", 0, 10_000, "steps")
-    refresh: int = option(100, "new pseudo-labels every so many steps", 1, 1_000_000, "steps")
+    refresh: int = option(
+        100, "new pseudo-labels every so many steps, counted from the warm-up's end", 1, 1_000_000, "steps"
+    )
 
 
 def cgdm_step(run: "CGDMRun", s: CGDMSettings, batch: Batch) -> Losses:
@@ -84,7 +87,7 @@ class CGDMConfig(Config):
     """What is fixed until a run's reset, and which form of CGDM it is.
 
     variant           "code", as in the authors' repository        "paper", by its formulas
-    L_gd              a cosine for each row, then their mean       one cosine, of the heads' mean gradient, flattened
+    L_gd              a cosine for each row of w, then the mean    one cosine, of the heads' mean gradient, flattened
     weights of L_wce  divided by their sum                         as they are
     infomax           0.3 where it is not given                    0: the paper has no such term
 
@@ -98,7 +101,7 @@ class CGDMConfig(Config):
     """
 
     variant: str = option("code", "the authors' repository, mended, or the paper's formulas", choices=("code", "paper"))
-    fast: bool = option(False, "L_gd in closed form, and step C starts from the features of B; equal but for rounding")
+    fast: bool = option(False, "L_gd in closed form; the first step C reuses B's features; equal but for rounding")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -146,8 +149,8 @@ class CGDMRun(ClassificationRun[CGDMConfig]):
         assert isinstance(l_t, Tensor)
         if self.config.variant == "paper":
             return z_t, flattened_gradient_discrepancy(l_s, l_t, parameters)
-        biases = len(heads[0].norms)  # those before a batch norm are not among the parameters: they have no gradient
-        return z_t, rowwise_gradient_discrepancy(l_s, l_t, parameters, left_out=biases)
+        left_out = len(heads[0].norms)  # biases before a batch norm: without a gradient, but counted in the mean
+        return z_t, rowwise_gradient_discrepancy(l_s, l_t, parameters, left_out)
 
 
 def _of_variant(config: RunConfig) -> dict[str, float]:
