@@ -464,7 +464,7 @@ MISTAKES = [
     ("train cgdm moons --set variant=papper", "unknown variant 'papper'; known: code, paper. Did you mean 'paper'?"),
     (
         "train cgdm moons --set variant=paper",
-        "variant=paper has no InfoMax term; add infomax=0, or take",
+        "variant=paper has no InfoMax term; add infomax=0",
     ),
     ("train cgdm moons --set variant=paper infomax=0 fast=true", "fast covers variant 'code' only"),
     ("train cgdm moons --recipe cgdm-moon", "unknown recipe 'cgdm-moon'; `uda recipes` lists them. Did you mean"),
