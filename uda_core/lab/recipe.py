@@ -72,8 +72,10 @@ class Recipe:
         for name, value in (("steps", self.steps), ("epochs", self.epochs)):
             if value is not None and value < 1:
                 raise UserError(f"{name} must be at least 1, got {value}")
-        if self.epochs and (self.steps or self.form.run.planned_steps):
-            raise UserError("epochs do not count where steps, or the method's own phases, say how long it takes")
+        if self.epochs and self.steps:
+            raise UserError("steps and epochs are both given; leave one of them out")
+        if self.epochs and self.form.run.planned_steps:
+            raise UserError(f"{self.method} plans its own steps in phases; leave epochs out")
         if not (self.steps or self.epochs or self.form.run.planned_steps):
             raise UserError("steps is missing; give steps = ..., or epochs = ...")
 
