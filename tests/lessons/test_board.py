@@ -19,6 +19,7 @@ from uda_core.errors import UserError
 from uda_core.samples import IGNORE, Unlabelled
 from uda_core.task import Truth
 from uda_core.training import fit
+from uda_lessons import canvas
 from uda_lessons.board import Board, feature_map, figures, kernel, loop
 from uda_lessons.board import page as page_module
 from uda_lessons.board.points import IMAGES, NO_LABEL, PICTURES, at, balanced, centroids
@@ -653,11 +654,12 @@ def test_centroids_by_hand():
 
 
 def test_colours_are_declared_in_one_place_and_nothing_is_fetched():
-    folder = Path(figures.__file__).parent
-    for name in ("canvas.js", "canvas.css", "canvas.py", "controls.py", "page.py"):
-        text = (folder / name).read_text()
-        assert not re.search(r"#[0-9a-fA-F]{3,6}\b", text), name
-        assert "://" not in text, name
+    page = [path for path in Path(canvas.__file__).parent.iterdir() if path.is_file()]
+    assert {".mjs", ".css"} <= {path.suffix for path in page}
+    for path in page + [Path(figures.__file__).with_name(name) for name in ("canvas.py", "controls.py", "page.py")]:
+        text = path.read_text()
+        assert not re.search(r"#[0-9a-fA-F]{3,6}\b", text), path.name
+        assert "://" not in text, path.name
 
 
 def test_the_static_figure_draws_what_the_frame_holds(watched, digits_task):

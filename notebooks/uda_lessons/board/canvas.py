@@ -1,11 +1,9 @@
-"""The one widget of the board: map, buttons, pictures, curves, numbers, film. See canvas.js and canvas.css."""
-
-from pathlib import Path
+"""The one widget of the board: map, buttons, pictures, curves, numbers, film. Its page stands in `uda_lessons.canvas`."""
 
 import anywidget
 import traitlets
 
-HERE = Path(__file__).parent
+from uda_lessons import canvas
 
 
 class Canvas(anywidget.AnyWidget):
@@ -15,8 +13,8 @@ class Canvas(anywidget.AnyWidget):
     To the page: {do: "frame" | "state" | "clear" | "reveal" | "wake"}.
     """
 
-    _esm = HERE / "canvas.js"
-    _css = HERE / "canvas.css"
+    _esm = canvas.script()
+    _css = canvas.style()
 
     look = traitlets.Dict().tag(sync=True)  # colours and markers, from figures.py
     facts = traitlets.Dict().tag(sync=True)  # classes, sizes, labels, words
