@@ -8,6 +8,7 @@ import signal
 import threading
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -50,6 +51,7 @@ def umap():
 @pytest.fixture
 def watched(monkeypatch):
     """Somebody looks at a page; what would be displayed is dropped."""
+    monkeypatch.setenv("UDA_LIVE", "1")
     monkeypatch.setenv("JPY_SESSION_NAME", "lesson.ipynb")
     monkeypatch.setattr(page_module, "display", lambda *_, **__: None)
 
@@ -337,13 +339,46 @@ def test_without_a_truth_there_is_nothing_to_reveal(watched, digits_task):
         page.board.reveal()
 
 
-@pytest.mark.parametrize("name", ["JPY_SESSION_NAME", "VSCODE_PID"])
-def test_somebody_watches_where_a_page_can_answer(monkeypatch, name):
-    for variable in ("JPY_SESSION_NAME", "VSCODE_PID"):
-        monkeypatch.delenv(variable, raising=False)
-    assert not kernel.is_watched()
-    monkeypatch.setenv(name, "1")
-    assert kernel.is_watched()
+PAGE = {
+    "header": {"msg_id": "1f7a2c1e-8a52-4c0e-9a3e-0d8a1f6f6b11"},
+    "metadata": {"cellId": "a"},
+}  # JupyterLab, VS Code
+CLASSIC = {"header": {"msg_id": "8d3e24d0d5f84b0f8f4be0d7d7c3a1b2"}, "metadata": {}}  # Notebook 6
+CLIENT = {"header": {"msg_id": "6f1e5d0c-2b9a7d_4711_12"}, "metadata": {}}  # nbclient, papermill
+
+
+@pytest.mark.parametrize(("parent", "live"), [(PAGE, True), (CLASSIC, True), (CLIENT, False), ({}, False)])
+def test_a_board_is_live_where_a_page_runs_the_cell(monkeypatch, parent, live):
+    monkeypatch.delenv("UDA_LIVE", raising=False)
+    monkeypatch.setenv("JPY_SESSION_NAME", "lesson.ipynb")  # as nbclient inherits it, started from inside a notebook
+    shell = SimpleNamespace(kernel=SimpleNamespace(get_parent=lambda _: parent))
+    monkeypatch.setattr(kernel, "get_ipython", lambda: shell)
+    assert kernel.is_live() is live
+    for asked in ("0", "1"):
+        monkeypatch.setenv("UDA_LIVE", asked)
+        assert kernel.is_live() is (asked == "1")
+    monkeypatch.setenv("UDA_LIVE", "maybe")
+    with pytest.raises(UserError, match="UDA_LIVE"):
+        kernel.is_live()
+
+
+def test_without_a_kernel_no_board_is_live(monkeypatch):
+    monkeypatch.delenv("UDA_LIVE", raising=False)
+    assert not kernel.is_live()
+
+
+def test_a_board_says_whether_it_was_played(watched, digits_task, capsys):
+    page = Page(make(digits_task, steps=3))
+    assert not page.board.played()
+    assert "has not been trained yet. Press Play" in capsys.readouterr().out
+    page.do("step")
+    page.rest()
+    assert not page.board.played()
+    assert "has done 1 of 3 steps" in capsys.readouterr().out
+    page.do("play")
+    page.rest()
+    assert page.board.played()
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
@@ -371,7 +406,7 @@ def test_the_first_board_says_where_widgets_are_not_drawn(
 
 
 def test_headless_an_error_propagates(monkeypatch, digits_task):
-    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.delenv("UDA_LIVE", raising=False)
     board = make(digits_task)
     monkeypatch.setattr(board.run, "_step", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -554,7 +589,7 @@ def test_the_static_figure_shows_pictures_classes_and_stages(trained, second_sta
 
 
 def test_headless_a_segmentation_board_keeps_its_pictures(umap, monkeypatch, small_streets):
-    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.delenv("UDA_LIVE", raising=False)
     board = make_dense(small_streets, steps=10)
     board.show()
     assert (board.film[-1].step, board.film[-1].map) == (10, "UMAP")
@@ -615,7 +650,7 @@ def test_umap_is_carried_on_and_stands_still_with_its_features(umap):
 
 
 def test_headless_trains_as_many_steps_as_the_board_and_shows_umap(umap, monkeypatch, digits_task):
-    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.delenv("UDA_LIVE", raising=False)
     board = make(digits_task, steps=15, refresh=5)
     board.show()
     assert [record.step for record in board.records] == list(range(1, 16))

@@ -210,7 +210,7 @@ def test_buttons_help_where_somebody_watches(monkeypatch):
     shown = []
     monkeypatch.setattr(dialogue, "display", shown.append)
     monkeypatch.setattr(dialogue, "_hints_given", {})
-    monkeypatch.setattr(dialogue.kernel, "is_watched", lambda: True)
+    monkeypatch.setattr(dialogue.kernel, "is_live", lambda: True)
     check("mcd_step", lambda run, s, batch: None)
     buttons, words = shown[0].children
     ask, show = buttons.children

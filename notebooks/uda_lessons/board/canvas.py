@@ -1,4 +1,4 @@
-"""The one widget of the board: map, buttons, pictures, curves, numbers, film. Its page stands in `uda_lessons.canvas`."""
+"""The one widget of the board: map, buttons, pictures, curves, numbers, film. Its page is `uda_lessons.canvas`."""
 
 import anywidget
 import traitlets

@@ -1,4 +1,4 @@
-"""Where a board lives: whether a person is watching, whose turn it is to use torch, and what an interrupt does."""
+"""Where a board lives: whether a page answers, whose turn it is to use torch, and what an interrupt does."""
 
 import os
 import signal
@@ -11,13 +11,31 @@ from importlib.metadata import PackageNotFoundError, version
 import ipywidgets
 from IPython import get_ipython
 
+from uda_core.errors import choose
+
 turn = threading.RLock()  # one at a time: a running cell or a board's slice, which may live on another thread
 _in_cell = False
 
 
-def is_watched() -> bool:
-    """Whether a page can answer. nbclient, papermill and plain Python run headless: there, ticks would never come."""
-    return "google.colab" in sys.modules or any(name in os.environ for name in ("JPY_SESSION_NAME", "VSCODE_PID"))
+def is_live() -> bool:
+    """Whether a page will answer the board. `UDA_LIVE=1` or `UDA_LIVE=0` decides it; without that, who runs the cell.
+
+    A page sends each cell with its identifier, or at least numbers its messages with plain UUIDs; Python's own clients
+    (nbclient, papermill, a console) write UUID_process_count. Colab is recognised by its module.
+
+    Raises:
+        UserError: if UDA_LIVE is neither 0 nor 1.
+    """
+    asked = os.environ.get("UDA_LIVE", "")
+    if asked:
+        return choose("UDA_LIVE", asked, ("0", "1")) == "1"
+    if "google.colab" in sys.modules:
+        return True
+    kernel = getattr(get_ipython(), "kernel", None)
+    if kernel is None:
+        return False
+    parent = kernel.get_parent("shell")
+    return "cellId" in parent.get("metadata", {}) or "_" not in parent.get("header", {}).get("msg_id", "_")
 
 
 def warning() -> str | None:

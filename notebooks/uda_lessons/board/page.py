@@ -92,16 +92,21 @@ class Board:
         """What stopped the run, if anything did."""
         return self._loop.error
 
-    def show(self) -> None:
-        """Display the board; where nobody watches, train `steps` steps here and now and display one figure.
+    def show(self, live: bool | None = None) -> None:
+        """Display the board; where no page answers, train `steps` steps here and now and display one figure.
 
+        Args:
+            live: whether a page will answer; if not given, `kernel.is_live()` finds out.
         Raises:
-            Exception: what stopped the run where nobody watches, or kept a first frame from being made.
+            Exception: what stopped the run where no page answers, or kept a first frame from being made.
         """
-        if not kernel.is_watched():
+        if not (kernel.is_live() if live is None else live):
             self.play()
             if get_ipython() is not None:
                 display(HTML(self._picture_html(hide=False)))
+                print(
+                    "No page answers here: trained to the end, without a board. UDA_LIVE=1 or show(live=True) shows it."
+                )
             return
         kernel.take_turns(Board._pause_all)
         if not Board._warned and (warning := kernel.warning()):
@@ -111,6 +116,16 @@ class Board:
             self._make_page()
         display(self._page)
         self._picture, self._pictured = display(HTML(""), display_id=True), None
+
+    def played(self) -> bool:
+        """Whether the run has been trained to the board's end. If not, one line says what to do."""
+        if self.run.steps >= self._loop.steps:
+            return True
+        so_far = (
+            f"has done {self.run.steps} of {self._loop.steps} steps" if self.run.steps else "has not been trained yet"
+        )
+        print(f"The run above {so_far}. Press Play there, let it come to its end, and run this cell again.")
+        return False
 
     def play(self) -> None:
         """Train on, up to `steps` steps more. Another board that plays is paused."""

@@ -26,7 +26,7 @@ def check(name: str, answer: Callable) -> Verdict:
     print(verdict)
     if exercise.picture and verdict.yours is not None:
         display(exercise.picture(verdict.target, verdict.yours))
-    if not verdict and kernel.is_watched():
+    if not verdict and kernel.is_live():
         display(_help_buttons(exercise))
     return verdict
 

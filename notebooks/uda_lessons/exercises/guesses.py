@@ -46,13 +46,13 @@ def predict(
     display(widgets.VBox([widgets.HTML(f"<b>{question}</b>"), field, note]))
 
 
-def replay(name: str, measured: float | str, unit: str = "%") -> None:
-    """Print the guess of this name beside what happened."""
+def replay(name: str, measured: float | str | None, unit: str = "%") -> None:
+    """Print the guess of this name beside what happened; where that is not known yet, None, the guess stays open."""
     _load()
     guess = _guesses.get(name)
-    happened = _text(measured, unit)
-    print(f"You made no guess. What happened: {happened}." if guess is None else
-          f"You guessed: {_text(guess, unit)}. What happened: {happened}.")  # fmt: skip
+    guessed = "You made no guess" if guess is None else f"You guessed: {_text(guess, unit)}"
+    happened = "What happens is still open" if measured is None else f"What happened: {_text(measured, unit)}"
+    print(f"{guessed}. {happened}.")
 
 
 def _load() -> None:
