@@ -79,7 +79,7 @@ class SamplePoints:
     """Samples, each with one feature vector and one label: the run has two heads."""
 
     kind = "samples"
-    numbers = ("agreement", "entropy", "domain_accuracy", "neighbour_mixing")
+    numbers = ("agreement", "entropy", "domain_accuracy", "neighbour_mixing", "star_distance")
 
     def __init__(self, run: Run):
         pair = run.pair
@@ -171,7 +171,7 @@ class PixelPoints:
     """
 
     kind = "pixels"
-    numbers = ("active", "confident", "entropy", "domain_accuracy", "neighbour_mixing")
+    numbers = ("active", "confident", "entropy", "domain_accuracy", "neighbour_mixing", "star_distance")
 
     def __init__(self, run: Run):
         pair = run.pair

@@ -10,7 +10,7 @@ function toFrame(message, buffers) {
 }
 
 export function makeStore(model) {
-  const store = { film: [], records: [], moved: [], state: {}, truth: null, truePictures: null, baseline: null, views: new Set(), at: -1 };
+  const store = { film: [], records: [], moved: [], state: {}, ghost: null, truth: null, truePictures: null, baseline: null, views: new Set(), at: -1 };
   let asked = 0, timer = null, woken = false; // when a tick went out that has no answer yet
   const changed = (what) => store.views.forEach((view) => view(what));
   const ask = () => {
@@ -19,8 +19,8 @@ export function makeStore(model) {
     [asked, woken] = [Date.now(), false];
     model.send({ do: "tick" });
   };
-  store.do = (what) => {
-    model.send({ do: what });
+  store.do = (what, details = {}) => {
+    model.send({ do: what, ...details });
     if (what !== "hello") ask();
   };
   const hear = {
@@ -46,6 +46,10 @@ export function makeStore(model) {
       if (woken) ask();
       else if (message.more) timer = setTimeout(ask, 1000 * message.after);
       changed("state");
+    },
+    ghost(message) {
+      store.ghost = message;
+      changed("ghost");
     },
     reveal(message, buffers) {
       [store.truth, store.truePictures] = [uint16(buffers[0]), uint8(buffers[1])];
