@@ -39,7 +39,7 @@ export function render(store, model, el) {
   stage.append(mark);
   el.append(root);
 
-  const map = makeMap(facts, look, stage);
+  const map = makeMap(facts, look, stage, () => store.film);
   const announce = (text) => (spoken.textContent = text), images = model.get("images");
   addTip(map, stage, facts, images, announce);
   const drawPictures = dense && makePictures(pictures, facts, look, images, announce), drawClasses = dense && makeClasses(classes, facts, look);
@@ -104,6 +104,8 @@ export function render(store, model, el) {
     theme = isDark() ? look.dark : look.light;
     const colours = { ...theme, accent: look.accent, "on-accent": look.light.paper, control: look.control, warning: look.warning };
     for (const [name, value] of Object.entries(colours)) root.style.setProperty(`--${name}`, value);
+    theme.classes.forEach((colour, i) => root.style.setProperty(`--class-${i}`, colour));
+    theme.domains.forEach((colour, i) => root.style.setProperty(`--domain-${i}`, colour));
     map.resize(theme);
     showFrame(false);
     showState();
