@@ -27,7 +27,7 @@ export function render(store, model, el) {
   const stage = html("div", { className: "stage" }), mark = html("div", { className: "mark", hidden: true });
   const slider = input({ type: "range", min: 0, max: 0, value: 0, ariaLabel: "film", disabled: true });
   const where = html("output"), legend = makeLegend(facts, look), notes = html("p", { className: "muted" });
-  const [controls, losses, gap, pictures, classes, numbers, cosines] = ["controls", "losses", "gap", "panel", "by-class", "numbers", "by-head"]
+  const [controls, losses, gap, pictures, classes, numbers, cosines] = ["controls", "losses", "gap", "panel", "shares", "numbers", "gradients"]
     .map((className) => html("section", { className }));
   numbers.append(html("h4", {}, "Without target labels"));
   cosines.append(html("h4", {}, "Gradients, class by class"));
@@ -46,7 +46,7 @@ export function render(store, model, el) {
   stage.append(mark);
   el.append(root);
 
-  const map = makeMap(facts, look, stage), announce = (text) => (spoken.textContent = text);
+  const map = makeMap(facts, look, stage, () => store.film), announce = (text) => (spoken.textContent = text);
   addTip(map, stage, facts, images, announce);
   const drawPictures = dense && makePictures(pictures, facts, look, images, announce), drawClasses = dense && makeClasses(classes, facts);
   const drawCurves = makeCurves(losses, facts), drawGap = makeGap(gap, facts), drawNumbers = makeNumbers(numbers, facts);
@@ -117,6 +117,8 @@ export function render(store, model, el) {
     theme = { ...(isDark() ? look.dark : look.light), curve: look.accent, ghost: look.control, zoom: look.zoom };
     const colours = { ...theme, accent: look.accent, "on-accent": look.light.paper, control: look.control, warning: look.warning };
     for (const [name, value] of Object.entries(colours)) root.style.setProperty(`--${name}`, value);
+    theme.classes.forEach((colour, i) => root.style.setProperty(`--class-${i}`, colour));
+    theme.domains.forEach((colour, i) => root.style.setProperty(`--domain-${i}`, colour));
     map.resize(theme);
     showFrame(false);
     showState();
