@@ -4,7 +4,9 @@
 >>> board.show()
 """
 
-from uda_lessons.board import figures
+from uda_lessons.board import figures, kernel
 from uda_lessons.board.page import Board
 
 __all__ = ["Board", "figures"]
+
+kernel.one_thread()  # the cells of a lesson too

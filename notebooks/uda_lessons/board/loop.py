@@ -10,10 +10,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 
-import torch
-
 from uda_core import validators
 from uda_core.run import Record, Run, RunConfig
+from uda_lessons.board import kernel
 from uda_lessons.board.feature_map import FeatureMap, umap_error, umap_ready
 from uda_lessons.board.points import Observation, Reading, from_uint16, points_of, uint16
 
@@ -59,7 +58,6 @@ class Loop:
 
     def __post_init__(self):
         self.points, self.goal = points_of(self.run), self.steps
-        self.threads = torch.get_num_threads()  # a setting per thread: what the notebook chose holds where we step
         self.frames, self.pace = FRAMES, PACE
         self._forget()
 
@@ -101,7 +99,7 @@ class Loop:
 
     def advance(self, thorough: bool = False) -> None:
         """One thing: reset, train a little, observe, measure, or take up a layout. An error stops it and is kept."""
-        torch.set_num_threads(self.threads)
+        kernel.one_thread()
         start, steps = time.perf_counter(), self.run.steps
         try:
             self._do_one_thing(thorough)
@@ -123,7 +121,8 @@ class Loop:
         elif self.playing and self.film and not (self._just_trained or self._due()):
             self._train()  # between any two other things, so that a slider never waits for all of them
         elif self._pending is not None and self._pending.to_measure:
-            self._pending.to_measure.pop()(self._pending)
+            with kernel.spent_on("numbers"):
+                self._pending.to_measure.pop()(self._pending)
         elif self._pending is not None and self._pending.layout.done():
             self._keep_frame()
         elif self._due():
@@ -132,7 +131,8 @@ class Loop:
             elif self.film and self.film[-1].step == self.run.steps and not self._better_map():
                 self._read_again()
             else:
-                self._observe(thorough)
+                with kernel.spent_on("features"):
+                    self._observe(thorough)
         else:
             self._train()
 
@@ -188,7 +188,8 @@ class Loop:
     def _train(self) -> None:
         end = time.perf_counter() + BUDGET
         while self.playing or self.single_steps:
-            self.records.append(self.run.step())
+            with kernel.spent_on("training"):
+                self.records.append(self.run.step())
             self.single_steps = max(0, self.single_steps - 1)
             if self.run.steps >= self.goal:
                 self.playing = False

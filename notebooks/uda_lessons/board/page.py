@@ -270,7 +270,8 @@ class Board:
 
     def _send(self, message: dict, buffers: Sequence[bytes] = ()) -> None:
         if self._canvas is not None:
-            self._canvas.send(message, buffers=list(buffers))
+            with kernel.spent_on("messages"):
+                self._canvas.send(message, buffers=list(buffers))
 
     def _do_or_wake(self) -> None:
         if self._canvas is None:
