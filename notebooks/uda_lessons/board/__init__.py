@@ -6,5 +6,6 @@
 
 from uda_lessons.board import figures
 from uda_lessons.board.page import Board
+from uda_lessons.board.plane import Dial
 
-__all__ = ["Board", "figures"]
+__all__ = ["Board", "Dial", "figures"]

@@ -14,11 +14,11 @@ import torch
 
 from uda_core import validators
 from uda_core.run import Record, Run, RunConfig
-from uda_lessons.board.feature_map import FeatureMap, umap_error, umap_ready
+from uda_lessons.board.feature_map import umap_error, umap_ready
+from uda_lessons.board.plane import Dial
 from uda_lessons.board.points import Observation, Reading, from_uint16, points_of, uint16
 
-BUDGET = 0.045  # seconds of training in one go
-FRAMES, PACE = 60, 0.3  # frames over the planned steps at least; seconds of training between two at most
+FRAMES = 60  # over the planned steps at least
 MEASURE = 1.0  # seconds between two measurements of the slower numbers
 
 
@@ -50,6 +50,7 @@ class Loop:
 
     run: Run
     steps: int  # a Play's worth
+    dial: Dial | None = None  # that moves the target's samples
     records: list[Record] = field(default_factory=list)
     film: list[Frame] = field(default_factory=list)
     playing: bool = False
@@ -58,9 +59,11 @@ class Loop:
     error: Exception | None = None
 
     def __post_init__(self):
+        if self.dial:
+            self.dial.move(self.run.pair)
         self.points, self.goal = points_of(self.run), self.steps
         self.threads = torch.get_num_threads()  # a setting per thread: what the notebook chose holds where we step
-        self.frames, self.pace = FRAMES, PACE
+        self.frames, self.pace = FRAMES, self.points.pace
         self._forget()
 
     # -- requests: noted down and no more, so that they are safe from any thread ---------------------------------------
@@ -116,6 +119,9 @@ class Loop:
             self._observing += seconds
 
     def _do_one_thing(self, thorough: bool) -> None:
+        if self.dial and self.dial.moved:
+            self.dial.move(self.run.pair)
+            self._observation = None
         if self.reset_to is not None:
             config, self.reset_to = self.reset_to, None
             self.run.reset(config)
@@ -128,8 +134,8 @@ class Loop:
             self._keep_frame()
         elif self._due():
             if self._pending is not None:
-                wait([self._pending.layout], BUDGET)
-            elif self.film and self.film[-1].step == self.run.steps and not self._better_map():
+                wait([self._pending.layout], self.points.slice)
+            elif self._observation and self.film and self.film[-1].step == self.run.steps and not self._better_map():
                 self._read_again()
             else:
                 self._observe(thorough)
@@ -142,10 +148,10 @@ class Loop:
         Raises:
             Exception: whatever stopped the run.
         """
-        self.frames, self.pace = (1, math.inf) if thorough else (FRAMES, PACE)
+        self.frames, self.pace = (1, math.inf) if thorough else (FRAMES, self.points.pace)
         while not self.idle:
             self.advance(thorough)
-        self.frames, self.pace = FRAMES, PACE
+        self.frames, self.pace = FRAMES, self.points.pace
         if self.error:
             raise self.error
 
@@ -159,7 +165,7 @@ class Loop:
         self.records.clear()
         self.film.clear()
         self.goal = self.steps
-        self._map, self._pending, self._numbers, self._cosines = FeatureMap(), None, {}, None
+        self._map, self._pending, self._numbers, self._cosines = self.points.make_map(), None, {}, None
         self._observation: tuple[int, Observation] | None = None  # the last one, and its step
         self._read_with: tuple = ()  # the settings that the last reading depends on
         self._training = self._observing = 0.0  # seconds since the last observation: training, and all else
@@ -173,6 +179,8 @@ class Loop:
         last = self._pending.step if self._pending else self.film[-1].step
         behind = self.run.steps - last
         if not (self.playing or self.single_steps):
+            if self._observation is None or (self.dial and self.dial.moved):
+                return True
             return behind > 0 or self._pending is not None or self._better_map() or self._settings_moved()
         late = behind > 0 and self._pending is None and self._training > max(self.pace, self._observing)
         return late or behind >= max(1, self.steps // self.frames)
@@ -186,7 +194,7 @@ class Loop:
         return self.points.depends_on(self.run.settings) != self._read_with
 
     def _train(self) -> None:
-        end = time.perf_counter() + BUDGET
+        end = time.perf_counter() + self.points.slice
         while self.playing or self.single_steps:
             self.records.append(self.run.step())
             self.single_steps = max(0, self.single_steps - 1)
@@ -206,8 +214,17 @@ class Loop:
             self._observation[1],
             self._read(),
             self._map.advance(self._observation[1].f, thorough and self.run.steps > 0),
-            [self._measure_domains, *([self._measure_cosines] if self.run.method == "cgdm" else [])] if due else [],
+            [
+                *([self._measure_domains] if "domain_accuracy" in self.points.numbers else []),
+                *([self._measure_cosines] if self.run.method == "cgdm" else []),
+            ]
+            if due
+            else [],
         )
+        if due:
+            self._measured = time.perf_counter()
+        if self._pending.layout.done() and not self._pending.to_measure:
+            self._keep_frame()
 
     def _read(self) -> Reading:
         settings = self.run.settings.snapshot()
@@ -229,7 +246,6 @@ class Loop:
             "domain_accuracy": domain.value, "domain_accuracy_control": domain.control,
             "neighbour_mixing": mixing.value, "neighbour_mixing_control": mixing.control,
         }  # fmt: skip
-        self._measured = time.perf_counter()
 
     def _measure_cosines(self, pending: PendingFrame) -> None:
         cosines = validators.class_gradient_cosines(self.run).tolist()

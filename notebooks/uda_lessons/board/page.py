@@ -25,6 +25,7 @@ from uda_lessons.board import feature_map, figures, kernel
 from uda_lessons.board.canvas import Canvas
 from uda_lessons.board.controls import make_controls
 from uda_lessons.board.loop import Frame, Loop
+from uda_lessons.board.plane import Dial
 from uda_lessons.board.points import NO_LABEL, uint16
 
 PICTURE_AFTER = 2.0  # seconds of rest before the picture for the saved notebook is drawn: it takes one, and blocks
@@ -39,6 +40,7 @@ class Board:
         steps: how long Play trains; pressed again at the end, it trains as long once more.
         truth: the target's labels, opened by Reveal alone. Without it there is no Reveal button.
         baseline: the same score after source-only training, from 0 to 1, shown on Reveal.
+        data: a dial gets a slider too, and moves the target's samples; for points in the plane.
 
     Raises:
         UserError: for fewer than one step, or an unknown setting among the controls.
@@ -54,20 +56,22 @@ class Board:
         steps: int = 400,
         truth: Truth | None = None,
         baseline: float | None = None,
+        data: Dial | None = None,
     ):
         if steps < 1:
             raise UserError(f"steps must be at least 1, got {steps}")
         names = [f.name for f in dataclasses.fields(run.settings)]
         self.run, self.revealed = run, False
         self._truth, self._baseline, self._y = truth, baseline, None
-        self._loop = Loop(run, steps)
+        self._loop = Loop(run, steps, data)
         self._controls = [choose("setting", name, names) for name in (names if controls is None else controls)]
         self._canvas: Canvas | None = None
         self._sent = 0, 0  # records and frames that the page has
         self._rested = time.perf_counter()
         self._picture: DisplayHandle | None = None
         self._picture_class, self._pictured = f"uda-picture-{uuid.uuid4().hex[:8]}", None
-        feature_map.worker()  # UMAP compiles while you read
+        if self._loop.points.make_map is feature_map.FeatureMap:
+            feature_map.worker()  # UMAP compiles while you read
         Board._boards.add(self)
 
     # -- what a notebook uses ----------------------------------------------------------------------------------------
@@ -216,8 +220,19 @@ class Board:
             self._send_news()
             if self.revealed:
                 self.reveal()
+        elif do == "set":
+            self._set(content["name"], content["value"])
         elif do in ("play", "pause", "step", "reset", "reveal"):
             getattr(self, do)()
+
+    def _set(self, name: str, value: float) -> None:
+        """A slider was moved: the number is stored, and the loop takes it up in its turn."""
+        dial = self._loop.dial
+        if dial and name == dial.name:
+            dial.value = value
+        else:
+            setattr(self.run.settings, name, value)
+        self._wake()
 
     def _tick(self) -> None:
         if not kernel.turn.acquire(timeout=0.1):
@@ -265,7 +280,8 @@ class Board:
             "do": "frame", "i": i, "step": frame.step, "map": frame.map, "numbers": frame.numbers,
             "cosines": frame.cosines, "sent": time.time(), "scores": self.scores(frame) if self.revealed else None,
             "coverage": frame.coverage, "notes": frame.notes,
-            "data": [frame.positions, frame.predictions, frame.pseudo_labels, frame.centroids, frame.pictures],
+            "data": [frame.positions, frame.predictions, frame.pseudo_labels, frame.centroids, frame.pictures,
+                     frame.plane],
         }  # fmt: skip
 
     def _send(self, message: dict, buffers: Sequence[bytes] = ()) -> None:
@@ -297,7 +313,7 @@ class Board:
             "numbers": [figures.NUMBERS[name] | {"name": name} for name in points.numbers], "losses": figures.LOSSES,
             "scores": figures.SCORES, "columns": figures.COLUMNS, "source": points.source, "target": points.target,
             "labels": uint16(points.y_s), "truth": self._truth is not None, "picture": self._picture_class,
-            "words": figures.WORDS | figures.KIND_WORDS[points.kind], "no_label": NO_LABEL, "ignore": IGNORE,
+            "kind": points.kind, "words": figures.WORDS | figures.KIND_WORDS[points.kind], "no_label": NO_LABEL, "ignore": IGNORE,
         }  # fmt: skip
 
     # -- the picture that stays in the saved notebook ------------------------------------------------------------------

@@ -5,7 +5,7 @@ maps: images of H x W pixels, features and pseudo-labels of h x w, P pictures of
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,11 +26,14 @@ from uda_core.methods.cag import CAGConfig, CAGRun, CAGSettings
 from uda_core.pseudo_labels import anchor_labels, confidence_labels
 from uda_core.run import Run, Settings, evaluating
 from uda_core.samples import IGNORE
+from uda_lessons.board.feature_map import FeatureMap
+from uda_lessons.board.plane import PlaneMap, regions
 
 NO_LABEL = 65535  # where a pseudo-label, a label or a star is missing
 POINTS, SCORED = 1000, 5000  # most points per domain on the map; most target samples that accuracy is taken over
 IMAGES, PICTURES = 24, 3  # images observed per domain, fewer where they are large; target images shown
 SMALL = 64 * 128  # most pixels of a picture on the page
+GRID, MARGIN = 64, 1.15  # places along each side of the plane; the window's width over that of the points
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,13 @@ class SampleObservation(Observation):
 
     z_s: list[Tensor]  # of each head, [source, C]
     z_t: list[Tensor]  # [M, C]
+
+
+@dataclass(frozen=True)
+class PlaneObservation(SampleObservation):
+    """Of points in the plane: which class is where, too."""
+
+    plane: bytes  # uint8 [3, 2, GRID, GRID], from the bottom: `regions` of the heads' sum, the first head, the second
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,7 @@ class Reading:
     target_pseudo_labels: Tensor | None  # [M], or maps [M, h, w], `IGNORE` where there is none
     numbers: dict[str, float]  # label-free, by the names of `figures.NUMBERS`
     pictures: bytes = b""  # predictions [P, a, b], then active labels [P, h, w]
+    plane: bytes = b""  # which class is where in the plane, see PlaneObservation
     coverage: tuple[float | None, ...] = ()  # [C] of the pixels nearest to each anchor, the share that is active
     notes: tuple[str, ...] = ()  # what else must be said
 
@@ -78,8 +89,9 @@ class Reading:
 class SamplePoints:
     """Samples, each with one feature vector and one label: the run has two heads."""
 
-    kind = "samples"
+    kind, make_map = "samples", FeatureMap
     numbers = ("agreement", "entropy", "domain_accuracy", "neighbour_mixing")
+    slice, pace = 0.045, 0.3  # seconds of training in one go, and between two frames at most
 
     def __init__(self, run: Run):
         pair = run.pair
@@ -161,6 +173,38 @@ class SamplePoints:
         return np.empty(0, np.uint8)
 
 
+class PlanePoints(SamplePoints):
+    """Samples with two coordinates: they are shown where they lie, over the classes that the heads give every place."""
+
+    kind, make_map = "plane", PlaneMap
+    numbers = ("agreement", "entropy")
+    slice, pace = 0.02, 0.0  # a frame for each slice: a look takes a few milliseconds
+
+    def __init__(self, run: Run):
+        super().__init__(run)
+        x = torch.cat([self.x_s, self.x_t])
+        low, high = x.amin(0), x.amax(0)
+        self.width = MARGIN * (high - low).max()
+        self.low = (low + high - self.width) / 2
+        rows, columns = torch.meshgrid(torch.linspace(0, 1, GRID), torch.linspace(0, 1, GRID), indexing="ij")
+        self.grid = self.low + self.width * torch.stack([columns, rows], -1).flatten(0, 1)
+
+    def observe(self, run: Run) -> PlaneObservation:
+        """Features and logits of all points, wherever the target has been moved to, and the regions of the classes."""
+        self.x_t = run.pair.target_train.x[self.i_all]
+        observed = super().observe(run)
+        z1, z2 = run.predict(self.grid)
+        points = torch.cat([self.x_s, self.x_t[: self.target]])
+        return PlaneObservation(
+            **vars(observed) | {"f": (points - self.low) / self.width},
+            plane=b"".join(uint8(regions(z)) for z in (z1 + z2, z1, z2)),
+        )
+
+    def read(self, run: Run, observed: PlaneObservation, settings: Settings) -> Reading:
+        """Predictions, pseudo-labels, numbers and regions."""
+        return replace(super().read(run, observed, settings), plane=observed.plane)
+
+
 class PixelPoints:
     """Pixels of a few images, at the stride of the features: the run segments, and anchors choose active pixels.
 
@@ -170,8 +214,9 @@ class PixelPoints:
     On the map every class has as many source pixels as any other, as far as there are; target pixels are drawn blindly.
     """
 
-    kind = "pixels"
+    kind, make_map = "pixels", FeatureMap
     numbers = ("active", "confident", "entropy", "domain_accuracy", "neighbour_mixing")
+    slice, pace = SamplePoints.slice, SamplePoints.pace
 
     def __init__(self, run: Run):
         pair = run.pair
@@ -336,7 +381,9 @@ Points = SamplePoints | PixelPoints
 
 def points_of(run: Run) -> Points:
     """The points of this run that a board shows; the same for every board on its pair."""
-    return PixelPoints(run) if run.pair.dense else SamplePoints(run)
+    if run.pair.dense:
+        return PixelPoints(run)
+    return PlanePoints(run) if run.pair.source_train.x.shape[1:] == (2,) else SamplePoints(run)
 
 
 def drawn(shape: tuple[int, int, int]) -> tuple[Tensor, ...]:
