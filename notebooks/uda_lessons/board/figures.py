@@ -87,6 +87,7 @@ WORDS = {
     "no_umap": "PCA: UMAP is not available here",
     "moved": "A dotted line: a setting was moved.",
     "control": "Grey, and the tick: the same number for two halves of the source, which is what no gap looks like.",
+    "waits": "starts when the running cell ends",
     "cosines": "Do source and target pull a head the same way? Cosine of the two gradients, for each class and head; "
     "grey where a gradient is near zero or a class has no sample.",
     "reveal": "Reveal (needs labels you would not have)",
@@ -97,6 +98,10 @@ KIND_WORDS = {  # what differs with what the points are
     "samples": {
         "source": "source, coloured by label", "target": "target, coloured by prediction",
         "filled": "class centroids", "hollow": "class centroids",
+    },
+    "plane": {
+        "source": "source, coloured by label", "target": "target, coloured by prediction",
+        "distances": "Tinted: the class predicted there. Hatched: the heads disagree.",
     },
     "pixels": {
         "source": "source pixel, coloured by label", "target": "target pixel, coloured by prediction",
