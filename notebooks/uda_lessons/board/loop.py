@@ -14,7 +14,7 @@ import torch
 
 from uda_core import validators
 from uda_core.run import Record, Run, RunConfig
-from uda_lessons.board.feature_map import FeatureMap, umap_error, umap_ready
+from uda_lessons.board.feature_map import FeatureMap, measure, umap_error, umap_ready
 from uda_lessons.board.points import Observation, Reading, from_uint16, points_of, uint16
 
 BUDGET = 0.045  # seconds of training in one go
@@ -161,6 +161,7 @@ class Loop:
         self.goal = self.steps
         self._map, self._pending, self._numbers, self._cosines = FeatureMap(), None, {}, None
         self._observation: tuple[int, Observation] | None = None  # the last one, and its step
+        self._domains: Future | None = None  # the domain numbers last asked for
         self._read_with: tuple = ()  # the settings that the last reading depends on
         self._training = self._observing = 0.0  # seconds since the last observation: training, and all else
         self._measured, self._just_trained = 0.0, False  # when; whether the last thing was training
@@ -201,12 +202,14 @@ class Loop:
         due = not self.playing or time.perf_counter() - self._measured > MEASURE
         if self._observation is None or self._observation[0] != self.run.steps:
             self._observation = self.run.steps, self.points.observe(self.run)
+        if due:  # before the layout, so that the numbers are there when it is
+            self._domains, self._measured = measure(*self._observation[1].compared), time.perf_counter()
         self._pending = PendingFrame(
             self.run.steps,
             self._observation[1],
             self._read(),
             self._map.advance(self._observation[1].f, thorough and self.run.steps > 0),
-            [self._measure_domains, *([self._measure_cosines] if self.run.method == "cgdm" else [])] if due else [],
+            [self._measure_cosines] if due and self.run.method == "cgdm" else [],
         )
 
     def _read(self) -> Reading:
@@ -222,21 +225,14 @@ class Loop:
 
     # Measured some steps after the observation, perhaps: these numbers hold for about a second, not for one step.
 
-    def _measure_domains(self, pending: PendingFrame) -> None:
-        f_s, f_t = pending.observation.compared
-        domain, mixing = validators.domain_accuracy(f_s, f_t), validators.neighbour_mixing(f_s, f_t)
-        self._numbers = {
-            "domain_accuracy": domain.value, "domain_accuracy_control": domain.control,
-            "neighbour_mixing": mixing.value, "neighbour_mixing_control": mixing.control,
-        }  # fmt: skip
-        self._measured = time.perf_counter()
-
     def _measure_cosines(self, pending: PendingFrame) -> None:
         cosines = validators.class_gradient_cosines(self.run).tolist()
         self._cosines = [[None if math.isnan(c) else c for c in row] for row in cosines]
 
     def _keep_frame(self) -> None:
         done, self._pending = self._pending, None
+        if self._domains is not None and self._domains.done():
+            self._numbers = {} if self._domains.exception() else self._domains.result()
         if done.layout.exception():
             done.layout = self._map.advance(done.observation.f)
         positions, predictions = self._map.take(done.layout.result()), from_uint16(done.reading.predictions)
