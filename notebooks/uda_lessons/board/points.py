@@ -90,7 +90,7 @@ class SamplePoints:
     """Samples, each with one feature vector and one label: the run has two heads."""
 
     kind, make_map = "samples", FeatureMap
-    numbers = ("agreement", "entropy", "domain_accuracy", "neighbour_mixing")
+    numbers = ("agreement", "entropy", "domain_accuracy", "neighbour_mixing", "star_distance")
     slice, pace = 0.045, 0.3  # seconds of training in one go, and between two frames at most
 
     def __init__(self, run: Run):
@@ -222,7 +222,7 @@ class PixelPoints:
     """
 
     kind, make_map = "pixels", FeatureMap
-    numbers = ("active", "confident", "entropy", "domain_accuracy", "neighbour_mixing")
+    numbers = ("active", "confident", "entropy", "domain_accuracy", "neighbour_mixing", "star_distance")
     slice, pace = SamplePoints.slice, SamplePoints.pace
 
     def __init__(self, run: Run):
