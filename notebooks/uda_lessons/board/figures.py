@@ -27,9 +27,15 @@ from uda_core.task import Pair
 from uda_lessons.board.loop import Frame
 from uda_lessons.board.points import NO_LABEL, PixelPoints, Points, from_uint16
 
-CLASS_COLOURS = (  # distinct with every kind of colour vision (Petroff 2021, arXiv 2107.02270)
-    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+# Of Petroff (2021, arXiv 2107.02270), distinct with every kind of colour vision, moved until each has a contrast of 3
+# with the paper: on white in hue too, as pale colours come close to others when they are made darker.
+CLASS_COLOURS = (
+    "#478ae0", "#d87d0f", "#c01f08", "#ac8a92", "#842db4", "#a56a57", "#da5121", "#9c955b", "#6b7382", "#30a0ba",
 )  # fmt: skip
+CLASS_COLOURS_ON_DARK = (
+    "#3f90da", "#ffa90e", "#c12c10", "#94a4a2", "#8e40bd", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+)  # fmt: skip
+GLYPHS = "os^D"  # of classes 0 to 9, 10 to 19 and so on: circle, square, triangle, diamond, as in stamps.mjs
 OPPOSED, NEUTRAL, ALIGNED, UNKNOWN = "#d1731b", "#f4f2ee", "#2f6fb3", "#b9bcc1"  # a cosine of -1, 0, 1, and none
 ACCENT, CONTROL, WARNING = "#2f6fb3", "#8a9099", "#bd1f01"
 DIMMED = 0.3  # brightness of an image where no pixel is active, and of a wrong prediction
@@ -43,9 +49,11 @@ LOOK = {
     "line": 1.3,
     "star": 9.5,
     "dimmed": DIMMED,
-    "light": {"paper": "#ffffff", "panel": "#f6f7f9", "ink": "#1f2430", "muted": "#656c79", "rule": "#e1e4e9"},
-    "dark": {"paper": "#16191f", "panel": "#1f232b", "ink": "#e8eaee", "muted": "#9aa2af", "rule": "#333945"},
-}
+    "light": {"paper": "#ffffff", "panel": "#f6f7f9", "ink": "#1f2430", "muted": "#656c79", "rule": "#e1e4e9",
+              "classes": CLASS_COLOURS},
+    "dark": {"paper": "#16191f", "panel": "#1f232b", "ink": "#e8eaee", "muted": "#9aa2af", "rule": "#333945",
+             "classes": CLASS_COLOURS_ON_DARK},
+}  # fmt: skip
 NUMBERS = {  # label-free; each kind of points says which of them it has, and in which order
     "agreement": {"label": "Heads agree on the target", "low": 0, "high": 1, "percent": True,
      "help": "Share of target samples to which both heads give one class. They can agree and be wrong."},
@@ -114,8 +122,13 @@ KIND_WORDS = {  # what differs with what the points are
 
 
 def class_colour(c: int) -> str:
-    """Colour of class number c; beyond ten classes they repeat."""
+    """Colour of class number c on white; beyond ten classes they repeat, with another glyph."""
     return CLASS_COLOURS[c % len(CLASS_COLOURS)]
+
+
+def class_glyph(c: int) -> str:
+    """Marker of class number c, for matplotlib."""
+    return GLYPHS[c // len(CLASS_COLOURS) % len(GLYPHS)]
 
 
 def board_figure(

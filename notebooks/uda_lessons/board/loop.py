@@ -31,6 +31,7 @@ class Frame(Reading):
     positions: bytes  # [N, 2]
     centroids: bytes  # [2, C, 2] filled and hollow stars; 65535 where a class has none
     cosines: list[list[float | None]] | None  # [heads][C], CGDM only
+    measured: int | None  # the step at which the slower numbers were measured
 
 
 @dataclass
@@ -169,6 +170,7 @@ class Loop:
         self._observation: tuple[int, Observation] | None = None  # the last one, and its step
         self._read_with: tuple = ()  # the settings that the last reading depends on
         self._training = self._observing = 0.0  # seconds since the last observation: training, and all else
+        self._measured_at: int | None = None  # the step of the last measurement
         self._measured, self._just_trained = 0.0, False  # when; whether the last thing was training
         self._pulse = deque([(time.perf_counter(), 0)], maxlen=40)
 
@@ -246,6 +248,7 @@ class Loop:
             "domain_accuracy": domain.value, "domain_accuracy_control": domain.control,
             "neighbour_mixing": mixing.value, "neighbour_mixing_control": mixing.control,
         }  # fmt: skip
+        self._measured_at = pending.step
 
     def _measure_cosines(self, pending: PendingFrame) -> None:
         cosines = validators.class_gradient_cosines(self.run).tolist()
@@ -264,5 +267,6 @@ class Loop:
                 positions=uint16(positions[: len(predictions)]),
                 centroids=uint16(self.points.stars(positions, predictions, done.observation)),
                 cosines=self._cosines,
+                measured=self._measured_at,
             )
         )

@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Sequence
 from typing import ClassVar
 
-import ipywidgets as widgets
 from IPython import get_ipython
 from IPython.display import HTML, DisplayHandle, display
 from matplotlib.figure import Figure
@@ -23,7 +22,8 @@ from uda_core.samples import IGNORE
 from uda_core.task import Truth
 from uda_lessons.board import feature_map, figures, kernel
 from uda_lessons.board.canvas import Canvas
-from uda_lessons.board.controls import make_controls
+from uda_lessons.board.controls import describe_controls
+from uda_lessons.board.ghost import Ghost
 from uda_lessons.board.loop import Frame, Loop
 from uda_lessons.board.plane import Dial
 from uda_lessons.board.points import NO_LABEL, uint16
@@ -62,8 +62,10 @@ class Board:
             raise UserError(f"steps must be at least 1, got {steps}")
         names = [f.name for f in dataclasses.fields(run.settings)]
         self.run, self.revealed = run, False
+        self._seed = run.config.seed  # used from the next Reset on
+        self._ghost: Ghost | None = None
         self._truth, self._baseline, self._y = truth, baseline, None
-        self._loop = Loop(run, steps, data)
+        self._loop, self._dials = Loop(run, steps, data), [data] if data else []
         self._controls = [choose("setting", name, names) for name in (names if controls is None else controls)]
         self._canvas: Canvas | None = None
         self._sent = 0, 0  # records and frames that the page has
@@ -118,7 +120,7 @@ class Board:
             print(warning)
         if self._canvas is None:
             self._make_page()
-        display(self._page)
+        display(self._canvas)
         self._picture, self._pictured = display(HTML(""), display_id=True), None
 
     def played(self) -> bool:
@@ -154,9 +156,7 @@ class Board:
 
     def reset(self) -> None:
         """Back to step 0, with the seed that the board shows, and nothing revealed. The settings stay as they are."""
-        seed = self.run.config.seed if self._canvas is None else self._seed.value
-        self.revealed = False
-        self._loop.reset(dataclasses.replace(self.run.config, seed=seed))
+        self._loop.reset(dataclasses.replace(self.run.config, seed=self._seed))
         self._do_or_wake()
 
     def reveal(self) -> None:
@@ -205,9 +205,6 @@ class Board:
         facts, first = self._facts(), self._frame_message(0)
         self._canvas = Canvas(look=figures.LOOK, facts=facts, images=self._loop.points.images(), first=first)
         self._canvas.on_msg(self._on_message)
-        self._seed = widgets.BoundedIntText(value=self.run.config.seed, min=0, max=2**31 - 1, description="seed")
-        controls = make_controls(self.run, self._controls, self._seed, self._loop.steps, self._wake)
-        self._page = widgets.VBox([controls, self._canvas])
 
     def _on_message(self, _, content: dict, buffers: list) -> None:
         """From the page. Only a tick touches torch; the rest is noted down for it."""
@@ -217,22 +214,29 @@ class Board:
         elif do == "hello":
             self._sent = 0, 0
             self._send({"do": "clear"})
+            self._send_ghost()
             self._send_news()
             if self.revealed:
                 self.reveal()
         elif do == "set":
             self._set(content["name"], content["value"])
+        elif do == "seed":
+            self._seed = content["value"]
         elif do in ("play", "pause", "step", "reset", "reveal"):
             getattr(self, do)()
 
     def _set(self, name: str, value: float) -> None:
         """A slider was moved: the number is stored, and the loop takes it up in its turn."""
-        dial = self._loop.dial
-        if dial and name == dial.name:
-            dial.value = value
+        dials = {dial.name: dial for dial in self._dials}
+        if name in dials:
+            dials[name].value = value
         else:
             setattr(self.run.settings, name, value)
         self._wake()
+
+    def _values(self) -> dict[str, float]:
+        """Where every slider stands, by name."""
+        return dataclasses.asdict(self.run.settings) | {dial.name: dial.value for dial in self._dials}
 
     def _tick(self) -> None:
         if not kernel.turn.acquire(timeout=0.1):
@@ -250,12 +254,26 @@ class Board:
             kernel.turn.release()
 
     def _work(self) -> None:
-        cleared = self._loop.reset_to is not None
-        self._loop.advance()
-        if cleared:
-            self._sent = 0, 0
-            self._send({"do": "clear"})
+        if self._loop.reset_to is None:
+            self._loop.advance()
+        else:
+            self._start_afresh()
         self._rested = time.perf_counter()
+
+    def _start_afresh(self) -> None:
+        """Do the Reset that was asked for. A run that has trained stays on the page as a ghost."""
+        if self.records and self.film:
+            scores = self.scores(self.film[-1]) if self.revealed else None
+            self._ghost = Ghost.of(self.run, self.records, self.film, scores)
+        self.revealed = False
+        self._loop.advance()
+        self._sent = 0, 0
+        self._send({"do": "clear"})
+        self._send_ghost()
+
+    def _send_ghost(self) -> None:
+        if self._ghost is not None:
+            self._send(self._ghost.message())
 
     def _send_news(self, after: float = 0.0, note: str = "") -> None:
         """Everything new, and whether the page should ask again, `after` seconds from now."""
@@ -268,7 +286,9 @@ class Board:
         self._sent = len(loop.records), len(loop.film)
         more = not loop.idle or loop.map_waits or (self._pictured != self._now() and loop.records)
         self._send({
-            "do": "state", "step": self.run.steps, "goal": loop.goal, "seed": self.run.config.seed, "records": new,
+            "do": "state", "step": self.run.steps, "goal": loop.goal, "seed": self._seed, "records": new,
+            "settings": self._values(),
+            "changed": self._ghost.changed(self.run) if self._ghost else "",
             "moved": _moved(loop.records, records), "playing": loop.playing, "rate": loop.steps_per_second,
             "error": _one_line(loop.error), "trace": _trace(loop.error), "note": note,
             "umap_error": feature_map.umap_error(), "more": bool(more), "after": after,
@@ -278,7 +298,8 @@ class Board:
         frame = self.film[i]
         return {
             "do": "frame", "i": i, "step": frame.step, "map": frame.map, "numbers": frame.numbers,
-            "cosines": frame.cosines, "sent": time.time(), "scores": self.scores(frame) if self.revealed else None,
+            "measured": frame.measured, "cosines": frame.cosines, "sent": time.time(),
+            "scores": self.scores(frame) if self.revealed else None,
             "coverage": frame.coverage, "notes": frame.notes,
             "data": [frame.positions, frame.predictions, frame.pseudo_labels, frame.centroids, frame.pictures,
                      frame.plane],
@@ -291,6 +312,8 @@ class Board:
     def _do_or_wake(self) -> None:
         if self._canvas is None:
             with kernel.turn:
+                if self._loop.reset_to is not None:
+                    self._start_afresh()
                 self._loop.settle()
         else:
             self._wake()
@@ -312,8 +335,10 @@ class Board:
             "method": self.run.method, "pair": pair.name, "classes": list(pair.classes),
             "numbers": [figures.NUMBERS[name] | {"name": name} for name in points.numbers], "losses": figures.LOSSES,
             "scores": figures.SCORES, "columns": figures.COLUMNS, "source": points.source, "target": points.target,
-            "labels": uint16(points.y_s), "truth": self._truth is not None, "picture": self._picture_class,
-            "kind": points.kind, "words": figures.WORDS | figures.KIND_WORDS[points.kind], "no_label": NO_LABEL, "ignore": IGNORE,
+            "controls": [*describe_controls(self.run, self._controls, self._loop.steps), *(d.control() for d in self._dials)],
+            "seed": self._seed,
+            "kind": points.kind, "film": False, "labels": uint16(points.y_s), "truth": self._truth is not None, "picture": self._picture_class,
+            "words": figures.WORDS | figures.KIND_WORDS[points.kind], "no_label": NO_LABEL, "ignore": IGNORE,
         }  # fmt: skip
 
     # -- the picture that stays in the saved notebook ------------------------------------------------------------------

@@ -6,7 +6,7 @@ const PATIENCE = 10000; // milliseconds after which a tick without an answer cou
 
 function toFrame(message, buffers) {
   const [positions, predictions, pseudo, centroids] = buffers.slice(0, 4).map(uint16);
-  return { ...message, positions, predictions, pseudo, centroids, pictures: uint8(buffers[4]) };
+  return { ...message, positions, predictions, pseudo, centroids, pictures: uint8(buffers[4]), plane: uint8(buffers[5]) };
 }
 
 export function makeStore(model) {

@@ -2,6 +2,7 @@
 
 import { html, percent, css, isDark } from "./dom.mjs";
 import { makeMap } from "./map.mjs";
+import { makePlane } from "./plane.mjs";
 import { addTip } from "./tip.mjs";
 import { makeCurves } from "./curves.mjs";
 import { makeNumbers, makeCosines } from "./numbers.mjs";
@@ -39,7 +40,7 @@ export function render(store, model, el) {
   stage.append(mark);
   el.append(root);
 
-  const map = makeMap(facts, look, stage);
+  const map = (facts.kind === "plane" ? makePlane : makeMap)(facts, look, stage);
   const announce = (text) => (spoken.textContent = text), images = model.get("images");
   addTip(map, stage, facts, images, announce);
   const drawPictures = dense && makePictures(pictures, facts, look, images, announce), drawClasses = dense && makeClasses(classes, facts, look);

@@ -1,0 +1,50 @@
+"""The run before the last Reset: what the page keeps of it in grey, behind and beside the new one."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from uda_core.run import Record, Run, Settings
+from uda_lessons.board.loop import Frame
+
+MOST = 300  # records kept for the grey curves
+GAP = ("domain_accuracy", "neighbour_mixing", "star_distance")  # the numbers that have a curve
+
+
+@dataclass(frozen=True)
+class Ghost:
+    """A run's curves, last numbers and scores, and what it was trained with. The messages' shapes are the page's."""
+
+    records: list[list]  # [step, losses]
+    gap: list[list]  # [step, numbers of `GAP`], where they were measured
+    step: int
+    numbers: dict[str, float]
+    scores: dict | None  # of the last frame, if they were revealed
+    settings: Settings  # those of the last step
+    seed: int
+
+    @classmethod
+    def of(cls, run: Run, records: Sequence[Record], film: Sequence[Frame], scores: dict | None) -> "Ghost":
+        """What is kept of a run that has trained and is about to be reset."""
+        every = -(-len(records) // MOST)
+        measured = {frame.measured: frame.numbers for frame in film if frame.measured is not None}
+        return cls(
+            records=[[r.step, r.losses] for r in records[(len(records) - 1) % every :: every]],  # the last one is there
+            gap=[[step, {name: n[name] for name in GAP if name in n}] for step, n in measured.items()],
+            step=records[-1].step,
+            numbers=film[-1].numbers,
+            scores=scores,
+            settings=records[-1].settings,
+            seed=run.config.seed,
+        )
+
+    def message(self) -> dict:
+        """To the page."""
+        kept = ("records", "gap", "step", "numbers", "scores")
+        return {"do": "ghost"} | {name: getattr(self, name) for name in kept}
+
+    def changed(self, run: Run) -> str:
+        """What differs from this run now, such as "beta 0.1 -> 0, seed 0 -> 3"."""
+        old, new = (dataclasses.asdict(s) for s in (self.settings, run.settings))
+        differ = [f"{name.replace('_', ' ')} {old[name]:g} -> {new[name]:g}" for name in new if old[name] != new[name]]
+        return ", ".join(differ + [f"seed {self.seed} -> {run.config.seed}"] * (self.seed != run.config.seed))
