@@ -60,29 +60,33 @@ export function boundaries({ n, classes, above }) {
 
 // The class at (u, v) within the cell whose lower left node is `at`: that with the most weight among the four corners.
 export function classWithin({ n, classes, above }, at, u, v) {
-  const corners = [at, at + 1, at + n, at + n + 1], weights = [(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v];
-  let best = 0, most = -1;
-  for (const corner of corners) {
-    let total = 0;
-    for (let j = 0; j < 4; j++) if (classes[corners[j]] === classes[corner]) total += weights[j] * above[corners[j]];
-    if (total > most) [best, most] = [classes[corner], total];
-  }
-  return best;
+  const up = at + n, [ka, kb, kc, kd] = [classes[at], classes[at + 1], classes[up], classes[up + 1]];
+  const a = (1 - u) * (1 - v) * above[at], b = u * (1 - v) * above[at + 1], c = (1 - u) * v * above[up], d = u * v * above[up + 1];
+  const weight = (k) => (ka === k ? a : 0) + (kb === k ? b : 0) + (kc === k ? c : 0) + (kd === k ? d : 0);
+  let best = ka;
+  if (weight(kb) > weight(best)) best = kb;
+  if (weight(kc) > weight(best)) best = kc;
+  return weight(kd) > weight(best) ? kd : best;
 }
 
 // Fills side x side pixels: `plain[class]` where the heads agree, and stripes of `hatched[class]`, each `every` pixels, where not.
 export function paintRegions(pixels, side, [sum, first, second], plain, hatched, every) {
   const { n } = sum, size = side / (n - 1), edge = Array.from({ length: n }, (_, i) => Math.round(i * size));
-  const even = ({ classes }, at) => classes[at] === classes[at + 1] && classes[at] === classes[at + n] && classes[at] === classes[at + n + 1];
+  const even = ({ classes: k }, at) => k[at] === k[at + 1] && k[at] === k[at + n] && k[at] === k[at + n + 1];
   for (let y = 0; y < n - 1; y++)
     for (let x = 0; x < n - 1; x++) {
-      const at = y * n + x, clear = [sum, first, second].every((field) => even(field, at));
-      for (let row = edge[y]; row < edge[y + 1]; row++)
-        for (let column = edge[x]; column < edge[x + 1]; column++) {
-          const u = (column + 0.5) / size - x, v = (row + 0.5) / size - y, up = side - 1 - row;
-          const [c, one, two] = clear ? [sum.classes[at], first.classes[at], second.classes[at]] : [sum, first, second].map((field) => classWithin(field, at, u, v));
-          pixels[up * side + column] = one !== two && (column + up) % every < every / 4 ? hatched[c] : plain[c];
-        }
+      const at = y * n + x, one = even(first, at), two = even(second, at), both = even(sum, at);
+      const agree = one && two && first.classes[at] === second.classes[at]; // and so does their sum
+      for (let row = edge[y]; row < edge[y + 1]; row++) {
+        const up = side - 1 - row, v = (row + 0.5) / size - y, start = up * side;
+        if (agree) pixels.fill(plain[sum.classes[at]], start + edge[x], start + edge[x + 1]);
+        else
+          for (let column = edge[x]; column < edge[x + 1]; column++) {
+            const u = (column + 0.5) / size - x, classOf = (field, clear) => (clear ? field.classes[at] : classWithin(field, at, u, v));
+            const striped = (column + up) % every < every / 4 && classOf(first, one) !== classOf(second, two);
+            pixels[start + column] = (striped ? hatched : plain)[classOf(sum, both)];
+          }
+      }
     }
 }
 
@@ -104,7 +108,9 @@ export function makePlane(facts, look, stage) {
     for (const canvas of [points, over]) canvas.width = canvas.height = side;
     stamps = makeStamps(look, scale);
     image = new ImageData(side, side);
-    if (map.frame) draw();
+    if (!map.frame) return;
+    draw();
+    drawOver();
   };
   // Where a position, 0 to 65535 with y upwards, lies on the canvas.
   const pixel = (value, axis) => (axis ? 1 - value / 65535 : value / 65535) * points.width;
@@ -137,7 +143,6 @@ export function makePlane(facts, look, stage) {
         context.stroke(lines);
       }
     }
-    drawOver();
     points.dataset.step = map.frame.step;
   }
   function drawOver() {
@@ -175,10 +180,11 @@ export function makePlane(facts, look, stage) {
     return best;
   };
   map.show = (frame, newTruth) => {
-    const fresh = frame !== map.frame;
+    const fresh = frame !== map.frame, first = !map.frame;
     [map.frame, truth] = [frame, newTruth];
     map.place.set(frame.positions);
     draw();
+    if (first || map.chosen >= 0) drawOver(); // the names stand still
     if (fresh && frame.sent) points.dataset.late = Date.now() - 1000 * frame.sent;
   };
   return map;
