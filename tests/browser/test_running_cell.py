@@ -1,4 +1,4 @@
-"""Play while a cell runs: the board says so at once, whether Python hears it or not, and starts when the cell has ended."""
+"""Play while a cell runs: the board says so at once, whether Python hears it or not, and starts after the cell."""
 
 import pytest
 

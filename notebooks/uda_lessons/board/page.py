@@ -66,7 +66,7 @@ class Board:
         self._seed = run.config.seed  # used from the next Reset on
         self._ghost: Ghost | None = None
         self._truth, self._baseline, self._y = truth, baseline, None
-        self._loop = Loop(run, steps, data)
+        self._loop, self._dials = Loop(run, steps, data), [data] if data else []
         self._controls = [choose("setting", name, names) for name in (names if controls is None else controls)]
         self._canvas: Canvas | None = None
         self._page_has_nothing()
@@ -229,12 +229,16 @@ class Board:
 
     def _set(self, name: str, value: float) -> None:
         """A slider was moved: the number is stored, and the loop takes it up in its turn."""
-        dial = self._loop.dial
-        if dial and name == dial.name:
-            dial.value = value
+        dials = {dial.name: dial for dial in self._dials}
+        if name in dials:
+            dials[name].value = value
         else:
             setattr(self.run.settings, name, value)
         self._wake()
+
+    def _values(self) -> dict[str, float]:
+        """Where every slider stands, by name."""
+        return dataclasses.asdict(self.run.settings) | {dial.name: dial.value for dial in self._dials}
 
     def _tick(self) -> tuple[bool, float]:
         """Do one thing and send what came of it. Whether the page should ask again, and after how many seconds."""
@@ -298,7 +302,7 @@ class Board:
             return
         state = urgent | {
             "do": "state", "step": self.run.steps, "seed": self._seed, "rate": loop.steps_per_second,
-            "settings": dataclasses.asdict(self.run.settings),
+            "settings": self._values(),
             "changed": self._ghost.changed(self.run) if self._ghost else "",
             "trace": _trace(loop.error), "umap_error": feature_map.umap_error(),
         }  # fmt: skip
@@ -350,7 +354,8 @@ class Board:
             "method": self.run.method, "pair": pair.name, "classes": list(pair.classes),
             "numbers": [figures.NUMBERS[name] | {"name": name} for name in points.numbers], "losses": figures.LOSSES,
             "scores": figures.SCORES, "columns": figures.COLUMNS, "source": points.source, "target": points.target,
-            "controls": describe_controls(self.run, self._controls, self._loop.steps), "seed": self._seed,
+            "controls": [*describe_controls(self.run, self._controls, self._loop.steps), *(d.control() for d in self._dials)],
+            "seed": self._seed,
             "kind": points.kind, "film": False, "labels": uint16(points.y_s), "truth": self._truth is not None, "picture": self._picture_class,
             "words": figures.WORDS | figures.KIND_WORDS[points.kind], "no_label": NO_LABEL, "ignore": IGNORE,
         }  # fmt: skip

@@ -10,7 +10,7 @@ const SILENCE = 250; // milliseconds without a word from Python after Play: then
 
 function toFrame(message, buffers) {
   const [positions, predictions, pseudo, centroids] = buffers.slice(0, 4).map(uint16);
-  return { ...message, positions, predictions, pseudo, centroids, pictures: uint8(buffers[4]) };
+  return { ...message, positions, predictions, pseudo, centroids, pictures: uint8(buffers[4]), plane: uint8(buffers[5]) };
 }
 
 export function makeStore(model) {

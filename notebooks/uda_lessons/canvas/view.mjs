@@ -2,6 +2,7 @@
 
 import { html, percent, css, isDark } from "./dom.mjs";
 import { makeMap } from "./map.mjs";
+import { makePlane } from "./plane.mjs";
 import { addTip } from "./tip.mjs";
 import { input, makeControls } from "./controls.mjs";
 import { makeCurves, stepAxis } from "./curves.mjs";
@@ -46,7 +47,7 @@ export function render(store, model, el) {
   stage.append(mark);
   el.append(root);
 
-  const map = makeMap(facts, look, stage), announce = (text) => (spoken.textContent = text);
+  const map = (facts.kind === "plane" ? makePlane : makeMap)(facts, look, stage), announce = (text) => (spoken.textContent = text);
   addTip(map, stage, facts, images, announce);
   const drawPictures = dense && makePictures(pictures, facts, look, images, announce), drawClasses = dense && makeClasses(classes, facts);
   const drawCurves = makeCurves(losses, facts), drawGap = makeGap(gap, facts), drawNumbers = makeNumbers(numbers, facts);
