@@ -118,6 +118,10 @@ KIND_WORDS = {  # what differs with what the points are
         "source": "source, coloured by label", "target": "target, coloured by prediction",
         "filled": "class centroids", "hollow": "class centroids",
     },
+    "plane": {
+        "source": "source, coloured by label", "target": "target, coloured by prediction",
+        "distances": "Tinted: the class predicted there. Hatched: the heads disagree.",
+    },
     "pixels": {
         "source": "source pixel, coloured by label", "target": "target pixel, coloured by prediction",
         "filled": "category anchors", "hollow": "target centroids by prediction",

@@ -2,6 +2,7 @@
 
 import { html, percent, css, isDark } from "./dom.mjs";
 import { makeMap } from "./map.mjs";
+import { makePlane } from "./plane.mjs";
 import { addTip } from "./tip.mjs";
 import { input, makeControls } from "./controls.mjs";
 import { makeCurves, stepAxis } from "./curves.mjs";
@@ -46,7 +47,8 @@ export function render(store, model, el) {
   stage.append(mark);
   el.append(root);
 
-  const map = makeMap(facts, look, stage, () => store.film), announce = (text) => (spoken.textContent = text);
+  const map = (facts.kind === "plane" ? makePlane : makeMap)(facts, look, stage, () => store.film);
+  const announce = (text) => (spoken.textContent = text);
   addTip(map, stage, facts, images, announce);
   const drawPictures = dense && makePictures(pictures, facts, look, images, announce), drawClasses = dense && makeClasses(classes, facts);
   const drawCurves = makeCurves(losses, facts), drawGap = makeGap(gap, facts), drawNumbers = makeNumbers(numbers, facts);
@@ -100,7 +102,7 @@ export function render(store, model, el) {
     play.disabled = s.playing;
     pause.disabled = !s.playing;
     fill.style.width = css(s.step / s.goal);
-    const waits = store.waiting || (s.busy && s.playing), reached = store.records.at(-1)?.[2].stage;
+    const waits = store.waiting, reached = store.records.at(-1)?.[2].stage;
     const pace = s.playing && s.rate ? `${s.rate < 10 ? s.rate.toFixed(1) : Math.round(s.rate)} steps/s` : "";
     told.textContent = [`step ${s.step} of ${s.goal}`, reached !== undefined && `stage ${reached}`, waits ? words.waits : pace].filter(Boolean).join(" · ");
     error.hidden = !s.error;
