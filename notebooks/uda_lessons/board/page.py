@@ -302,9 +302,8 @@ class Board:
             return
         state = urgent | {
             "do": "state", "step": self.run.steps, "seed": self._seed, "rate": loop.steps_per_second,
-            "settings": self._values(),
-            "changed": self._ghost.changed(self.run) if self._ghost else "",
-            "trace": _trace(loop.error), "umap_error": feature_map.umap_error(),
+            "settings": self._values(), "changed": self._ghost.changed(self.run) if self._ghost else "",
+            "umap": feature_map.status() if self.film and self.film[-1].map == "PCA" else "", "trace": _trace(loop.error),
         }  # fmt: skip
         start, end = self._sent_records, len(loop.records)
         if end > start or state != self._sent_state:
@@ -350,13 +349,13 @@ class Board:
 
     def _facts(self) -> dict:
         pair, points = self.run.pair, self._loop.points
+        controls = describe_controls(self.run, self._controls, self._loop.steps)
         return points.facts() | {
             "method": self.run.method, "pair": pair.name, "classes": list(pair.classes),
             "numbers": [figures.NUMBERS[name] | {"name": name} for name in points.numbers], "losses": figures.LOSSES,
             "scores": figures.SCORES, "columns": figures.COLUMNS, "source": points.source, "target": points.target,
-            "controls": [*describe_controls(self.run, self._controls, self._loop.steps), *(d.control() for d in self._dials)],
-            "seed": self._seed,
-            "kind": points.kind, "film": False, "labels": uint16(points.y_s), "truth": self._truth is not None, "picture": self._picture_class,
+            "controls": [*controls, *(dial.control() for dial in self._dials)], "seed": self._seed, "kind": points.kind,
+            "film": False, "labels": uint16(points.y_s), "truth": self._truth is not None, "picture": self._picture_class,
             "words": figures.WORDS | figures.KIND_WORDS[points.kind], "no_label": NO_LABEL, "ignore": IGNORE,
         }  # fmt: skip
 

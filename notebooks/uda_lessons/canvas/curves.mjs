@@ -8,7 +8,7 @@ const SPIKES = 0.01; // share of the points that may lie above the axis: one ear
 export function limits(values) {
   const sorted = values.filter(Number.isFinite).sort((a, b) => a - b);
   if (!sorted.length) return [0, 1];
-  const low = sorted[0], high = sorted[Math.floor((1 - SPIKES) * (sorted.length - 1))];
+  const n = sorted.length, low = sorted[0], high = sorted[n - 1 - (n > 10 ? Math.ceil(SPIKES * n) : 0)];
   const room = 0.1 * (high - low || Math.abs(high) || 1);
   return [low >= 0 ? Math.max(0, low - room) : low - room, high + (high === low ? room : 0)];
 }
@@ -24,9 +24,9 @@ export function outgrown(points, start, [low, high], above) {
 
 // The steps that the axis holds, [first, how many]: halved as long as all fit, so that a beginning is seen.
 export function stepAxis({ records, ghost }, goal) {
-  const before = ghost?.records ?? [];
-  const first = Math.min(...[records, before].filter((r) => r.length).map((r) => r[0][0] - 1), goal - 1);
-  const needed = Math.max(first, records.at(-1)?.[0] ?? 0, before.at(-1)?.[0] ?? 0) - first; // a run may have trained before it came here
+  const trained = [...records.slice(0, 1), ...records.slice(-1), ...(ghost?.records ?? [])].map(([step]) => step);
+  const first = trained.length ? Math.min(...trained) - 1 : 0; // a run may have trained before it came here
+  const needed = Math.max(first, ...trained) - first;
   let span = Math.max(goal - first, needed, 1);
   while (span > 20 && span / 2 >= needed) span /= 2;
   return [first, span];

@@ -98,7 +98,7 @@ export function render(store, model, el) {
     const s = store.state, frame = store.film[store.at];
     if (s.step === undefined) return;
     mark.hidden = frame?.map !== "PCA";
-    mark.textContent = store.film.at(-1)?.map === "UMAP" ? words.past_pca : s.umap_error ? words.no_umap : words.pca;
+    mark.textContent = words.pca[s.umap || "ready"] ?? words.pca.error;
     play.disabled = s.playing;
     pause.disabled = !s.playing;
     fill.style.width = css(s.step / s.goal);
