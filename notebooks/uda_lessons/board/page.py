@@ -303,7 +303,8 @@ class Board:
         state = urgent | {
             "do": "state", "step": self.run.steps, "seed": self._seed, "rate": loop.steps_per_second,
             "settings": self._values(), "changed": self._ghost.changed(self.run) if self._ghost else "",
-            "umap": feature_map.status() if self.film and self.film[-1].map == "PCA" else "", "trace": _trace(loop.error),
+            "umap": feature_map.status() if self.film and self.film[-1].map == "PCA" else "",
+            "trace": _trace(loop.error),
         }  # fmt: skip
         start, end = self._sent_records, len(loop.records)
         if end > start or state != self._sent_state:
@@ -355,8 +356,9 @@ class Board:
             "numbers": [figures.NUMBERS[name] | {"name": name} for name in points.numbers], "losses": figures.LOSSES,
             "scores": figures.SCORES, "columns": figures.COLUMNS, "source": points.source, "target": points.target,
             "controls": [*controls, *(dial.control() for dial in self._dials)], "seed": self._seed, "kind": points.kind,
-            "film": False, "labels": uint16(points.y_s), "truth": self._truth is not None, "picture": self._picture_class,
-            "words": figures.WORDS | figures.KIND_WORDS[points.kind], "no_label": NO_LABEL, "ignore": IGNORE,
+            "film": False, "labels": uint16(points.y_s), "truth": self._truth is not None,
+            "picture": self._picture_class, "no_label": NO_LABEL, "ignore": IGNORE,
+            "words": figures.WORDS | figures.KIND_WORDS[points.kind],
         }  # fmt: skip
 
     # -- the picture that stays in the saved notebook ------------------------------------------------------------------
