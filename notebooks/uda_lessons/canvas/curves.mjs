@@ -106,8 +106,8 @@ export function makeCurve({ label, help = "", text, fixed = null }) {
 
 export function makeCurves(section, { words, losses }) {
   const rows = new Map(), list = html("div", { className: "curves" });
-  const compared = html("span", { className: "muted" }), note = html("p", { className: "muted" });
-  section.append(html("div", { className: "head" }, html("h4", {}, "Losses"), compared), list, note);
+  const compared = html("span", { className: "muted" }), [changed, note] = [1, 2].map(() => html("p", { className: "muted" }));
+  section.append(html("div", { className: "head" }, html("h4", {}, "Losses"), compared), changed, list, note);
   let records = null, seen = 0, now, ghost = null, before = new Map(), stages;
   return (store, steps, at, theme) => {
     if (store.records !== records) {
@@ -127,7 +127,9 @@ export function makeCurves(section, { words, losses }) {
     const marks = [...store.moved.map(([step]) => [step, [1.5, 2.5]]), ...stages.map((step) => [step, []])];
     rows.forEach((row, name) => row.show({ points: now.get(name) ?? [], ghost: before.get(name), marks, steps, at, theme }));
     section.hidden = !rows.size;
-    compared.textContent = ghost ? `${words.ghost.replace("{}", ghost.step)} ${store.state.changed ? words.changed + store.state.changed : words.unchanged}` : "";
+    changed.hidden = compared.hidden = !ghost;
+    compared.textContent = words.ghost.replace("{}", ghost?.step);
+    changed.textContent = store.state.changed ? words.changed + store.state.changed : words.unchanged;
     const moved = store.moved.at(-1);
     note.textContent = [stages.length && words.stage, moved && `${words.moved} Last: ${moved[1]}, from step ${moved[0]} on.`].filter(Boolean).join(" ");
     note.hidden = !note.textContent;

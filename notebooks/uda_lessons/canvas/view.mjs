@@ -116,7 +116,8 @@ export function render(store, model, el) {
   }
   function paint() {
     if (!stage.clientWidth) return; // hidden for the moment; the observer calls again
-    theme = { ...(isDark() ? look.dark : look.light), curve: look.accent, ghost: look.control, zoom: look.zoom };
+    theme = { ...(isDark() ? look.dark : look.light), zoom: look.zoom };
+    root.style.colorScheme = isDark() ? "dark" : "light";
     const colours = { ...theme, accent: look.accent, "on-accent": look.light.paper, control: look.control, warning: look.warning };
     for (const [name, value] of Object.entries(colours)) root.style.setProperty(`--${name}`, value);
     theme.classes.forEach((colour, i) => root.style.setProperty(`--class-${i}`, colour));
