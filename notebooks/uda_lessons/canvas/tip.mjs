@@ -76,7 +76,9 @@ export function addTip(map, stage, facts, images, announce) {
   };
   map.onrest = () => map.chosen >= 0 && show(map.chosen); // what is said of it may have changed, and where it lies
   map.over.addEventListener("pointermove", (event) => map.frame && point(event));
-  map.over.addEventListener("click", () => follow(map.chosen));
+  let pressed = -1; // a hand that trembles may leave the point before the click is over
+  map.over.addEventListener("pointerdown", () => (pressed = map.chosen));
+  map.over.addEventListener("click", () => follow(pressed));
   map.over.addEventListener("pointerleave", () => show(-1));
   map.over.addEventListener("blur", () => show(-1));
   map.over.addEventListener("keydown", (event) => {
