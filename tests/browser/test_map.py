@@ -168,6 +168,7 @@ def test_keys_buttons_wheel_and_drag_zoom_and_pan(open_map):
 def test_a_click_follows_a_point_through_the_film_until_escape(open_map):
     page = open_map()
     page.evaluate("for (let k = 1; k < 9; k++) map.show(add(20 * k), null, false)")
+    page.wait_for_function("map.points.dataset.step === '160'")
     alone, i = overlay(page), 11
     page.mouse.move(*where(page, i))
     followed = page.evaluate("map.chosen")
