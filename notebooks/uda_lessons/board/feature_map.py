@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uda_core import validators
+
 NEIGHBOURS = 15
 FIRST_EPOCHS, FIRST_RATE = 200, 1.0  # from the PCA layout to the first UMAP layout
 EPOCHS, RATE = 20, 0.1  # from each UMAP layout to the next
@@ -99,6 +101,17 @@ def umap_error() -> str | None:
     """Why there is no UMAP on this machine, if so."""
     ready = worker().ready
     return str(ready.exception()) if ready.done() and ready.exception() else None
+
+
+def measure(f_s: Tensor, f_t: Tensor) -> "Future[dict[str, float]]":
+    """How far apart the features of source and target are."""
+    domain, mixing = validators.domain_accuracy(f_s, f_t), validators.neighbour_mixing(f_s, f_t)
+    future: Future = Future()
+    future.set_result({
+        "domain_accuracy": domain.value, "domain_accuracy_control": domain.control,
+        "neighbour_mixing": mixing.value, "neighbour_mixing_control": mixing.control,
+    })  # fmt: skip
+    return future
 
 
 @cache

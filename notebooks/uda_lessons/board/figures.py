@@ -95,6 +95,7 @@ WORDS = {
     "no_umap": "PCA: UMAP is not available here",
     "moved": "A dotted line: a setting was moved.",
     "control": "Grey, and the tick: the same number for two halves of the source, which is what no gap looks like.",
+    "waits": "starts when the running cell ends",
     "cosines": "Do source and target pull a head the same way? Cosine of the two gradients, for each class and head; "
     "grey where a gradient is near zero or a class has no sample.",
     "reveal": "Reveal (needs labels you would not have)",

@@ -9,7 +9,7 @@ import traceback
 import uuid
 import weakref
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from IPython import get_ipython
 from IPython.display import HTML, DisplayHandle, display
@@ -28,6 +28,7 @@ from uda_lessons.board.loop import Frame, Loop
 from uda_lessons.board.plane import Dial
 from uda_lessons.board.points import NO_LABEL, uint16
 
+STATES = 0.2  # seconds between two messages about steps alone: a page draws for each of them
 PICTURE_AFTER = 2.0  # seconds of rest before the picture for the saved notebook is drawn: it takes one, and blocks
 
 
@@ -68,7 +69,7 @@ class Board:
         self._loop, self._dials = Loop(run, steps, data), [data] if data else []
         self._controls = [choose("setting", name, names) for name in (names if controls is None else controls)]
         self._canvas: Canvas | None = None
-        self._sent = 0, 0  # records and frames that the page has
+        self._page_has_nothing()
         self._rested = time.perf_counter()
         self._picture: DisplayHandle | None = None
         self._picture_class, self._pictured = f"uda-picture-{uuid.uuid4().hex[:8]}", None
@@ -210,9 +211,9 @@ class Board:
         """From the page. Only a tick touches torch; the rest is noted down for it."""
         do = content.get("do")
         if do == "tick":
-            self._tick()
+            self._answer(content.get("n"), *self._tick())
         elif do == "hello":
-            self._sent = 0, 0
+            self._page_has_nothing()
             self._send({"do": "clear"})
             self._send_ghost()
             self._send_news()
@@ -224,6 +225,7 @@ class Board:
             self._seed = content["value"]
         elif do in ("play", "pause", "step", "reset", "reveal"):
             getattr(self, do)()
+            self._send_news()  # at once: a page that hears nothing takes it that a cell runs
 
     def _set(self, name: str, value: float) -> None:
         """A slider was moved: the number is stored, and the loop takes it up in its turn."""
@@ -238,10 +240,11 @@ class Board:
         """Where every slider stands, by name."""
         return dataclasses.asdict(self.run.settings) | {dial.name: dial.value for dial in self._dials}
 
-    def _tick(self) -> None:
-        if not kernel.turn.acquire(timeout=0.1):
-            self._send_news(after=0.25, note="waits for a running cell")
-            return
+    def _tick(self) -> tuple[bool, float]:
+        """Do one thing and send what came of it. Whether the page should ask again, and after how many seconds."""
+        if not kernel.turn.acquire(timeout=0.05):
+            self._send_news(busy=True)
+            return True, 0.25
         try:
             with kernel.deferred_interrupt(Board._pause_all):
                 resting = self._loop.idle
@@ -249,9 +252,14 @@ class Board:
                     self._rest() if resting else self._work()
                 except Exception as error:  # whatever it is: the page must get an answer, or it never asks again
                     self._loop.error = error
-                self._send_news(after=0.3 if resting else 0.0)
+                self._send_news()
+            more = not self._loop.idle or self._loop.waits or (self._pictured != self._now() and bool(self.records))
+            return more, 0.2 if resting else 0.0
         finally:
             kernel.turn.release()
+
+    def _answer(self, n: int | None, more: bool, after: float) -> None:
+        self._send({"do": "answer", "n": n, "more": more, "after": after})
 
     def _work(self) -> None:
         if self._loop.reset_to is None:
@@ -267,7 +275,7 @@ class Board:
             self._ghost = Ghost.of(self.run, self.records, self.film, scores)
         self.revealed = False
         self._loop.advance()
-        self._sent = 0, 0
+        self._page_has_nothing()
         self._send({"do": "clear"})
         self._send_ghost()
 
@@ -275,24 +283,35 @@ class Board:
         if self._ghost is not None:
             self._send(self._ghost.message())
 
-    def _send_news(self, after: float = 0.0, note: str = "") -> None:
-        """Everything new, and whether the page should ask again, `after` seconds from now."""
-        loop = self._loop
-        records, frames = self._sent
-        for i in range(frames, len(loop.film)):
+    def _page_has_nothing(self) -> None:
+        self._sent_records, self._sent_frames, self._last_frame = 0, 0, None
+        self._sent_state, self._sent_at = dict[str, Any](), 0.0
+
+    def _send_news(self, busy: bool = False) -> None:
+        """Every new frame; new records and the state where something but steps is new, else five times a second."""
+        loop, first = self._loop, self._sent_frames
+        if first and self.film[first - 1] is not self._last_frame:
+            first -= 1  # its domain numbers have come since
+        for i in range(first, len(self.film)):
             message = self._frame_message(i)
             self._send(message, message.pop("data"))
-        new = [[r.step, r.losses, r.counts] for r in loop.records[records:]]
-        self._sent = len(loop.records), len(loop.film)
-        more = not loop.idle or loop.map_waits or (self._pictured != self._now() and loop.records)
-        self._send({
-            "do": "state", "step": self.run.steps, "goal": loop.goal, "seed": self._seed, "records": new,
+            self._sent_frames, self._last_frame = i + 1, self.film[i]
+        urgent = {"playing": loop.playing, "busy": busy, "error": _one_line(loop.error), "goal": loop.goal}
+        if loop.playing and urgent.items() <= self._sent_state.items():
+            if time.perf_counter() < self._sent_at + STATES:
+                return
+        records = len(loop.records)
+        state = urgent | {
+            "do": "state", "step": self.run.steps, "seed": self._seed, "rate": loop.steps_per_second,
             "settings": self._values(),
             "changed": self._ghost.changed(self.run) if self._ghost else "",
-            "moved": _moved(loop.records, records), "playing": loop.playing, "rate": loop.steps_per_second,
-            "error": _one_line(loop.error), "trace": _trace(loop.error), "note": note,
-            "umap_error": feature_map.umap_error(), "more": bool(more), "after": after,
-        })  # fmt: skip
+            "records": [[r.step, r.losses, r.counts] for r in loop.records[self._sent_records : records]],
+            "moved": _moved(loop.records, self._sent_records), "trace": _trace(loop.error),
+            "umap_error": feature_map.umap_error(),
+        }  # fmt: skip
+        if state != self._sent_state:
+            self._sent_records, self._sent_state, self._sent_at = records, state, time.perf_counter()
+            self._send(state)
 
     def _frame_message(self, i: int) -> dict:
         frame = self.film[i]
@@ -307,7 +326,8 @@ class Board:
 
     def _send(self, message: dict, buffers: Sequence[bytes] = ()) -> None:
         if self._canvas is not None:
-            self._canvas.send(message, buffers=list(buffers))
+            with kernel.spent_on("messages"):
+                self._canvas.send(message, buffers=list(buffers))
 
     def _do_or_wake(self) -> None:
         if self._canvas is None:

@@ -49,7 +49,7 @@ class SampleObservation(Observation):
     """Of samples: the logits too."""
 
     z_s: list[Tensor]  # of each head, [source, C]
-    z_t: list[Tensor]  # [M, C]
+    z_t: list[Tensor]  # [M, C], or of those on the map alone
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class Reading:
 
     predictions: bytes  # [N]
     pseudo_labels: bytes  # [N - source], NO_LABEL where there is none
-    target_predictions: Tensor  # [M], or maps [M, H, W]: for Reveal
-    target_pseudo_labels: Tensor | None  # [M], or maps [M, h, w], `IGNORE` where there is none
+    target_predictions: Tensor  # [M], or of those on the map alone; or maps [M, H, W]: for Reveal
+    target_pseudo_labels: Tensor | None  # of the same, or maps [M, h, w], `IGNORE` where there is none
     numbers: dict[str, float]  # label-free, by the names of `figures.NUMBERS`
     pictures: bytes = b""  # predictions [P, a, b], then active labels [P, h, w]
     plane: bytes = b""  # which class is where in the plane, see PlaneObservation
@@ -108,16 +108,19 @@ class SamplePoints:
         return ()
 
     @torch.no_grad()
-    def observe(self, run: Run) -> SampleObservation:
-        """Features and logits of all points."""
-        (f_s, z_s), (f_t, z_t) = (self._features_and_logits(run, x) for x in (self.x_s, self.x_t))
+    def observe(self, run: Run, whole: bool = True) -> SampleObservation:
+        """Features and logits of the points on the map; `whole`: and logits of all target samples that are scored."""
+        x_t = self.x_t if whole else self.x_t[: self.target]
+        (f_s, z_s), (f_t, z_t) = (self._features_and_logits(run, x) for x in (self.x_s, x_t))
         f_t = f_t[: self.target]
         return SampleObservation(torch.cat([f_s, f_t]), (f_s, f_t), z_s, z_t)
 
     def read(self, run: Run, observed: SampleObservation, settings: Settings) -> Reading:
         """Predictions, pseudo-labels and numbers."""
         source, target = (sum(z).argmax(1).cpu() for z in (observed.z_s, observed.z_t))
-        y_hat = None if run.pseudo_labels is None else run.pseudo_labels.cpu()[self.i_all]
+        y_hat = None if run.pseudo_labels is None else run.pseudo_labels.cpu()[self.i_all[: len(target)]]
+        on_map = [z[: self.target] for z in observed.z_t]
+        f_s, f_t = observed.compared
         none = torch.full_like(target, NO_LABEL)
         return Reading(
             predictions=uint16(torch.cat([source, target[: self.target]])),
@@ -125,8 +128,12 @@ class SamplePoints:
             target_predictions=target,
             target_pseudo_labels=y_hat,
             numbers={
-                "agreement": validators.head_agreement(*observed.z_t),
-                "entropy": validators.mean_entropy(*observed.z_t),
+                "agreement": validators.head_agreement(*on_map),
+                "entropy": validators.mean_entropy(*on_map),
+                **star_distance(
+                    class_means(f_s, self.y_s, self.classes),
+                    class_means(f_t, target[: self.target], self.classes),
+                ),
             },
         )
 
@@ -157,8 +164,8 @@ class SamplePoints:
     # -- with labels you would not have --------------------------------------------------------------------------------
 
     def scores(self, frame: Reading, y: Tensor) -> dict:
-        """Shares from 0 to 1 of the target samples `i_all`, whose labels are y."""
-        y_hat = frame.target_pseudo_labels
+        """Shares from 0 to 1 of the target samples `i_all`, whose labels are y; of a frame from under way, of fewer."""
+        y, y_hat = y[: len(frame.target_predictions)], frame.target_pseudo_labels
         return {
             "target_accuracy": (frame.target_predictions == y).float().mean().item(),
             "pseudo_label_accuracy": None if y_hat is None else (y_hat == y).float().mean().item(),
@@ -189,10 +196,10 @@ class PlanePoints(SamplePoints):
         rows, columns = torch.meshgrid(torch.linspace(0, 1, GRID), torch.linspace(0, 1, GRID), indexing="ij")
         self.grid = self.low + self.width * torch.stack([columns, rows], -1).flatten(0, 1)
 
-    def observe(self, run: Run) -> PlaneObservation:
+    def observe(self, run: Run, whole: bool = True) -> PlaneObservation:
         """Features and logits of all points, wherever the target has been moved to, and the regions of the classes."""
         self.x_t = run.pair.target_train.x[self.i_all]
-        observed = super().observe(run)
+        observed = super().observe(run, whole)
         z1, z2 = run.predict(self.grid)
         points = torch.cat([self.x_s, self.x_t[: self.target]])
         return PlaneObservation(
@@ -242,8 +249,8 @@ class PixelPoints:
         """The values of those settings that `read` depends on."""
         return (settings.margin, settings.confidence) if isinstance(settings, CAGSettings) else ()
 
-    def observe(self, run: Run) -> PixelObservation:
-        """Features, predictions and anchors, and the features and logits that labels are made from."""
+    def observe(self, run: Run, whole: bool = True) -> PixelObservation:
+        """Features, predictions and anchors, and the features and logits that labels are made from; always `whole`."""
         (f_s, z_s), (f_t, z_t) = (run.features_and_logits(*of) for of in ((self.x_s, "source"), (self.x_t, "target")))
         preview = not (isinstance(run, CAGRun) and run.stage)
         if preview:  # from the images at hand: measuring anchors on the whole source costs more than a step
@@ -295,11 +302,18 @@ class PixelPoints:
                 "active": (active != IGNORE).float().mean().item(),
                 "confident": confident.float().mean().item(),
                 "entropy": observed.entropy,
+                **star_distance(
+                    observed.anchors.a.where(observed.anchors.present[:, None], math.nan),
+                    class_means(observed.compared[1], self._predicted_target(observed), self.classes),
+                ),
             },
             pictures=b"".join(map(uint8, shown)),
             coverage=tuple(a / n if n else None for a, n in zip(*counts, strict=True)),
             notes=self._notes(observed.anchors, margin, observed.preview),
         )
+
+    def _predicted_target(self, observed: PixelObservation) -> Tensor:
+        return torch.from_numpy(from_uint16(observed.predictions)[self.source :].astype(np.int64))
 
     def _counts(self, y: Tensor) -> list[int]:
         return y[y != IGNORE].bincount(minlength=self.classes).tolist()
@@ -407,6 +421,24 @@ def centroids(positions: np.ndarray, labels: np.ndarray, source: int, classes: i
         for c in np.unique(labels[part]):
             out[domain, c] = positions[part][labels[part] == c].mean(0).round()
     return out
+
+
+def class_means(f: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Mean of the features f [N, D] of each class: [C, D], NaN where a class is empty."""
+    members = F.one_hot(labels.to(f.device), classes).T.float()
+    return members @ f.float() / members.sum(1, keepdim=True)
+
+
+def star_distance(mean_s: Tensor, mean_t: Tensor) -> dict[str, float]:
+    """How far a class's target mean is from its source mean, in units of the distance between two source means.
+
+    Both [C, D], NaN where a class is empty; averaged over the classes that both have, over all pairs of source means.
+    Empty where there is nothing to average.
+    """
+    apart = (mean_s - mean_t).norm(dim=1).nanmean()
+    unit = torch.pdist(mean_s[mean_s.isfinite().all(1)]).mean()
+    value = (apart / unit).item()
+    return {"star_distance": value} if math.isfinite(value) else {}
 
 
 def at(maps: Tensor, place: tuple[Tensor, Tensor, Tensor]) -> Tensor:

@@ -91,7 +91,7 @@ export function render(store, model, el) {
     fill.style.width = css(s.step / s.goal);
     const pace = s.playing && s.rate ? ` · ${s.rate < 10 ? s.rate.toFixed(1) : Math.round(s.rate)} steps/s` : "";
     const reached = store.records.at(-1)?.[2].stage, stageNow = reached === undefined ? "" : ` · stage ${reached}`;
-    told.textContent = `step ${s.step} of ${s.goal}${stageNow}${pace} · seed ${s.seed}${s.note ? ` · ${s.note}` : ""}`;
+    told.textContent = `step ${s.step} of ${s.goal}${stageNow}${pace} · seed ${s.seed}${store.waiting ? ` · ${facts.words.waits}` : ""}`;
     error.hidden = !s.error;
     if (s.error && error.dataset.text !== s.error)
       error.replaceChildren(html("b", {}, `Stopped at step ${s.step}. `), s.error, html("details", {}, html("summary", {}, "Where"), html("pre", {}, s.trace)));
