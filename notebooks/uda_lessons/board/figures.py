@@ -62,14 +62,18 @@ NUMBERS = {  # label-free; each kind of points says which of them it has, and in
              "margin. They can be active and wrong."},
     "confident": {"label": "Confident target pixels", "low": 0, "high": 1, "percent": True,
      "help": "Share of target pixels whose largest probability is above the threshold."},
-    "entropy": {"label": "Target entropy", "low": 0, "high": None, "percent": False,
-     "help": "Mean entropy of the target predictions, in nats: 0 is sure, log C is clueless."},
-    "domain_accuracy": {"label": "Domains told apart", "low": 0.5, "high": 1, "percent": True,
+    "entropy": {"label": "Target entropy", "low": 0, "high": None, "percent": False, "unit": "nats",
+     "help": "Mean entropy of the target predictions, in nats: 0 is sure, log C is clueless. The InfoMax loss is "
+             "another number: it subtracts the entropy of the mean prediction."},
+    "domain_accuracy": {"label": "Domains told apart", "low": 0.5, "high": 1, "percent": True, "curve": True,
      "help": "Accuracy of logistic regression, cross-validated, that guesses the domain from the features; "
              "50 % means it cannot tell."},
-    "neighbour_mixing": {"label": "Neighbours from the other domain", "low": 0, "high": 0.6, "percent": True,
+    "neighbour_mixing": {"label": "Mixed neighbours", "low": 0, "high": 0.6, "percent": True, "curve": True,
      "help": "Share of the 15 nearest neighbours in feature space that come from the other domain; "
              "about 50 % is well mixed."},
+    "star_distance": {"label": "Star distance", "low": 0, "high": None, "percent": False, "unit": "", "curve": True,
+     "help": "How far a hollow star is from its filled one in feature space, in the mean; 1 is the mean distance "
+             "between two filled stars."},
 }  # fmt: skip
 LOSSES = {"infomax": "InfoMax"}  # that are not called as in the code
 SCORES = [
@@ -92,13 +96,20 @@ COLUMNS = [  # of the table of classes; all but the first need labels
 WORDS = {
     "distances": "Distances between clusters in a UMAP mean nothing, nor do their sizes. Look at who sits beside whom.",
     "pca": "PCA until UMAP is ready",
+    "past_pca": "PCA, from before UMAP was ready",
     "no_umap": "PCA: UMAP is not available here",
     "moved": "A dotted line: a setting was moved.",
-    "control": "Grey, and the tick: the same number for two halves of the source, which is what no gap looks like.",
+    "gap": "The gap in feature space",
+    "control": "Dashed: the same number for two halves of the source, which is what no gap looks like.",
+    "ghost": "Grey: the run before, up to step {}.",
+    "changed": "Changed since: ",
+    "unchanged": "Nothing has been changed since.",
     "waits": "starts when the running cell ends",
     "cosines": "Do source and target pull a head the same way? Cosine of the two gradients, for each class and head; "
     "grey where a gradient is near zero or a class has no sample.",
-    "reveal": "Reveal (needs labels you would not have)",
+    "reveal": "Reveal",
+    "presenter": "The whole window, with larger text and marks; Escape closes it",
+    "seed": "order of the data and first weights; used from the next Reset on",
     "revealed": "Needs labels you would not have",
     "stage": "A solid line: a stage began, with a new teacher and new anchors.",
 }
@@ -318,10 +329,10 @@ def draw_classes(axis: Axes, classes: Sequence[str], shares: dict[str, Sequence[
 
 
 def number_text(number: dict, value: float | None) -> str:
-    """A label-free number as it is written: percent, or nats."""
+    """A label-free number as it is written: percent, or with its unit."""
     if value is None or not math.isfinite(value):
         return "-"
-    return f"{100 * value:.0f} %" if number["percent"] else f"{value:.2f} nats"
+    return f"{100 * value:.0f} %" if number["percent"] else f"{value:.2f} {number['unit']}".strip()
 
 
 def summary(run: Run, points: Points, frame: Frame, steps: int) -> str:

@@ -33,7 +33,7 @@ NO_LABEL = 65535  # where a pseudo-label, a label or a star is missing
 POINTS, SCORED = 1000, 5000  # most points per domain on the map; most target samples that accuracy is taken over
 IMAGES, PICTURES = 24, 3  # images observed per domain, fewer where they are large; target images shown
 SMALL = 64 * 128  # most pixels of a picture on the page
-GRID, MARGIN = 64, 1.15  # places along each side of the plane; the window's width over that of the points
+GRID, MARGIN = 48, 1.15  # places along each side of the plane; the window's width over that of the points
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class SamplePoints:
     """Samples, each with one feature vector and one label: the run has two heads."""
 
     kind, make_map = "samples", FeatureMap
-    numbers = ("agreement", "entropy", "domain_accuracy", "neighbour_mixing")
+    numbers = ("agreement", "entropy", "domain_accuracy", "neighbour_mixing", "star_distance")
     slice, pace = 0.045, 0.3  # seconds of training in one go, and between two frames at most
 
     def __init__(self, run: Run):
@@ -184,7 +184,7 @@ class PlanePoints(SamplePoints):
     """Samples with two coordinates: they are shown where they lie, over the classes that the heads give every place."""
 
     kind, make_map = "plane", PlaneMap
-    numbers = ("agreement", "entropy")
+    numbers = ("agreement", "entropy", "star_distance")
     slice, pace = 0.02, 0.0  # a frame for each slice: a look takes a few milliseconds
 
     def __init__(self, run: Run):
@@ -222,7 +222,7 @@ class PixelPoints:
     """
 
     kind, make_map = "pixels", FeatureMap
-    numbers = ("active", "confident", "entropy", "domain_accuracy", "neighbour_mixing")
+    numbers = ("active", "confident", "entropy", "domain_accuracy", "neighbour_mixing", "star_distance")
     slice, pace = SamplePoints.slice, SamplePoints.pace
 
     def __init__(self, run: Run):
