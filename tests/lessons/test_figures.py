@@ -1,12 +1,16 @@
 """The visual language: colours that everybody can see and tell apart, and glyphs that do not repeat."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.colors import to_rgb
+from matplotlib.markers import MarkerStyle
 
 from uda_lessons.board import figures
+from uda_lessons.board.points import NO_LABEL, uint16
 
 VISION = {  # from linear RGB to what is seen of it (Machado et al. 2009, severity 1)
     "normal": np.eye(3),
@@ -55,3 +59,19 @@ def test_any_two_class_colours_can_be_told_apart(theme, vision, least):
 def test_no_class_of_forty_looks_like_another():
     assert len({(figures.class_colour(c), figures.class_glyph(c)) for c in range(40)}) == 40
     assert [figures.class_glyph(c) for c in (0, 9, 10, 20, 30)] == ["o", "o", "s", "^", "D"]
+
+
+def test_the_map_draws_each_glyph_of_its_classes():
+    """Two source and two target points: of class 0, which is a circle, and of class 30, which is a diamond."""
+    points = SimpleNamespace(source=2, kind="samples", y_s=torch.tensor([0, 30]))
+    frame = SimpleNamespace(
+        positions=uint16([[0, 0], [1, 1], [2, 2], [3, 3]]), predictions=uint16([0, 30, 30, 0]), step=0, map="PCA",
+        centroids=uint16(np.full((2, 31, 2), NO_LABEL)), notes=(),
+    )  # fmt: skip
+    axis = figures.new_figure(3, 3).add_subplot()
+    figures.draw_map(axis, points, frame, [str(c) for c in range(31)])
+    drawn = [
+        (c.get_offsets().tolist(), len(c.get_paths()[0].vertices)) for c in axis.collections if len(c.get_offsets())
+    ]
+    circle, diamond = (len(MarkerStyle(glyph).get_path().vertices) for glyph in "oD")
+    assert drawn == [([[0, 0]], circle), ([[3, 3]], circle), ([[1, 1]], diamond), ([[2, 2]], diamond)]

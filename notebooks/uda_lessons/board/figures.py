@@ -50,9 +50,9 @@ LOOK = {
     "star": 9.5,
     "dimmed": DIMMED,
     "light": {"paper": "#ffffff", "panel": "#f6f7f9", "ink": "#1f2430", "muted": "#656c79", "rule": "#e1e4e9",
-              "classes": CLASS_COLOURS},
+              "classes": CLASS_COLOURS, "domains": CLASS_COLOURS[:2]},
     "dark": {"paper": "#16191f", "panel": "#1f232b", "ink": "#e8eaee", "muted": "#9aa2af", "rule": "#333945",
-             "classes": CLASS_COLOURS_ON_DARK},
+             "classes": CLASS_COLOURS_ON_DARK, "domains": CLASS_COLOURS_ON_DARK[:2]},
 }  # fmt: skip
 NUMBERS = {  # label-free; each kind of points says which of them it has, and in which order
     "agreement": {"label": "Heads agree on the target", "low": 0, "high": 1, "percent": True,
@@ -198,13 +198,17 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def draw_map(axis: Axes, points: Points, frame: Frame, classes: Sequence[str], truth: Tensor | None = None) -> None:
-    """Source filled, target hollow in the colour of the predicted class, centroids or anchors as stars."""
+    """Source filled, target hollow in the look of the predicted class, centroids or anchors as stars."""
     positions = from_uint16(frame.positions).reshape(-1, 2)
     source, target = positions[: points.source], positions[points.source :]
     predicted = from_uint16(frame.predictions)[points.source :]
-    colours = np.array([class_colour(c) for c in range(len(classes))])
-    axis.scatter(*source.T, s=12, c=colours[points.y_s.numpy()], linewidths=0, alpha=0.8)
-    axis.scatter(*target.T, s=14, facecolors="none", edgecolors=colours[predicted], linewidths=0.9)
+    colours, glyphs = (np.array([look(c) for c in range(len(classes))]) for look in (class_colour, class_glyph))
+    labels = points.y_s.numpy()
+    for glyph in dict.fromkeys(glyphs):
+        a, b = glyphs[labels] == glyph, glyphs[predicted] == glyph
+        axis.scatter(*source[a].T, s=12, marker=glyph, c=colours[labels[a]], linewidths=0)
+        hollow = {"facecolors": "none", "edgecolors": colours[predicted[b]]}
+        axis.scatter(*target[b].T, s=14, marker=glyph, linewidths=0.9, **hollow)
     if truth is not None:
         wrong = (predicted != truth.numpy()) & (truth.numpy() != NO_LABEL)
         axis.scatter(*target[wrong].T, s=22, marker="x", c=LOOK["light"]["ink"], linewidths=0.8)

@@ -47,7 +47,8 @@ export function render(store, model, el) {
   stage.append(mark);
   el.append(root);
 
-  const map = (facts.kind === "plane" ? makePlane : makeMap)(facts, look, stage), announce = (text) => (spoken.textContent = text);
+  const map = (facts.kind === "plane" ? makePlane : makeMap)(facts, look, stage, () => store.film);
+  const announce = (text) => (spoken.textContent = text);
   addTip(map, stage, facts, images, announce);
   const drawPictures = dense && makePictures(pictures, facts, look, images, announce), drawClasses = dense && makeClasses(classes, facts);
   const drawCurves = makeCurves(losses, facts), drawGap = makeGap(gap, facts), drawNumbers = makeNumbers(numbers, facts);
@@ -118,6 +119,8 @@ export function render(store, model, el) {
     theme = { ...(isDark() ? look.dark : look.light), curve: look.accent, ghost: look.control, zoom: look.zoom };
     const colours = { ...theme, accent: look.accent, "on-accent": look.light.paper, control: look.control, warning: look.warning };
     for (const [name, value] of Object.entries(colours)) root.style.setProperty(`--${name}`, value);
+    theme.classes.forEach((colour, i) => root.style.setProperty(`--class-${i}`, colour));
+    theme.domains.forEach((colour, i) => root.style.setProperty(`--domain-${i}`, colour));
     map.resize(theme);
     showFrame(false);
     showState();
