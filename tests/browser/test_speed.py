@@ -54,7 +54,7 @@ def test_a_board_beside_a_plain_loop_of_as_many_steps(lab, browser, figures, req
     )
     after = processor_seconds(lab)
     seconds = board.python("", "stamps[-1]") - board.page.evaluate("window.pressed") / 1000
-    (plain, plain_cpu), frames = board.python("", "plain, len(board.film)")
+    (plain, plain_cpu), frames = board.python("", "[plain, len(board.film)]")
     spent = board.python("", "dict(kernel.cpu_seconds)")
     processes = {name: after[name] - before.get(name, 0) for name in after}
     rest = {"kernel: the rest": processes.pop("kernel") - sum(spent.values())}

@@ -101,9 +101,9 @@ WORDS = {
     "moved": "A dotted line: a setting was moved.",
     "gap": "The gap in feature space",
     "control": "Dashed: the same number for two halves of the source, which is what no gap looks like.",
-    "ghost": "Grey: the run before, up to step {}.",
-    "changed": "Changed since: ",
-    "unchanged": "Nothing has been changed since.",
+    "ghost": "Grey: the run before, to step {}.",
+    "changed": "Changed: ",
+    "unchanged": "Nothing is changed.",
     "waits": "starts when the running cell ends",
     "cosines": "Do source and target pull a head the same way? Cosine of the two gradients, for each class and head; "
     "grey where a gradient is near zero or a class has no sample.",

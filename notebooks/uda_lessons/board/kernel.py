@@ -27,7 +27,7 @@ _blas = threading.local()
 
 
 def one_thread() -> None:
-    """Let torch and BLAS compute on one thread. Their settings belong to the calling thread: called wherever one trains.
+    """Let torch and BLAS compute on one thread. The settings are those of the calling thread: called where one steps.
 
     Two threads gain 6 to 30 % on an idle laptop, and cost a factor of 3 to 14 on a busy one.
     """

@@ -113,12 +113,9 @@ class Loop:
         except Exception as error:
             self.pause()
             self._pending, self._measuring, self.error = None, None, error
-        seconds = time.perf_counter() - start
         self._just_trained = self.run.steps > steps
-        if self._just_trained:
-            self._training += seconds
-        else:
-            self._looking += seconds
+        if not self._just_trained:
+            self._looking += time.perf_counter() - start
 
     def _do_one_thing(self, thorough: bool) -> None:
         if self.dial and self.dial.moved:
@@ -179,7 +176,7 @@ class Loop:
         self._training = self._looking = 0.0  # seconds since the last observation: training, and all else
         self._measuring: tuple[int, Future] | None = None  # the domain numbers of this step, not there yet
         self._measured_at: int | None = None  # the step of those that are there
-        self._measured, self._just_trained = 0.0, False  # when asked for; whether the last thing was training
+        self._measured, self._just_trained = -math.inf, False  # when asked for; whether the last thing was training
         self._pulse = deque([(time.perf_counter(), 0)], maxlen=40)
 
     def _due(self) -> bool:
@@ -204,16 +201,18 @@ class Loop:
         return self.points.depends_on(self.run.settings) != self._read_with
 
     def _train(self) -> None:
-        end = time.perf_counter() + self.points.slice
+        start = now = time.perf_counter()
         while self.playing or self.single_steps:
             with kernel.spent_on("training"):
                 self.records.append(self.run.step())
+            before, now = now, time.perf_counter()
+            self._training += now - before
             self.single_steps = max(0, self.single_steps - 1)
             if self.run.steps >= self.goal:
                 self.playing = False
-            if self._due() or time.perf_counter() > end:
+            if self._due() or now > start + self.points.slice:
                 break
-        self._pulse.append((time.perf_counter(), self.run.steps))
+        self._pulse.append((now, self.run.steps))
 
     def _observe(self, thorough: bool) -> None:
         self._training = self._looking = 0.0

@@ -297,21 +297,20 @@ class Board:
             self._send(message, message.pop("data"))
             self._sent_frames, self._last_frame = i + 1, self.film[i]
         urgent = {"playing": loop.playing, "busy": busy, "error": _one_line(loop.error), "goal": loop.goal}
-        if loop.playing and urgent.items() <= self._sent_state.items():
-            if time.perf_counter() < self._sent_at + STATES:
-                return
-        records = len(loop.records)
+        told = urgent.items() <= self._sent_state.items()
+        if loop.playing and told and time.perf_counter() < self._sent_at + STATES:
+            return
         state = urgent | {
             "do": "state", "step": self.run.steps, "seed": self._seed, "rate": loop.steps_per_second,
             "settings": self._values(),
             "changed": self._ghost.changed(self.run) if self._ghost else "",
-            "records": [[r.step, r.losses, r.counts] for r in loop.records[self._sent_records : records]],
-            "moved": _moved(loop.records, self._sent_records), "trace": _trace(loop.error),
-            "umap_error": feature_map.umap_error(),
+            "trace": _trace(loop.error), "umap_error": feature_map.umap_error(),
         }  # fmt: skip
-        if state != self._sent_state:
-            self._sent_records, self._sent_state, self._sent_at = records, state, time.perf_counter()
-            self._send(state)
+        start, end = self._sent_records, len(loop.records)
+        if end > start or state != self._sent_state:
+            self._sent_records, self._sent_state, self._sent_at = end, state, time.perf_counter()
+            new = [[r.step, r.losses, r.counts] for r in loop.records[start:end]]
+            self._send(state | {"records": new, "moved": _moved(loop.records, start)})
 
     def _frame_message(self, i: int) -> dict:
         frame = self.film[i]

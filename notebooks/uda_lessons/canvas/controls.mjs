@@ -44,5 +44,5 @@ export function makeControls(section, { controls }, store) {
     return [control.name, show];
   });
   section.hidden = !controls.length;
-  return (settings) => sliders.forEach(([name, show]) => show(settings[name]));
+  return (settings) => sliders.forEach(([name, show]) => name in settings && show(settings[name]));
 }

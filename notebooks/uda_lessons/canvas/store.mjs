@@ -35,9 +35,8 @@ export function makeStore(model) {
   };
   store.do = (what, details = {}) => {
     model.send({ do: what, ...details });
-    if (what === "hello") return;
-    if (!unanswered.size) heard = Date.now();
     if (Date.now() - heard > PATIENCE) unanswered.clear(); // if they are answered after all, no others follow them
+    if (!unanswered.size) heard = Date.now();
     if (what === "play") silence = setTimeout(wait, SILENCE, true);
     ask();
   };

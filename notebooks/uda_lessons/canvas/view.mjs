@@ -34,13 +34,13 @@ export function render(store, model, el) {
   cosines.append(html("h4", {}, "Gradients, class by class"));
   root.append(
     html("style", {}, `.${facts.picture} { display: none !important; }`), // this board is alive: its last picture is not needed
-    html("div", { className: "bar", role: "toolbar", ariaLabel: "training" }, play, pause, ...(facts.film ? [] : [step, reset]),
-      html("div", { className: "pace" }, html("div", { className: "track" }, fill), told),
-      ...(facts.film ? [] : [html("label", { className: "seed" }, "seed", seed)]), reveal, presenter),
+    html("div", { className: "bar", role: "toolbar", ariaLabel: "training" }, play, pause,
+      ...(facts.film ? [] : [step, reset, html("div", { className: "pace" }, html("div", { className: "track" }, fill), told),
+        html("label", { className: "seed" }, "seed", seed)]), reveal, presenter),
     error, scores,
     html("div", { className: "body" },
       html("div", { className: "map" }, stage, html("div", { className: "film" }, html("span", { className: "muted" }, "Film"), slider, where)),
-      controls, ...(dense ? [pictures] : []), losses, gap),
+      ...(facts.film ? [] : [controls]), ...(dense ? [pictures] : []), losses, gap),
     html("div", { className: "below" }, legend.node, legend.swatches, html("p", { className: "muted" }, words.distances), notes),
     html("div", { className: "details" }, ...(dense ? [classes] : []), numbers, cosines),
     spoken);
@@ -102,7 +102,7 @@ export function render(store, model, el) {
     play.disabled = s.playing;
     pause.disabled = !s.playing;
     fill.style.width = css(s.step / s.goal);
-    const waits = store.waiting || (s.busy && s.playing), reached = store.records.at(-1)?.[2].stage;
+    const waits = store.waiting, reached = store.records.at(-1)?.[2].stage;
     const pace = s.playing && s.rate ? `${s.rate < 10 ? s.rate.toFixed(1) : Math.round(s.rate)} steps/s` : "";
     told.textContent = [`step ${s.step} of ${s.goal}`, reached !== undefined && `stage ${reached}`, waits ? words.waits : pace].filter(Boolean).join(" · ");
     error.hidden = !s.error;
