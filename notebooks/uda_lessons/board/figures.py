@@ -118,10 +118,6 @@ KIND_WORDS = {  # what differs with what the points are
         "source": "source, coloured by label", "target": "target, coloured by prediction",
         "filled": "class centroids", "hollow": "class centroids",
     },
-    "plane": {
-        "source": "source, coloured by label", "target": "target, coloured by prediction",
-        "distances": "Tinted: the class predicted there. Hatched: the heads disagree.",
-    },
     "pixels": {
         "source": "source pixel, coloured by label", "target": "target pixel, coloured by prediction",
         "filled": "category anchors", "hollow": "target centroids by prediction",
@@ -131,6 +127,11 @@ KIND_WORDS = {  # what differs with what the points are
         "classes": "Class by class, over the images looked at",
     },
 }  # fmt: skip
+KIND_WORDS["plane"] = KIND_WORDS["samples"] | {
+    "distances": "Tinted: the class that is predicted there. A line: the boundary of head 1; dashed: of head 2. "
+    "Hatched: the heads disagree.",
+    "control": "",
+}
 
 
 def class_colour(c: int) -> str:

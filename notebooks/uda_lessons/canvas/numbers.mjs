@@ -16,6 +16,7 @@ export function makeGap(section, facts) {
     list.append(curve.node);
     return [number.name, curve];
   });
+  section.hidden = !shown.length;
   section.append(html("h4", {}, facts.words.gap), list, html("p", { className: "muted" }, facts.words.control));
   let film = null, seen = 0, now, ghost = null, before = new Map();
   return (store, steps, at, theme) => {
