@@ -28,7 +28,7 @@ export function render(store, model, el) {
   const stage = html("div", { className: "stage" }), mark = html("div", { className: "mark", hidden: true });
   const slider = input({ type: "range", min: 0, max: 0, value: 0, ariaLabel: "film", disabled: true });
   const where = html("output"), legend = makeLegend(facts, look), notes = html("p", { className: "muted" });
-  const [controls, losses, gap, pictures, classes, numbers, cosines] = ["controls", "losses", "gap", "panel", "by-class", "numbers", "by-head"]
+  const [controls, losses, gap, pictures, classes, numbers, cosines] = ["controls", "losses", "gap", "panel", "shares", "numbers", "gradients"]
     .map((className) => html("section", { className }));
   numbers.append(html("h4", {}, "Without target labels"));
   cosines.append(html("h4", {}, "Gradients, class by class"));
