@@ -1,0 +1,102 @@
+// The page of a film: the board's own modules, and in place of Python a run that is already known to its end.
+
+import { makeStore } from "./store.mjs";
+import { render } from "./view.mjs";
+
+const SECONDS = 10; // for the whole film
+
+// The object that pack.py wrote, with a DataView wherever it had bytes.
+export async function unpack(base64) {
+  const packed = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const { buffer } = new Uint8Array(await new Response(stream).arrayBuffer()), start = 4 + new DataView(buffer).getUint32(0, true);
+  const text = new TextDecoder().decode(new Uint8Array(buffer, 4, start - 4));
+  return JSON.parse(text, (_, value) => (value?.$bytes ? new DataView(buffer, start + value.$bytes[0], value.$bytes[1]) : value));
+}
+
+// The buffer of each frame, from the differences between one frame and the next: all low bytes, then all high bytes.
+export function addUp(changes, width, count) {
+  const total = changes.byteLength / width, size = total / count, frames = [];
+  for (let f = 0, at = 0; f < count; f++) {
+    const frame = width === 2 ? new Uint16Array(size) : new Uint8Array(size), before = frames[f - 1] ?? new Uint8Array(size);
+    for (let i = 0; i < size; i++, at++) frame[i] = before[i] + changes.getUint8(at) + (width === 2 ? changes.getUint8(total + at) << 8 : 0);
+    frames.push(frame);
+  }
+  return frames;
+}
+
+// Answers the page as Python does, but knows all frames from the start. `move` shows the next frame, false if there is none.
+export function makeModel({ frames, changes, reveal, run, ...traits }, move) {
+  const listeners = [], buffers = changes.map(([width, of]) => addUp(of, width, frames.length));
+  const tell = (message, data = []) => listeners.forEach((listener) => listener(message, data));
+  const state = (playing) => tell({ do: "state", ...run, records: [], moved: [], playing, more: false });
+  let timer = 0;
+  const hear = {
+    hello() {
+      tell({ do: "clear" });
+      frames.forEach((frame, i) => tell({ ...frame, i }, buffers.map((of) => of[i])));
+      tell({ do: "state", ...run, playing: false, more: false });
+    },
+    play() {
+      clearInterval(timer);
+      timer = setInterval(() => move() || hear.pause(), (1000 * SECONDS) / frames.length);
+      state(true);
+    },
+    pause() {
+      clearInterval(timer);
+      timer = 0;
+      state(false);
+    },
+    reveal() {
+      tell({ do: "reveal", scores: frames.map((frame) => frame.scores), baseline: reveal.baseline }, reveal.data);
+      state(timer !== 0);
+    },
+    tick: () => state(timer !== 0),
+  };
+  return {
+    get: (name) => traits[name] ?? {},
+    on: (_, listener) => listeners.push(listener),
+    send: (message) => queueMicrotask(() => hear[message.do]?.()), // as from Python, never at once
+  };
+}
+
+// Plays as soon as it is seen; where it stands in a notebook, as high as its content and in the notebook's theme.
+export async function start(base64, el) {
+  const model = makeModel(await unpack(base64), () => {
+    if (store.at >= store.film.length - 1) return false;
+    go(store.at + 1);
+    return true;
+  });
+  const store = makeStore(model), go = (i) => {
+    store.at = i;
+    store.views.forEach((view) => view("frame"));
+  };
+  await Promise.resolve(); // the answer to hello
+  go(0);
+  fit(el);
+  render(store, model, el);
+  el.querySelector(".play").addEventListener("click", () => store.at === store.film.length - 1 && go(0)); // once more
+  const seen = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    seen.disconnect();
+    if (!matchMedia("(prefers-reduced-motion: reduce)").matches) store.do("play");
+  });
+  seen.observe(el);
+}
+
+function fit(el) {
+  const frame = window.frameElement;
+  if (!frame) {
+    document.documentElement.style.colorScheme = "light dark"; // the paper around the board
+    return;
+  }
+  el.style.margin = 0;
+  new ResizeObserver(() => (frame.style.height = `${el.scrollHeight + 2}px`)).observe(el);
+  const outside = frame.ownerDocument, follow = () => {
+    const { jpThemeLight } = outside.body.dataset, theme = outside.documentElement.getAttribute("theme");
+    if (jpThemeLight) el.dataset.jpThemeLight = jpThemeLight;
+    if (theme) document.documentElement.setAttribute("theme", theme);
+  };
+  follow();
+  new MutationObserver(follow).observe(outside.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
+}
