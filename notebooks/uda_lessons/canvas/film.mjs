@@ -25,7 +25,8 @@ export function addUp(changes, width, count) {
   return frames;
 }
 
-// Answers the page as Python does, but knows all frames from the start. `move` shows the next frame, false if there is none.
+// Answers the page as Python does, but knows all frames from the start. `move` shows the next frame, after the last one
+// the first if it may begin again, and returns false where there is none.
 export function makeModel({ frames, changes, reveal, run, ...traits }, move) {
   const listeners = [], buffers = changes.map(([width, of]) => addUp(of, width, frames.length));
   const tell = (message, data = []) => listeners.forEach((listener) => listener(message, data));
@@ -39,6 +40,7 @@ export function makeModel({ frames, changes, reveal, run, ...traits }, move) {
     },
     play() {
       clearInterval(timer);
+      move(true);
       timer = setInterval(() => move() || hear.pause(), (1000 * SECONDS) / frames.length);
       state(true);
     },
@@ -60,22 +62,19 @@ export function makeModel({ frames, changes, reveal, run, ...traits }, move) {
   };
 }
 
-// Plays as soon as it is seen; where it stands in a notebook, as high as its content and in the notebook's theme.
+// Plays as soon as it is seen.
 export async function start(base64, el) {
-  const model = makeModel(await unpack(base64), () => {
-    if (store.at >= store.film.length - 1) return false;
-    go(store.at + 1);
-    return true;
-  });
-  const store = makeStore(model), go = (i) => {
+  const show = (i) => {
     store.at = i;
     store.views.forEach((view) => view("frame"));
+    return true;
   };
+  const move = (again) => (store.at + 1 < store.film.length ? show(store.at + 1) : Boolean(again) && show(0));
+  const model = makeModel(await unpack(base64), move), store = makeStore(model);
   await Promise.resolve(); // the answer to hello
-  go(0);
+  show(0);
   fit(el);
   render(store, model, el);
-  el.querySelector(".play").addEventListener("click", () => store.at === store.film.length - 1 && go(0)); // once more
   const seen = new IntersectionObserver((entries) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;
     seen.disconnect();
@@ -84,6 +83,7 @@ export async function start(base64, el) {
   seen.observe(el);
 }
 
+// In a notebook: as high as its content, and in the notebook's theme.
 function fit(el) {
   const frame = window.frameElement;
   if (!frame) {

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-WIDTHS = 2, 2, 2, 2, 1  # bytes per number in the buffers of a frame: positions, predictions, pseudo-labels, stars, pictures
-COARSE = 0xFFF0  # what is kept of a position: a sixteenth of a pixel matters to nobody
+WIDTHS = 2, 2, 2, 2, 1, 1  # bytes per number: positions, predictions, pseudo-labels, stars; pictures, plane
+COARSE = 0xFFF0  # what is kept of a position: an eighth of a pixel is not seen
 
 
 def pack(frames: Sequence[dict], **rest) -> bytes:
@@ -19,7 +19,7 @@ def pack(frames: Sequence[dict], **rest) -> bytes:
     """
     buffers = list(zip(*(frame["data"] for frame in frames), strict=True))
     buffers[0] = [(np.frombuffer(positions, "<u2") & COARSE).tobytes() for positions in buffers[0]]
-    changes = [[width, differences(of, width)] for width, of in zip(WIDTHS, buffers, strict=True)]
+    changes = [[width, differences(of, width)] for width, of in zip(WIDTHS, buffers, strict=False)]
     told = [{name: value for name, value in frame.items() if name not in ("data", "sent")} for frame in frames]
     held = []
 
