@@ -62,20 +62,21 @@ def test_the_page_reads_what_was_packed(tmp_path):
         {"do": "frame", "step": i, "sent": 1.0, "data": [generator.bytes(n) for n in (8, 4, 2, 16, 3)]}
         for i in range(5)
     ]
-    packed = pack(frames, facts={"labels": b"\1\2\3"}, run=None)
+    packed = pack(frames, images=bytes([0, 100, 255]), facts={"labels": b"\1\2\3"}, run=None)
     (tmp_path / "film.mjs").write_text(canvas.script("film"), encoding="utf-8")
     code = f"""
         import {{ unpack, addUp }} from "./film.mjs";
         const film = await unpack("{b64encode(packed).decode()}");
         const list = (view) => [...new Uint8Array(view.buffer, view.byteOffset, view.byteLength)];
-        console.log(JSON.stringify([film.frames, list(film.facts.labels),
+        console.log(JSON.stringify([film.frames, list(film.facts.labels), list(film.images),
           film.changes.map(([width, of]) => addUp(of, width, 5).map(list))]));"""
     (tmp_path / "read.mjs").write_text(code, encoding="utf-8")
     done = subprocess.run([NODE, "read.mjs"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    told, labels, buffers = json.loads(done.stdout)
+    told, labels, images, buffers = json.loads(done.stdout)
     assert told == [{"do": "frame", "step": i} for i in range(5)]
     assert labels == [1, 2, 3]
+    assert images == [0, 99, 255]
     want = [[list(frame["data"][k]) for frame in frames] for k in range(5)]
     want[0] = [[byte & 0xF0 if i % 2 == 0 else byte for i, byte in enumerate(frame)] for frame in want[0]]
     assert buffers == want

@@ -210,8 +210,8 @@ class Board:
         title = f"{self.run.method} on {self.run.pair.name}"
         Path(path).write_text(films.page(self.packed_film(), title), encoding="utf-8")
 
-    def packed_film(self) -> bytes:
-        """The run so far as `films.page` takes it.
+    def packed_film(self, most: int = FILM) -> bytes:
+        """The run so far as `films.page` takes it, in at most `most` frames.
 
         Raises:
             UserError: if there is no frame yet.
@@ -222,7 +222,7 @@ class Board:
         if self.revealed:
             reveal = {"baseline": self._baseline, "data": self._true_labels()}
         return pack(
-            [self._frame_message(i) for i in sorted({round(i * last / (FILM - 1)) for i in range(FILM)})],
+            [self._frame_message(i) for i in sorted({round(i * last / (most - 1)) for i in range(most)})],
             look=figures.LOOK,
             facts=self._facts() | {"film": True, "truth": self.revealed},
             images=self._loop.points.images(),

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 WIDTHS = 2, 2, 2, 2, 1, 1  # bytes per number: positions, predictions, pseudo-labels, stars; pictures, plane
-COARSE = 0xFFF0  # what is kept of a position: an eighth of a pixel is not seen
+COARSE = 0xFFF0  # bits that are kept of a position: an eighth of a pixel is not seen
 
 
-def pack(frames: Sequence[dict], **rest) -> bytes:
-    """Frames as they are sent to the page, and whatever else it needs; `bytes` may stand anywhere in it.
+def pack(frames: Sequence[dict], images: bytes, **rest) -> bytes:
+    """Frames and images as they are sent to the page, and whatever else it needs; `bytes` may stand anywhere in it.
 
     A gzip stream: the length of a JSON text as uint32, that text, and the bytes one after the other, in whose place
     the text has {"$bytes": [start, length]}.
@@ -21,6 +21,8 @@ def pack(frames: Sequence[dict], **rest) -> bytes:
     buffers[0] = [(np.frombuffer(positions, "<u2") & COARSE).tobytes() for positions in buffers[0]]
     changes = [[width, differences(of, width)] for width, of in zip(WIDTHS, buffers, strict=False)]
     told = [{name: value for name, value in frame.items() if name not in ("data", "sent")} for frame in frames]
+    brightness = np.frombuffer(images, np.uint8)
+    rest |= {"images": (brightness & 0xF8 | brightness >> 5).tobytes()}  # 32 levels, white and black among them
     held = []
 
     def keep(data: bytes) -> dict:

@@ -4,6 +4,8 @@ import argparse
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from uda_core import data
 from uda_core.errors import choose
 from uda_core.lab import recipe
@@ -13,6 +15,7 @@ from uda_lessons.board import Board, feature_map, points
 
 SEED = 7  # no lesson's: a film must not give a guess away
 POINTS, IMAGES = 300, 6  # of each domain
+FRAMES = 60
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ TAKES = {
 
 def record(take: Take, **config: Any) -> bytes:
     """The film of a run to its end, without target labels; `config` goes to `Recipe.start`."""
+    torch.set_num_threads(1)  # as a lesson runs: two gain little, and lose much on a busy machine
     points.POINTS, points.IMAGES = POINTS, IMAGES  # of this process: a film in the package is smaller than a board
     chosen = recipe.default_for(take.method, take.task).changed(settings=take.settings)
     run = chosen.start(data.load(take.task).pair, **config)
@@ -43,7 +47,7 @@ def record(take: Take, **config: Any) -> bytes:
     feature_map.worker().ready.result()  # the first frame is UMAP's already
     board._loop.play()
     board._loop.settle()
-    return board.packed_film()
+    return board.packed_film(FRAMES)
 
 
 def add(commands: Any) -> None:
