@@ -90,12 +90,13 @@ function fit(el) {
     document.documentElement.style.colorScheme = "light dark"; // the paper around the board
     return;
   }
-  el.style.margin = 0;
-  new ResizeObserver(() => (frame.style.height = `${el.scrollHeight + 2}px`)).observe(el);
+  el.style.cssText = "margin: 0; display: flow-root";
+  new ResizeObserver(() => (frame.style.height = `${el.scrollHeight}px`)).observe(el);
   const outside = frame.ownerDocument, follow = () => {
     const { jpThemeLight } = outside.body.dataset, theme = outside.documentElement.getAttribute("theme");
     if (jpThemeLight) el.dataset.jpThemeLight = jpThemeLight;
     if (theme) document.documentElement.setAttribute("theme", theme);
+    document.documentElement.style.colorScheme = getComputedStyle(frame).colorScheme; // or the browser paints white under it
   };
   follow();
   new MutationObserver(follow).observe(outside.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
