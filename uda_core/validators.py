@@ -4,15 +4,7 @@ Letters: N samples, D features, C classes; f [N, D] features, z [N, C] logits of
 _t: target. Nothing here draws from the global random state, leaves a gradient behind, or moves batch-norm statistics.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
-import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,13 +15,6 @@ from uda_core.run import evaluating
 NORM_FLOOR = 1e-4  # a gradient shorter than this has no direction worth showing
 
 
-class Controlled(NamedTuple):
-    """A number that compares two domains, and the same number for two random halves of the source."""
-
-    value: float
-    control: float
-
-
 def head_agreement(z1: Tensor, z2: Tensor) -> float:
     """Share of samples to which both heads give the same class, from 0 to 1. They can agree and be wrong."""
     return (z1.argmax(1) == z2.argmax(1)).float().mean().item()
@@ -38,41 +23,6 @@ def head_agreement(z1: Tensor, z2: Tensor) -> float:
 def mean_entropy(*z: Tensor) -> float:
     """Mean over samples and heads of H(p), in nats: from 0 (sure) to log C (clueless)."""
     return float(torch.stack([entropy(head).mean() for head in z]).mean())
-
-
-def domain_accuracy(f_s: Tensor, f_t: Tensor, folds: int = 3, seed: int = 0) -> Controlled:
-    """How well logistic regression, cross-validated, separates the domains: 0.5 is chance, 1 is a visible gap.
-
-    Both sets get equal sizes: half the source, or fewer where the target is smaller. Needs 2 * `folds` source samples.
-    """
-
-    def accuracy(a: np.ndarray, b: np.ndarray) -> float:
-        classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
-        x, domain = np.concatenate([a, b]), np.repeat([0, 1], [len(a), len(b)])
-        split = StratifiedKFold(folds, shuffle=True, random_state=seed)
-        return float(cross_val_score(classifier, x, domain, cv=split).mean())
-
-    return _beside_control(accuracy, f_s, f_t, seed)
-
-
-def neighbour_mixing(f_s: Tensor, f_t: Tensor, k: int = 15, seed: int = 0) -> Controlled:
-    """Share of a sample's k nearest neighbours that come from the other domain, averaged: about 0.5 is well mixed."""
-
-    def mixing(a: np.ndarray, b: np.ndarray) -> float:
-        x, domain = torch.from_numpy(np.concatenate([a, b])), torch.arange(2).repeat_interleave(len(a))
-        distances = torch.cdist(x, x).fill_diagonal_(torch.inf)
-        neighbours = distances.topk(min(k, len(x) - 1), largest=False).indices
-        return (domain[neighbours] != domain[:, None]).float().mean().item()
-
-    return _beside_control(mixing, f_s, f_t, seed)
-
-
-def _beside_control(measure: Callable, f_s: Tensor, f_t: Tensor, seed: int) -> Controlled:
-    """measure(half the source, as much target) beside measure(that half, the other half)."""
-    rng = np.random.default_rng(seed)
-    source, target = (rng.permutation(f.detach().cpu().numpy()) for f in (f_s, f_t))
-    n = min(len(source) // 2, len(target))
-    return Controlled(measure(source[:n], target[:n]), measure(source[:n], source[-n:]))
 
 
 def class_gradient_cosines(run: ClassificationRun, samples: int = 256, floor: float = NORM_FLOOR) -> Tensor:

@@ -115,7 +115,7 @@ class Lab:
         folders = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
         env = os.environ | folders | {
             "IPYTHONDIR": str(home / "ipython"), "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
-            "PYTHONPATH": os.pathsep.join(map(str, python_path)), "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(map(str, python_path)),
         }  # fmt: skip
         options = {"port": self.url.split(":")[-1], "ip": "127.0.0.1", "root_dir": home}
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]

@@ -21,11 +21,6 @@ def run(digits_task):
     return run
 
 
-def gaussian(n: int, shift: float = 0.0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(int(10 * shift) + n)
-    return torch.randn(n, 4, generator=generator) + shift
-
-
 def test_head_agreement_counts_equal_classes():
     z1, z2 = torch.tensor([[2.0, 1], [0, 1], [5, 0], [0, 3]]), torch.tensor([[9.0, 1], [1, 0], [1, 0], [0, 1]])
     assert validators.head_agreement(z1, z2) == 0.75
@@ -36,29 +31,6 @@ def test_mean_entropy_runs_from_zero_to_log_c():
     assert validators.mean_entropy(sure, sure) == pytest.approx(0, abs=1e-4)
     assert validators.mean_entropy(clueless) == pytest.approx(math.log(4), abs=1e-4)
     assert validators.mean_entropy(sure, clueless) == pytest.approx(math.log(4) / 2, abs=1e-4)
-
-
-@pytest.mark.parametrize("measure", [validators.domain_accuracy, validators.neighbour_mixing])
-def test_one_distribution_looks_like_its_control(measure):
-    value, control = measure(gaussian(400), gaussian(300))
-    assert value == pytest.approx(0.5, abs=0.08)
-    assert control == pytest.approx(0.5, abs=0.08)
-
-
-def test_a_gap_is_seen_and_its_control_is_not():
-    domain, mixing = (
-        m(gaussian(200), gaussian(150, 9.0)) for m in (validators.domain_accuracy, validators.neighbour_mixing)
-    )
-    assert domain.value == 1
-    assert mixing.value == 0
-    assert domain.control == pytest.approx(0.5, abs=0.12)
-    assert mixing.control == pytest.approx(0.5, abs=0.1)
-
-
-@pytest.mark.parametrize(("k", "share"), [(1, 0), (2, 1 / 2), (3, 2 / 3)])
-def test_neighbour_mixing_by_hand(k, share):
-    """Two source samples at 0, two target samples at 1 and 1.1: first one's own kind, then the others."""
-    assert validators.neighbour_mixing(torch.zeros(4, 1), torch.tensor([[1.0], [1.1]]), k).value == pytest.approx(share)
 
 
 def test_cosines_equal_a_slow_transcription(run):
@@ -104,10 +76,7 @@ def test_looking_changes_nothing(run):
     before, state = copy.deepcopy(run.state_dict()), torch.get_rng_state()
     gradients = [p.grad.clone() for p in run.heads.parameters()]
     legacy = np.random.get_state()[1].copy()  # noqa: NPY002 - that is what must not move
-    f_s, f_t = run.features(run.pair.source_train.x), run.features(run.pair.target_train.x)
     validators.class_gradient_cosines(run)
-    validators.domain_accuracy(f_s, f_t)
-    validators.neighbour_mixing(f_s, f_t)
     after = run.state_dict()
     for part in ("extractor", "heads"):
         assert all(torch.equal(before[part][name], after[part][name]) for name in before[part])

@@ -49,7 +49,7 @@ def test_a_recipe_is_complete_and_gives_a_source_for_every_value(name):
 
 def test_every_method_has_a_recipe_for_every_task_and_the_others_are_published():
     defaults = {default_for(method, task).name for method, task in DEFAULTS}
-    assert len(defaults) == len(DEFAULTS) == 73
+    assert len(defaults) == len(DEFAULTS) == 77
     assert defaults | PUBLISHED == set(names())
     assert not defaults & PUBLISHED
     for method, task in DEFAULTS:

@@ -21,7 +21,7 @@ from uda_core.samples import IGNORE, Unlabelled
 from uda_core.task import Truth
 from uda_core.training import fit
 from uda_lessons import canvas
-from uda_lessons.board import Board, feature_map, figures, kernel, loop
+from uda_lessons.board import Board, feature_map, figures, kernel, loop, umap_worker
 from uda_lessons.board import page as page_module
 from uda_lessons.board.points import IMAGES, NO_LABEL, PICTURES, at, balanced, centroids
 
@@ -32,7 +32,13 @@ class NoUmap:
     """A worker that never gets ready: the map stays PCA."""
 
     def __init__(self):
-        self.ready = Future()
+        self.ready, self.starts = Future(), 1
+
+    def ask(self, name: str, *arguments) -> Future:
+        """Done here and at once."""
+        future: Future = Future()
+        future.set_result(getattr(umap_worker, name)(*arguments))
+        return future
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +67,7 @@ class Page:
 
     def __init__(self, board: Board):
         board.show()
-        self.board, self.frames, self.records, self.states = board, {}, [], []
+        self.board, self.frames, self.records, self.states, self.ghost = board, {}, [], [], None
         board._canvas.send = self.hear
         self.do("hello")
 
@@ -70,12 +76,14 @@ class Page:
             self.frames, self.records = {}, []
         if message["do"] == "frame":
             self.frames[message["i"]] = [bytes(b) for b in buffers]
+        if message["do"] == "ghost":
+            self.ghost = message
         if message["do"] == "state":
             self.states.append(message)
             self.records += message["records"]
 
-    def do(self, what: str) -> None:
-        self.board._on_message(None, {"do": what}, [])
+    def do(self, what: str, **details) -> None:
+        self.board._on_message(None, {"do": what, **details}, [])
 
     def until(self, condition, ticks: int = 3000) -> None:
         for _ in range(ticks):
@@ -146,11 +154,10 @@ def test_the_truth_changes_neither_weights_nor_frames(watched, digits_task):
 
 def test_a_slider_stores_a_number_and_the_next_record_has_it(watched, digits_task):
     page = Page(make(digits_task))
-    sliders = {row.children[0].description: row.children[0] for row in page.board._page.children[0].children}
     start = page.board.run.settings.alpha
     page.do("step")
     page.rest()
-    sliders["alpha"].value = 0.42
+    page.do("set", name="alpha", value=0.42)
     assert page.board.run.settings.alpha == 0.42
     page.do("step")
     page.rest()
@@ -160,13 +167,15 @@ def test_a_slider_stores_a_number_and_the_next_record_has_it(watched, digits_tas
 
 def test_sliders_come_from_the_settings(watched, digits_task):
     page = Page(make(digits_task))
-    sliders = {row.children[0].description: row.children[0] for row in page.board._page.children[0].children}
-    assert {"learning rate", "discrepancy", "infomax", "alpha", "beta", "k [steps]", "warm up [steps]", "seed"} <= set(
-        sliders
-    )
-    assert (sliders["k [steps]"].min, sliders["k [steps]"].max, type(sliders["k [steps]"].value)) == (0, 8, int)
-    assert sliders["learning rate"].value == pytest.approx(page.board.run.settings.learning_rate)
-    assert all(slider.value >= slider.min for name, slider in sliders.items() if name != "learning rate")
+    controls = {control["name"]: control for control in page.board._canvas.facts["controls"]}
+    assert {"learning_rate", "discrepancy", "infomax", "alpha", "beta", "k", "warm_up", "refresh"} == set(controls)
+    k, rate = controls["k"], controls["learning_rate"]
+    assert [k[name] for name in ("low", "high", "step", "kind", "unit")] == [0, 8, 1, "int", "steps"]
+    assert [rate[name] for name in ("label", "low", "high", "kind")] == ["learning rate", 1e-5, 0.1, "log"]
+    assert all(control["low"] <= control["value"] <= control["high"] for control in controls.values())
+    page.board.run.settings.alpha = 0.7  # from a cell
+    page.do("tick")
+    assert page.states[-1]["settings"] == dataclasses.asdict(page.board.run.settings)
 
 
 def test_an_unknown_control_is_named_in_one_line(digits_task):
@@ -191,7 +200,7 @@ def test_pause_stops_and_play_goes_on(watched, digits_task):
 
 def test_reset_while_playing_loses_and_doubles_nothing(watched, digits_task):
     page = Page(make(digits_task))
-    page.board._seed.value = 5
+    page.do("seed", value=5)
     page.do("play")
     page.until(lambda: page.board.run.steps >= 2)
     page.do("reset")
@@ -273,14 +282,15 @@ def test_a_board_waits_while_a_cell_runs(watched, digits_task):
     thread.start()
     taken.wait(10)
     page.do("tick")
-    assert (page.board.run.steps, page.states[-1]["note"]) == (steps, "waits for a running cell")
+    assert (page.board.run.steps, page.states[-1]["busy"]) == (steps, True)
     done.set()
     thread.join()
     page.rest()
     assert page.board.run.steps == 12
 
 
-def test_frames_stay_as_they_were_sent(watched, digits_task):
+def test_frames_stay_as_they_were_sent(watched, digits_task, monkeypatch):
+    monkeypatch.setattr(loop, "WORTH", 0)
     page = Page(make(digits_task, steps=6, refresh=2))
     page.do("play")
     page.rest()
@@ -518,11 +528,10 @@ def test_the_filled_stars_are_the_anchors_laid_out_with_the_points(trained):
 def test_a_moved_margin_is_read_anew_without_a_pass_of_the_images(trained, monkeypatch):
     board, run = trained.board, trained.board.run
     monkeypatch.setattr(run, "features_and_logits", lambda *_: 1 / 0)
-    sliders = {row.children[0].description: row.children[0] for row in board._page.children[0].children}
     woken = []
     monkeypatch.setattr(board._canvas, "send", lambda message, **_: woken.append(message["do"]))
     frames, before = len(board.film), board.film[-1]
-    sliders["margin"].value = 1.2
+    trained.do("set", name="margin", value=1.2)
     assert woken == ["wake"]
     monkeypatch.setattr(board._canvas, "send", trained.hear)
     trained.do("tick")
@@ -532,7 +541,7 @@ def test_a_moved_margin_is_read_anew_without_a_pass_of_the_images(trained, monke
     assert after.numbers["active"] < before.numbers["active"]
     assert after.numbers["domain_accuracy"] == before.numbers["domain_accuracy"]
     assert after.pictures != before.pictures
-    sliders["distance"].value = 0.1  # nothing on the board depends on it
+    trained.do("set", name="distance", value=0.1)  # nothing on the board depends on it
     trained.rest()
     assert len(board.film) == frames + 1
 
@@ -669,7 +678,7 @@ def test_a_worker_that_dies_leaves_the_map_with_pca(monkeypatch, watched, digits
     page.do("play")
     page.rest()
     assert {frame.map for frame in page.board.film} == {"PCA"}
-    assert "unexpectedly" in page.states[-1]["umap_error"]
+    assert "unexpectedly" in page.states[-1]["umap"]
 
 
 def _dead_process(*_, **__):

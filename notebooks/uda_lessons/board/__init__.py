@@ -4,7 +4,10 @@
 >>> board.show()
 """
 
-from uda_lessons.board import figures
+from uda_lessons.board import figures, kernel
 from uda_lessons.board.page import Board
+from uda_lessons.board.plane import Dial
 
-__all__ = ["Board", "figures"]
+__all__ = ["Board", "Dial", "figures"]
+
+kernel.one_thread()  # the cells of a lesson too

@@ -1,10 +1,12 @@
-"""A steady map of the features: UMAP that is carried on from frame to frame, never refitted.
+"""A steady map of the features: UMAP that is carried on from frame to frame, never refitted; PCA until it is there.
 
 Letters: N points (source first, then target), D features. A layout is [N, 2] float32, in the units of UMAP.
 """
 
+import os
 import pickle
 import queue
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,54 +15,70 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 import torch
 from torch import Tensor
 
 NEIGHBOURS = 15
 FIRST_EPOCHS, FIRST_RATE = 200, 1.0  # from the PCA layout to the first UMAP layout
 EPOCHS, RATE = 20, 0.1  # from each UMAP layout to the next
-RADIUS = 10.0  # half the width of a PCA layout; UMAP starts from it
+RADIUS = 10.0  # of a PCA layout: the size of UMAP's own, which starts from it
 STEPS = 65535  # positions are sent as uint16
+STARTS = 4  # of the worker at most, deaths included
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)  # of the worker: it shares the machine with training and the page
 
 
 class FeatureMap:
-    """Layouts of one set of points over time. PCA, and marked so, until UMAP's worker has compiled."""
+    """Layouts of one set of points over time. PCA, and marked so, while there is no UMAP."""
 
     def __init__(self):
         self.layout: np.ndarray | None = None
         self.kind = "PCA"  # or "UMAP"
-        self._basis: tuple[Tensor, Tensor] | None = None
         self._window = Window()
 
     def advance(self, f: Tensor, thorough: bool = False) -> "Future[np.ndarray]":
         """The next layout, for features f [N, D]: at once by PCA, or later by UMAP.
 
-        `thorough`: by UMAP even if that must compile first, with as many epochs as a first layout gets; for a single
-        picture, where there is no last frame to stay close to.
+        `thorough`: by UMAP even if that must compile first, and as a first layout; for a single picture, where there is
+        no last frame to stay close to.
         """
-        if self.layout is None:
-            self.layout = self._pca(f)
         if not (thorough or umap_ready()):
-            self.layout = self._pca(f)
+            self._show(pca(f, self.layout), "PCA")
             return _done(self.layout)
-        epochs, rate = (EPOCHS, RATE) if self.kind == "UMAP" and not thorough else (FIRST_EPOCHS, FIRST_RATE)
-        return worker().ask(self.layout, *nearest_neighbours(f, min(NEIGHBOURS, len(f))), epochs, rate)
+        if self.kind == "UMAP" and not thorough:
+            layout, epochs, rate = self.layout, EPOCHS, RATE
+        else:
+            layout, epochs, rate = pca(f, self.layout), FIRST_EPOCHS, FIRST_RATE
+        return worker().ask("carry_on", layout, *nearest_neighbours(f, min(NEIGHBOURS, len(f))), epochs, rate)
 
     def take(self, layout: np.ndarray) -> np.ndarray:
         """Make this layout, just computed by `advance`, the one to carry on from; its positions [N, 2] as uint16."""
         if layout is not self.layout:
-            self.layout, self.kind, self._window = layout, "UMAP", self._window if self.kind == "UMAP" else Window()
+            self._show(layout, "UMAP")
         return self._window.positions(self.layout)
 
-    def _pca(self, f: Tensor) -> np.ndarray:
-        """Projection on the two main directions of the *first* features seen, so that it does not turn or flip."""
-        if self._basis is None:
-            mean = f.mean(0)
-            directions = torch.linalg.svd(f - mean, full_matrices=False).Vh[:2]
-            self._basis = mean, directions.T / ((f - mean) @ directions.T).abs().max().clamp_min(1e-12)
-        mean, directions = self._basis
-        flat = RADIUS * (f - mean) @ directions
-        return np.ascontiguousarray(flat.cpu().numpy().astype(np.float32))
+    def _show(self, layout: np.ndarray, kind: str) -> None:
+        if kind != self.kind:
+            self._window = Window()
+        self.layout, self.kind = layout, kind
+
+
+@torch.no_grad()
+def pca(f: Tensor, before: np.ndarray | None) -> np.ndarray:
+    """Features f [N, D] projected on their two main directions, the farthest point at RADIUS from the mean.
+
+    Main directions turn and change sign from one step to the next: the projection is rotated, and mirrored if need be,
+    to lie as the layout `before` does, as near as it gets (orthogonal Procrustes).
+    """
+    centred = f - f.mean(0)
+    flat = centred @ torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -2:]
+    layout = (RADIUS * flat / flat.norm(dim=1).max().clamp_min(1e-12)).cpu().numpy().astype(np.float32)
+    if before is not None:
+        u, _, vt = np.linalg.svd(layout.T @ (before - before.mean(0)))
+        layout = layout @ (u @ vt)
+    return np.ascontiguousarray(layout)
 
 
 class Window:
@@ -101,53 +119,76 @@ def umap_error() -> str | None:
     return str(ready.exception()) if ready.done() and ready.exception() else None
 
 
+def status() -> str:
+    """Why the map is PCA: "compiling", "restarting" or what went wrong; nothing where UMAP works."""
+    if worker().ready.done():
+        return umap_error() or ""
+    return "restarting" if worker().starts > 1 else "compiling"
+
+
+def measure(f_s: Tensor, f_t: Tensor) -> "Future[dict[str, float]]":
+    """How far apart the features [N, D] of source and target are: see `umap_worker.measure`, where it is computed."""
+    return worker().ask("measure", *(f.float().cpu().numpy() for f in (f_s, f_t)))
+
+
 @cache
 def worker() -> "Worker":
     """The one of this process: numba's default threading layer aborts on two parallel calls at once."""
-    return Worker()
+    return Worker(platformdirs.user_cache_path("uda") / "umap")
 
 
 class Worker:
-    """`umap_worker` in a process of its own, asked one thing at a time. It ends when this process does."""
+    """`umap_worker` in a process of its own, asked one thing at a time; if it dies, another. Both end with this one."""
 
-    def __init__(self):
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(Path(__file__).with_name("umap_worker.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+    def __init__(self, compiled: Path):
+        self.ready: Future = Future()  # done once UMAP has compiled; another one when the process must start again
+        self.starts = 0
+        self._compiled = compiled  # folder
         self._asked: queue.SimpleQueue = queue.SimpleQueue()
-        self.ready: Future = Future()  # of a first small layout: done once UMAP has compiled
-        threading.Thread(target=self._converse, daemon=True, name="umap").start()
+        threading.Thread(target=self._run, daemon=True, name="umap").start()
 
-    def ask(self, *request) -> "Future[np.ndarray]":
-        """A layout carried on: see `umap_worker.carry_on` for the arguments. Raises RuntimeError in the future."""
+    def ask(self, *request) -> Future:
+        """What a function of `umap_worker`, by its name, returns for these arguments; RuntimeError if it fails."""
         future: Future = Future()
         self._asked.put((request, future))
         return future
 
-    def _converse(self) -> None:
-        self._answer(self.ready)
+    def _run(self) -> None:
+        for self.starts in range(1, STARTS + 1):
+            self._converse(
+                subprocess.Popen(
+                    [sys.executable, "-P", str(Path(__file__).with_name("umap_worker.py")), str(self._compiled)],
+                    env=os.environ | ONE_THREAD,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+        gone = RuntimeError(f"UMAP's worker ended unexpectedly {STARTS} times")
+        self.ready.set_exception(gone)
         while True:
-            request, future = self._asked.get()
-            try:
-                pickle.dump(request, self._process.stdin)
-                self._process.stdin.flush()
-            except OSError as error:
-                future.set_exception(RuntimeError(f"UMAP's worker is gone: {error}"))
-            else:
-                self._answer(future)
+            self._asked.get()[1].set_exception(gone)
 
-    def _answer(self, future: Future) -> None:
+    def _converse(self, process: subprocess.Popen) -> None:
+        """Hand over requests and answers until the process ends."""
+        future = self.ready
         try:
-            layout, error = pickle.load(self._process.stdout)
-        except (EOFError, OSError):
-            layout, error = None, "UMAP's worker ended unexpectedly"
-        if error:
-            future.set_exception(RuntimeError(error))
+            while True:
+                answer, error = pickle.load(process.stdout)
+                if error:
+                    future.set_exception(RuntimeError(error))
+                else:
+                    future.set_result(answer)
+                request, future = self._asked.get()
+                pickle.dump(request, process.stdin)
+                process.stdin.flush()
+        except (EOFError, OSError, pickle.UnpicklingError):
+            process.communicate()
+        if future is self.ready:
+            shutil.rmtree(self._compiled, ignore_errors=True)  # perhaps it died of what is kept there
         else:
-            future.set_result(layout)
+            self.ready = Future()  # before the answer, as whoever gets that asks whether UMAP is ready
+            future.set_exception(RuntimeError("UMAP's worker ended unexpectedly"))
 
 
 def _done(layout: np.ndarray) -> "Future[np.ndarray]":

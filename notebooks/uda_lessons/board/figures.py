@@ -27,9 +27,15 @@ from uda_core.task import Pair
 from uda_lessons.board.loop import Frame
 from uda_lessons.board.points import NO_LABEL, PixelPoints, Points, from_uint16
 
-CLASS_COLOURS = (  # distinct with every kind of colour vision (Petroff 2021, arXiv 2107.02270)
-    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+# Of Petroff (2021, arXiv 2107.02270), distinct with every kind of colour vision, moved until each has a contrast of 3
+# with the paper: on white in hue too, as pale colours come close to others when they are made darker.
+CLASS_COLOURS = (
+    "#478ae0", "#d87d0f", "#c01f08", "#ac8a92", "#842db4", "#a56a57", "#da5121", "#9c955b", "#6b7382", "#30a0ba",
 )  # fmt: skip
+CLASS_COLOURS_ON_DARK = (
+    "#3f90da", "#ffa90e", "#c12c10", "#94a4a2", "#8e40bd", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+)  # fmt: skip
+GLYPHS = "os^D"  # of classes 0 to 9, 10 to 19 and so on: circle, square, triangle, diamond, as in stamps.mjs
 OPPOSED, NEUTRAL, ALIGNED, UNKNOWN = "#d1731b", "#f4f2ee", "#2f6fb3", "#b9bcc1"  # a cosine of -1, 0, 1, and none
 ACCENT, CONTROL, WARNING = "#2f6fb3", "#8a9099", "#bd1f01"
 DIMMED = 0.3  # brightness of an image where no pixel is active, and of a wrong prediction
@@ -43,10 +49,12 @@ LOOK = {
     "line": 1.3,
     "star": 9.5,
     "dimmed": DIMMED,
-    "light": {"paper": "#ffffff", "panel": "#f6f7f9", "ink": "#1f2430", "muted": "#656c79", "rule": "#e1e4e9"},
-    "dark": {"paper": "#16191f", "panel": "#1f232b", "ink": "#e8eaee", "muted": "#9aa2af", "rule": "#333945"},
-}
-NUMBERS = {  # label-free; each kind of points says which of them it has, and in which order
+    "light": {"paper": "#ffffff", "panel": "#f6f7f9", "ink": "#1f2430", "muted": "#656c79", "rule": "#e1e4e9",
+              "classes": CLASS_COLOURS, "domains": CLASS_COLOURS[:2]},
+    "dark": {"paper": "#16191f", "panel": "#1f232b", "ink": "#e8eaee", "muted": "#9aa2af", "rule": "#333945",
+             "classes": CLASS_COLOURS_ON_DARK, "domains": CLASS_COLOURS_ON_DARK[:2]},
+}  # fmt: skip
+NUMBERS = {  # label-free; each kind of points says which of them it has, and in which order; "curve": a frame's step
     "agreement": {"label": "Heads agree on the target", "low": 0, "high": 1, "percent": True,
      "help": "Share of target samples to which both heads give one class. They can agree and be wrong."},
     "active": {"label": "Active target pixels", "low": 0, "high": 1, "percent": True,
@@ -54,14 +62,18 @@ NUMBERS = {  # label-free; each kind of points says which of them it has, and in
              "margin. They can be active and wrong."},
     "confident": {"label": "Confident target pixels", "low": 0, "high": 1, "percent": True,
      "help": "Share of target pixels whose largest probability is above the threshold."},
-    "entropy": {"label": "Target entropy", "low": 0, "high": None, "percent": False,
-     "help": "Mean entropy of the target predictions, in nats: 0 is sure, log C is clueless."},
-    "domain_accuracy": {"label": "Domains told apart", "low": 0.5, "high": 1, "percent": True,
+    "entropy": {"label": "Target entropy", "low": 0, "high": None, "percent": False, "unit": "nats",
+     "help": "Mean entropy of the target predictions, in nats: 0 is sure, log C is clueless. The InfoMax loss is "
+             "another number: it subtracts the entropy of the mean prediction."},
+    "domain_accuracy": {"label": "Domains told apart", "low": 0.5, "high": 1, "percent": True, "curve": "measured",
      "help": "Accuracy of logistic regression, cross-validated, that guesses the domain from the features; "
              "50 % means it cannot tell."},
-    "neighbour_mixing": {"label": "Neighbours from the other domain", "low": 0, "high": 0.6, "percent": True,
+    "neighbour_mixing": {"label": "Mixed neighbours", "low": 0, "high": 0.6, "percent": True, "curve": "measured",
      "help": "Share of the 15 nearest neighbours in feature space that come from the other domain; "
              "about 50 % is well mixed."},
+    "star_distance": {"label": "Star distance", "low": 0, "high": None, "percent": False, "unit": "", "curve": "step",
+     "help": "How far a hollow star is from its filled one in feature space, in the mean; 1 is the mean distance "
+             "between two filled stars."},
 }  # fmt: skip
 LOSSES = {"infomax": "InfoMax"}  # that are not called as in the code
 SCORES = [
@@ -83,13 +95,24 @@ COLUMNS = [  # of the table of classes; all but the first need labels
 ]
 WORDS = {
     "distances": "Distances between clusters in a UMAP mean nothing, nor do their sizes. Look at who sits beside whom.",
-    "pca": "PCA until UMAP is ready",
-    "no_umap": "PCA: UMAP is not available here",
+    "pca": {
+        "compiling": "PCA until UMAP is ready",
+        "restarting": "PCA until UMAP has started again",
+        "error": "PCA: UMAP is not available here",
+        "ready": "PCA, from before UMAP was ready",
+    },
     "moved": "A dotted line: a setting was moved.",
-    "control": "Grey, and the tick: the same number for two halves of the source, which is what no gap looks like.",
+    "gap": "The gap in feature space",
+    "control": "Dashed: the same number for two halves of the source, which is what no gap looks like.",
+    "ghost": "Grey: the run before, to step {}.",
+    "changed": "Changed: ",
+    "unchanged": "Nothing is changed.",
+    "waits": "starts when the running cell ends",
     "cosines": "Do source and target pull a head the same way? Cosine of the two gradients, for each class and head; "
     "grey where a gradient is near zero or a class has no sample.",
-    "reveal": "Reveal (needs labels you would not have)",
+    "reveal": "Reveal",
+    "presenter": "The whole window, with larger text and marks; Escape closes it",
+    "seed": "order of the data and first weights; used from the next Reset on",
     "revealed": "Needs labels you would not have",
     "stage": "A solid line: a stage began, with a new teacher and new anchors.",
 }
@@ -97,6 +120,10 @@ KIND_WORDS = {  # what differs with what the points are
     "samples": {
         "source": "source, coloured by label", "target": "target, coloured by prediction",
         "filled": "class centroids", "hollow": "class centroids",
+    },
+    "plane": {
+        "source": "source, coloured by label", "target": "target, coloured by prediction",
+        "distances": "Tinted: the class predicted there. Hatched: the heads disagree.",
     },
     "pixels": {
         "source": "source pixel, coloured by label", "target": "target pixel, coloured by prediction",
@@ -110,8 +137,13 @@ KIND_WORDS = {  # what differs with what the points are
 
 
 def class_colour(c: int) -> str:
-    """Colour of class number c; beyond ten classes they repeat."""
+    """Colour of class number c on white; beyond ten classes they repeat, with another glyph."""
     return CLASS_COLOURS[c % len(CLASS_COLOURS)]
+
+
+def class_glyph(c: int) -> str:
+    """Marker of class number c, for matplotlib."""
+    return GLYPHS[c // len(CLASS_COLOURS) % len(GLYPHS)]
 
 
 def board_figure(
@@ -169,13 +201,17 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def draw_map(axis: Axes, points: Points, frame: Frame, classes: Sequence[str], truth: Tensor | None = None) -> None:
-    """Source filled, target hollow in the colour of the predicted class, centroids or anchors as stars."""
+    """Source filled, target hollow in the look of the predicted class, centroids or anchors as stars."""
     positions = from_uint16(frame.positions).reshape(-1, 2)
     source, target = positions[: points.source], positions[points.source :]
     predicted = from_uint16(frame.predictions)[points.source :]
-    colours = np.array([class_colour(c) for c in range(len(classes))])
-    axis.scatter(*source.T, s=12, c=colours[points.y_s.numpy()], linewidths=0, alpha=0.8)
-    axis.scatter(*target.T, s=14, facecolors="none", edgecolors=colours[predicted], linewidths=0.9)
+    colours, glyphs = (np.array([look(c) for c in range(len(classes))]) for look in (class_colour, class_glyph))
+    labels = points.y_s.numpy()
+    for glyph in dict.fromkeys(glyphs):
+        a, b = glyphs[labels] == glyph, glyphs[predicted] == glyph
+        axis.scatter(*source[a].T, s=12, marker=glyph, c=colours[labels[a]], linewidths=0)
+        hollow = {"facecolors": "none", "edgecolors": colours[predicted[b]]}
+        axis.scatter(*target[b].T, s=14, marker=glyph, linewidths=0.9, **hollow)
     if truth is not None:
         wrong = (predicted != truth.numpy()) & (truth.numpy() != NO_LABEL)
         axis.scatter(*target[wrong].T, s=22, marker="x", c=LOOK["light"]["ink"], linewidths=0.8)
@@ -300,10 +336,10 @@ def draw_classes(axis: Axes, classes: Sequence[str], shares: dict[str, Sequence[
 
 
 def number_text(number: dict, value: float | None) -> str:
-    """A label-free number as it is written: percent, or nats."""
+    """A label-free number as it is written: percent, or with its unit."""
     if value is None or not math.isfinite(value):
         return "-"
-    return f"{100 * value:.0f} %" if number["percent"] else f"{value:.2f} nats"
+    return f"{100 * value:.0f} %" if number["percent"] else f"{value:.2f} {number['unit']}".strip()
 
 
 def summary(run: Run, points: Points, frame: Frame, steps: int) -> str:

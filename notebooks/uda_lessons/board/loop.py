@@ -1,25 +1,27 @@
 """The board's loop without its widgets: train, observe, move the map, measure; one thing a call, whoever calls.
 
+A frame costs time that trains nothing: a look passes the points through the network, a layout is computed. So while it
+trains, frames are made no faster than they get done elsewhere, and looks take a fifth of the time at most.
+
 Letters: N points on the map (source first, then target), C classes.
 """
 
 import math
 import time
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 
-import torch
-
 from uda_core import validators
 from uda_core.run import Record, Run, RunConfig
-from uda_lessons.board.feature_map import FeatureMap, umap_error, umap_ready
+from uda_lessons.board import feature_map, kernel
+from uda_lessons.board.feature_map import umap_error, umap_ready
+from uda_lessons.board.plane import Dial
 from uda_lessons.board.points import Observation, Reading, from_uint16, points_of, uint16
 
-BUDGET = 0.045  # seconds of training in one go
-FRAMES, PACE = 60, 0.3  # frames over the planned steps at least; seconds of training between two at most
-MEASURE = 1.0  # seconds between two measurements of the slower numbers
+FRAMES = 60  # over the planned steps, if looks are cheap enough
+WORTH = 4.0  # seconds of training for each second that a look took
+MEASURE = 3.0  # seconds between two measurements of the slower numbers, while it trains
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,17 +33,18 @@ class Frame(Reading):
     positions: bytes  # [N, 2]
     centroids: bytes  # [2, C, 2] filled and hollow stars; 65535 where a class has none
     cosines: list[list[float | None]] | None  # [heads][C], CGDM only
+    measured: int | None  # the step at which the domain numbers were measured
 
 
 @dataclass
 class PendingFrame:
-    """An observation of the points and its reading; it becomes a frame once its layout and numbers are there."""
+    """An observation of the points and its reading; it becomes a frame once its layout is there."""
 
     step: int
     observation: Observation
     reading: Reading
     layout: Future
-    to_measure: list[Callable[["PendingFrame"], None]]  # what is still to do, one after the other
+    cosines_due: bool  # whether they are still to be measured for this frame
 
 
 @dataclass
@@ -50,6 +53,7 @@ class Loop:
 
     run: Run
     steps: int  # a Play's worth
+    dial: Dial | None = None  # that moves the target's samples
     records: list[Record] = field(default_factory=list)
     film: list[Frame] = field(default_factory=list)
     playing: bool = False
@@ -58,9 +62,10 @@ class Loop:
     error: Exception | None = None
 
     def __post_init__(self):
+        if self.dial:
+            self.dial.move(self.run.pair)
         self.points, self.goal = points_of(self.run), self.steps
-        self.threads = torch.get_num_threads()  # a setting per thread: what the notebook chose holds where we step
-        self.frames, self.pace = FRAMES, PACE
+        self.frames, self.pace = FRAMES, self.points.pace
         self._forget()
 
     # -- requests: noted down and no more, so that they are safe from any thread ---------------------------------------
@@ -90,50 +95,54 @@ class Loop:
 
     @property
     def idle(self) -> bool:
-        """Nothing left to do until somebody asks."""
-        busy = self.playing or self.single_steps or self.reset_to or self._pending
+        """Nothing left to do until somebody asks, or until another process answers."""
+        busy = self.playing or self.single_steps or self.reset_to or self._pending or self._numbers_there()
         return bool(self.error) or not (busy or self._due())
 
     @property
-    def map_waits(self) -> bool:
-        """Whether the map is still PCA because UMAP compiles."""
-        return self._map.kind == "PCA" and umap_error() is None
+    def waits(self) -> bool:
+        """Whether another process works for this board: UMAP still compiles, or the domain numbers are measured."""
+        return (self._map.kind == "PCA" and umap_error() is None) or self._measuring is not None
 
     def advance(self, thorough: bool = False) -> None:
         """One thing: reset, train a little, observe, measure, or take up a layout. An error stops it and is kept."""
-        torch.set_num_threads(self.threads)
+        kernel.one_thread()
         start, steps = time.perf_counter(), self.run.steps
         try:
             self._do_one_thing(thorough)
         except Exception as error:
             self.pause()
-            self._pending, self.error = None, error
-        seconds = time.perf_counter() - start
+            self._pending, self._measuring, self.error = None, None, error
         self._just_trained = self.run.steps > steps
-        if self._just_trained:
-            self._training += seconds
-        else:
-            self._observing += seconds
+        if not self._just_trained:
+            self._looking += time.perf_counter() - start
 
     def _do_one_thing(self, thorough: bool) -> None:
+        if self.dial and self.dial.moved:
+            self.dial.move(self.run.pair)
+            self._observation = None
+        if self._numbers_there():
+            self._take_up_numbers()
         if self.reset_to is not None:
             config, self.reset_to = self.reset_to, None
             self.run.reset(config)
             self._forget()
         elif self.playing and self.film and not (self._just_trained or self._due()):
             self._train()  # between any two other things, so that a slider never waits for all of them
-        elif self._pending is not None and self._pending.to_measure:
-            self._pending.to_measure.pop()(self._pending)
+        elif self._pending is not None and self._pending.cosines_due:
+            with kernel.spent_on("numbers"):
+                self._measure_cosines()
         elif self._pending is not None and self._pending.layout.done():
             self._keep_frame()
+        elif self._pending is not None and not (self.playing or self.single_steps):
+            wait([self._pending.layout], self.points.slice)
         elif self._due():
-            if self._pending is not None:
-                wait([self._pending.layout], BUDGET)
-            elif self.film and self.film[-1].step == self.run.steps and not self._better_map():
+            if self._observation and self.film and self.film[-1].step == self.run.steps and not self._better_map():
                 self._read_again()
             else:
-                self._observe(thorough)
-        else:
+                with kernel.spent_on("features"):
+                    self._observe(thorough)
+        elif self.playing or self.single_steps:
             self._train()
 
     def settle(self, thorough: bool = False) -> None:
@@ -142,10 +151,12 @@ class Loop:
         Raises:
             Exception: whatever stopped the run.
         """
-        self.frames, self.pace = (1, math.inf) if thorough else (FRAMES, PACE)
-        while not self.idle:
+        self.frames, self.pace = (1, math.inf) if thorough else (FRAMES, self.points.pace)
+        while not self.idle or self._measuring:
+            if self.idle:
+                wait([self._measuring[1]])
             self.advance(thorough)
-        self.frames, self.pace = FRAMES, PACE
+        self.frames, self.pace = FRAMES, self.points.pace
         if self.error:
             raise self.error
 
@@ -159,11 +170,13 @@ class Loop:
         self.records.clear()
         self.film.clear()
         self.goal = self.steps
-        self._map, self._pending, self._numbers, self._cosines = FeatureMap(), None, {}, None
+        self._map, self._pending, self._numbers, self._cosines = self.points.make_map(), None, {}, None
         self._observation: tuple[int, Observation] | None = None  # the last one, and its step
         self._read_with: tuple = ()  # the settings that the last reading depends on
-        self._training = self._observing = 0.0  # seconds since the last observation: training, and all else
-        self._measured, self._just_trained = 0.0, False  # when; whether the last thing was training
+        self._training = self._looking = 0.0  # seconds since the last observation: training, and all else
+        self._measuring: tuple[int, Future] | None = None  # the domain numbers of this step, not there yet
+        self._measured_at: int | None = None  # the step of those that are there
+        self._measured, self._just_trained = -math.inf, False  # when asked for; whether the last thing was training
         self._pulse = deque([(time.perf_counter(), 0)], maxlen=40)
 
     def _due(self) -> bool:
@@ -173,9 +186,11 @@ class Loop:
         last = self._pending.step if self._pending else self.film[-1].step
         behind = self.run.steps - last
         if not (self.playing or self.single_steps):
+            if self._observation is None or (self.dial and self.dial.moved):
+                return True
             return behind > 0 or self._pending is not None or self._better_map() or self._settings_moved()
-        late = behind > 0 and self._pending is None and self._training > max(self.pace, self._observing)
-        return late or behind >= max(1, self.steps // self.frames)
+        enough = behind >= max(1, self.steps // self.frames) or (behind > 0 and self._training > self.pace)
+        return enough and self._pending is None and self._training >= WORTH * self._looking
 
     def _better_map(self) -> bool:
         """Whether UMAP can take over now."""
@@ -186,28 +201,39 @@ class Loop:
         return self.points.depends_on(self.run.settings) != self._read_with
 
     def _train(self) -> None:
-        end = time.perf_counter() + BUDGET
+        start = now = time.perf_counter()
         while self.playing or self.single_steps:
-            self.records.append(self.run.step())
+            with kernel.spent_on("training"):
+                self.records.append(self.run.step())
+            before, now = now, time.perf_counter()
+            self._training += now - before
             self.single_steps = max(0, self.single_steps - 1)
             if self.run.steps >= self.goal:
                 self.playing = False
-            if self._due() or time.perf_counter() > end:
+            if self._due() or now > start + self.points.slice:
                 break
-        self._pulse.append((time.perf_counter(), self.run.steps))
+        self._pulse.append((now, self.run.steps))
 
     def _observe(self, thorough: bool) -> None:
-        self._training = self._observing = 0.0
-        due = not self.playing or time.perf_counter() - self._measured > MEASURE
+        self._training = self._looking = 0.0
+        rests = not self.playing
         if self._observation is None or self._observation[0] != self.run.steps:
-            self._observation = self.run.steps, self.points.observe(self.run)
+            self._observation = self.run.steps, self.points.observe(self.run, whole=rests)
+        due = rests or time.perf_counter() - self._measured > MEASURE
+        observed = self._observation[1]
         self._pending = PendingFrame(
             self.run.steps,
-            self._observation[1],
+            observed,
             self._read(),
-            self._map.advance(self._observation[1].f, thorough and self.run.steps > 0),
-            [self._measure_domains, *([self._measure_cosines] if self.run.method == "cgdm" else [])] if due else [],
+            self._map.advance(observed.f, thorough and self.run.steps > 0),
+            cosines_due=due and self.run.method == "cgdm",
         )
+        if due:
+            self._measured = time.perf_counter()
+            if "domain_accuracy" in self.points.numbers and (rests or self._measuring is None):
+                self._measuring = self.run.steps, feature_map.measure(*observed.compared)
+        if self._pending.layout.done() and not self._pending.cosines_due:
+            self._keep_frame()
 
     def _read(self) -> Reading:
         settings = self.run.settings.snapshot()
@@ -220,20 +246,22 @@ class Loop:
         numbers = self.film[-1].numbers | reading.numbers
         self.film.append(replace(self.film[-1], **vars(reading) | {"numbers": numbers}))
 
-    # Measured some steps after the observation, perhaps: these numbers hold for about a second, not for one step.
+    def _numbers_there(self) -> bool:
+        return self._measuring is not None and self._measuring[1].done()
 
-    def _measure_domains(self, pending: PendingFrame) -> None:
-        f_s, f_t = pending.observation.compared
-        domain, mixing = validators.domain_accuracy(f_s, f_t), validators.neighbour_mixing(f_s, f_t)
-        self._numbers = {
-            "domain_accuracy": domain.value, "domain_accuracy_control": domain.control,
-            "neighbour_mixing": mixing.value, "neighbour_mixing_control": mixing.control,
-        }  # fmt: skip
-        self._measured = time.perf_counter()
+    def _take_up_numbers(self) -> None:
+        """The domain numbers of an earlier step: the next frame has them, and the last one if it is of that step."""
+        (step, future), self._measuring = self._measuring, None
+        if future.exception():
+            return  # the worker is gone: the map says so
+        self._numbers, self._measured_at = future.result(), step
+        if self.film and self.film[-1].step == step:
+            self.film[-1] = replace(self.film[-1], numbers=self.film[-1].numbers | self._numbers, measured=step)
 
-    def _measure_cosines(self, pending: PendingFrame) -> None:
+    def _measure_cosines(self) -> None:
         cosines = validators.class_gradient_cosines(self.run).tolist()
         self._cosines = [[None if math.isnan(c) else c for c in row] for row in cosines]
+        self._pending.cosines_due = False
 
     def _keep_frame(self) -> None:
         done, self._pending = self._pending, None
@@ -248,5 +276,6 @@ class Loop:
                 positions=uint16(positions[: len(predictions)]),
                 centroids=uint16(self.points.stars(positions, predictions, done.observation)),
                 cosines=self._cosines,
+                measured=self._measured_at,
             )
         )

@@ -11,9 +11,8 @@ import uuid
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import ipywidgets as widgets
 from IPython import get_ipython
 from IPython.display import HTML, DisplayHandle, display
 from matplotlib.figure import Figure
@@ -26,11 +25,14 @@ from uda_core.task import Truth
 from uda_lessons import films
 from uda_lessons.board import feature_map, figures, kernel
 from uda_lessons.board.canvas import Canvas
-from uda_lessons.board.controls import make_controls
+from uda_lessons.board.controls import describe_controls
+from uda_lessons.board.ghost import Ghost
 from uda_lessons.board.loop import Frame, Loop
+from uda_lessons.board.plane import Dial
 from uda_lessons.board.points import NO_LABEL, uint16
 from uda_lessons.films.pack import pack
 
+STATES = 0.2  # seconds between two messages about steps alone: a page draws for each of them
 PICTURE_AFTER = 2.0  # seconds of rest before the picture for the saved notebook is drawn: it takes one, and blocks
 FILM = 100  # most frames in a saved film
 
@@ -44,6 +46,7 @@ class Board:
         steps: how long Play trains; pressed again at the end, it trains as long once more.
         truth: the target's labels, opened by Reveal alone. Without it there is no Reveal button.
         baseline: the same score after source-only training, from 0 to 1, shown on Reveal.
+        data: a dial gets a slider too, and moves the target's samples; for points in the plane.
 
     Raises:
         UserError: for fewer than one step, or an unknown setting among the controls.
@@ -59,20 +62,24 @@ class Board:
         steps: int = 400,
         truth: Truth | None = None,
         baseline: float | None = None,
+        data: Dial | None = None,
     ):
         if steps < 1:
             raise UserError(f"steps must be at least 1, got {steps}")
         names = [f.name for f in dataclasses.fields(run.settings)]
         self.run, self.revealed = run, False
+        self._seed = run.config.seed  # used from the next Reset on
+        self._ghost: Ghost | None = None
         self._truth, self._baseline, self._y = truth, baseline, None
-        self._loop = Loop(run, steps)
+        self._loop, self._dials = Loop(run, steps, data), [data] if data else []
         self._controls = [choose("setting", name, names) for name in (names if controls is None else controls)]
         self._canvas: Canvas | None = None
-        self._sent = 0, 0  # records and frames that the page has
+        self._page_has_nothing()
         self._rested = time.perf_counter()
         self._picture: DisplayHandle | None = None
         self._picture_class, self._pictured = f"uda-picture-{uuid.uuid4().hex[:8]}", None
-        feature_map.worker()  # UMAP compiles while you read
+        if self._loop.points.make_map is feature_map.FeatureMap:
+            feature_map.worker()  # UMAP compiles while you read
         Board._boards.add(self)
 
     # -- what a notebook uses ----------------------------------------------------------------------------------------
@@ -119,7 +126,7 @@ class Board:
             print(warning)
         if self._canvas is None:
             self._make_page()
-        display(self._page)
+        display(self._canvas)
         self._picture, self._pictured = display(HTML(""), display_id=True), None
 
     def played(self) -> bool:
@@ -155,9 +162,7 @@ class Board:
 
     def reset(self) -> None:
         """Back to step 0, with the seed that the board shows, and nothing revealed. The settings stay as they are."""
-        seed = self.run.config.seed if self._canvas is None else self._seed.value
-        self.revealed = False
-        self._loop.reset(dataclasses.replace(self.run.config, seed=seed))
+        self._loop.reset(dataclasses.replace(self.run.config, seed=self._seed))
         self._do_or_wake()
 
     def reveal(self) -> None:
@@ -243,28 +248,45 @@ class Board:
         facts, first = self._facts(), self._frame_message(0)
         self._canvas = Canvas(look=figures.LOOK, facts=facts, images=self._loop.points.images(), first=first)
         self._canvas.on_msg(self._on_message)
-        self._seed = widgets.BoundedIntText(value=self.run.config.seed, min=0, max=2**31 - 1, description="seed")
-        controls = make_controls(self.run, self._controls, self._seed, self._loop.steps, self._wake)
-        self._page = widgets.VBox([controls, self._canvas])
 
     def _on_message(self, _, content: dict, buffers: list) -> None:
         """From the page. Only a tick touches torch; the rest is noted down for it."""
         do = content.get("do")
         if do == "tick":
-            self._tick()
+            self._answer(content.get("n"), *self._tick())
         elif do == "hello":
-            self._sent = 0, 0
+            self._page_has_nothing()
             self._send({"do": "clear"})
+            self._send_ghost()
             self._send_news()
             if self.revealed:
                 self.reveal()
+        elif do == "set":
+            self._set(content["name"], content["value"])
+        elif do == "seed":
+            self._seed = content["value"]
         elif do in ("play", "pause", "step", "reset", "reveal"):
             getattr(self, do)()
+            self._send_news()  # at once: a page that hears nothing takes it that a cell runs
 
-    def _tick(self) -> None:
-        if not kernel.turn.acquire(timeout=0.1):
-            self._send_news(after=0.25, note="waits for a running cell")
-            return
+    def _set(self, name: str, value: float) -> None:
+        """A slider was moved: the number is stored, and the loop takes it up in its turn."""
+        dials = {dial.name: dial for dial in self._dials}
+        if name in dials:
+            dials[name].value = value
+        else:
+            setattr(self.run.settings, name, value)
+        self._wake()
+
+    def _values(self) -> dict[str, float]:
+        """Where every slider stands, by name."""
+        return dataclasses.asdict(self.run.settings) | {dial.name: dial.value for dial in self._dials}
+
+    def _tick(self) -> tuple[bool, float]:
+        """Do one thing and send what came of it. Whether the page should ask again, and after how many seconds."""
+        if not kernel.turn.acquire(timeout=0.05):
+            self._send_news(busy=True)
+            return True, 0.25
         try:
             with kernel.deferred_interrupt(Board._pause_all):
                 resting = self._loop.idle
@@ -272,51 +294,87 @@ class Board:
                     self._rest() if resting else self._work()
                 except Exception as error:  # whatever it is: the page must get an answer, or it never asks again
                     self._loop.error = error
-                self._send_news(after=0.3 if resting else 0.0)
+                self._send_news()
+            more = not self._loop.idle or self._loop.waits or (self._pictured != self._now() and bool(self.records))
+            return more, 0.2 if resting else 0.0
         finally:
             kernel.turn.release()
 
+    def _answer(self, n: int | None, more: bool, after: float) -> None:
+        self._send({"do": "answer", "n": n, "more": more, "after": after})
+
     def _work(self) -> None:
-        cleared = self._loop.reset_to is not None
-        self._loop.advance()
-        if cleared:
-            self._sent = 0, 0
-            self._send({"do": "clear"})
+        if self._loop.reset_to is None:
+            self._loop.advance()
+        else:
+            self._start_afresh()
         self._rested = time.perf_counter()
 
-    def _send_news(self, after: float = 0.0, note: str = "") -> None:
-        """Everything new, and whether the page should ask again, `after` seconds from now."""
-        loop = self._loop
-        records, frames = self._sent
-        for i in range(frames, len(loop.film)):
+    def _start_afresh(self) -> None:
+        """Do the Reset that was asked for. A run that has trained stays on the page as a ghost."""
+        if self.records and self.film:
+            scores = self.scores(self.film[-1]) if self.revealed else None
+            self._ghost = Ghost.of(self.run, self.records, self.film, scores)
+        self.revealed = False
+        self._loop.advance()
+        self._page_has_nothing()
+        self._send({"do": "clear"})
+        self._send_ghost()
+
+    def _send_ghost(self) -> None:
+        if self._ghost is not None:
+            self._send(self._ghost.message())
+
+    def _page_has_nothing(self) -> None:
+        self._sent_records, self._sent_frames, self._last_frame = 0, 0, None
+        self._sent_state, self._sent_at = dict[str, Any](), 0.0
+
+    def _send_news(self, busy: bool = False) -> None:
+        """Every new frame; new records and the state where something but steps is new, else five times a second."""
+        loop, first = self._loop, self._sent_frames
+        if first and self.film[first - 1] is not self._last_frame:
+            first -= 1  # its domain numbers have come since
+        for i in range(first, len(self.film)):
             message = self._frame_message(i)
             self._send(message, message.pop("data"))
-        new = [[r.step, r.losses, r.counts] for r in loop.records[records:]]
-        self._sent = len(loop.records), len(loop.film)
-        more = not loop.idle or loop.map_waits or (self._pictured != self._now() and loop.records)
-        self._send({
-            "do": "state", "step": self.run.steps, "goal": loop.goal, "seed": self.run.config.seed, "records": new,
-            "moved": _moved(loop.records, records), "playing": loop.playing, "rate": loop.steps_per_second,
-            "error": _one_line(loop.error), "trace": _trace(loop.error), "note": note,
-            "umap_error": feature_map.umap_error(), "more": bool(more), "after": after,
-        })  # fmt: skip
+            self._sent_frames, self._last_frame = i + 1, self.film[i]
+        urgent = {"playing": loop.playing, "busy": busy, "error": _one_line(loop.error), "goal": loop.goal}
+        told = urgent.items() <= self._sent_state.items()
+        if loop.playing and told and time.perf_counter() < self._sent_at + STATES:
+            return
+        state = urgent | {
+            "do": "state", "step": self.run.steps, "seed": self._seed, "rate": loop.steps_per_second,
+            "settings": self._values(), "changed": self._ghost.changed(self.run) if self._ghost else "",
+            "umap": feature_map.status() if self.film and self.film[-1].map == "PCA" else "",
+            "trace": _trace(loop.error),
+        }  # fmt: skip
+        start, end = self._sent_records, len(loop.records)
+        if end > start or state != self._sent_state:
+            self._sent_records, self._sent_state, self._sent_at = end, state, time.perf_counter()
+            new = [[r.step, r.losses, r.counts] for r in loop.records[start:end]]
+            self._send(state | {"records": new, "moved": _moved(loop.records, start)})
 
     def _frame_message(self, i: int) -> dict:
         frame = self.film[i]
         return {
             "do": "frame", "i": i, "step": frame.step, "map": frame.map, "numbers": frame.numbers,
-            "cosines": frame.cosines, "sent": time.time(), "scores": self.scores(frame) if self.revealed else None,
+            "measured": frame.measured, "cosines": frame.cosines, "sent": time.time(),
+            "scores": self.scores(frame) if self.revealed else None,
             "coverage": frame.coverage, "notes": frame.notes,
-            "data": [frame.positions, frame.predictions, frame.pseudo_labels, frame.centroids, frame.pictures],
+            "data": [frame.positions, frame.predictions, frame.pseudo_labels, frame.centroids, frame.pictures,
+                     frame.plane],
         }  # fmt: skip
 
     def _send(self, message: dict, buffers: Sequence[bytes] = ()) -> None:
         if self._canvas is not None:
-            self._canvas.send(message, buffers=list(buffers))
+            with kernel.spent_on("messages"):
+                self._canvas.send(message, buffers=list(buffers))
 
     def _do_or_wake(self) -> None:
         if self._canvas is None:
             with kernel.turn:
+                if self._loop.reset_to is not None:
+                    self._start_afresh()
                 self._loop.settle()
         else:
             self._wake()
@@ -334,12 +392,15 @@ class Board:
 
     def _facts(self) -> dict:
         pair, points = self.run.pair, self._loop.points
+        controls = describe_controls(self.run, self._controls, self._loop.steps)
         return points.facts() | {
             "method": self.run.method, "pair": pair.name, "classes": list(pair.classes),
             "numbers": [figures.NUMBERS[name] | {"name": name} for name in points.numbers], "losses": figures.LOSSES,
             "scores": figures.SCORES, "columns": figures.COLUMNS, "source": points.source, "target": points.target,
-            "labels": uint16(points.y_s), "truth": self._truth is not None, "picture": self._picture_class,
-            "words": figures.WORDS | figures.KIND_WORDS[points.kind], "no_label": NO_LABEL, "ignore": IGNORE,
+            "controls": [*controls, *(dial.control() for dial in self._dials)], "seed": self._seed, "kind": points.kind,
+            "film": False, "labels": uint16(points.y_s), "truth": self._truth is not None,
+            "picture": self._picture_class, "no_label": NO_LABEL, "ignore": IGNORE,
+            "words": figures.WORDS | figures.KIND_WORDS[points.kind],
         }  # fmt: skip
 
     # -- the picture that stays in the saved notebook ------------------------------------------------------------------

@@ -5,7 +5,7 @@ maps: images of H x W pixels, features and pseudo-labels of h x w, P pictures of
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,11 +26,14 @@ from uda_core.methods.cag import CAGConfig, CAGRun, CAGSettings
 from uda_core.pseudo_labels import anchor_labels, confidence_labels
 from uda_core.run import Run, Settings, evaluating
 from uda_core.samples import IGNORE
+from uda_lessons.board.feature_map import FeatureMap
+from uda_lessons.board.plane import PlaneMap, regions
 
 NO_LABEL = 65535  # where a pseudo-label, a label or a star is missing
 POINTS, SCORED = 1000, 5000  # most points per domain on the map; most target samples that accuracy is taken over
 IMAGES, PICTURES = 24, 3  # images observed per domain, fewer where they are large; target images shown
 SMALL = 64 * 128  # most pixels of a picture on the page
+GRID, MARGIN = 64, 1.15  # places along each side of the plane; the window's width over that of the points
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,14 @@ class SampleObservation(Observation):
     """Of samples: the logits too."""
 
     z_s: list[Tensor]  # of each head, [source, C]
-    z_t: list[Tensor]  # [M, C]
+    z_t: list[Tensor]  # [M, C], or of those on the map alone
+
+
+@dataclass(frozen=True)
+class PlaneObservation(SampleObservation):
+    """Of points in the plane: which class is where, too."""
+
+    plane: bytes  # uint8 [3, 2, GRID, GRID], from the bottom: `regions` of the heads' sum, the first head, the second
 
 
 @dataclass(frozen=True)
@@ -67,10 +77,11 @@ class Reading:
 
     predictions: bytes  # [N]
     pseudo_labels: bytes  # [N - source], NO_LABEL where there is none
-    target_predictions: Tensor  # [M], or maps [M, H, W]: for Reveal
-    target_pseudo_labels: Tensor | None  # [M], or maps [M, h, w], `IGNORE` where there is none
+    target_predictions: Tensor  # [M], or of those on the map alone; or maps [M, H, W]: for Reveal
+    target_pseudo_labels: Tensor | None  # of the same, or maps [M, h, w], `IGNORE` where there is none
     numbers: dict[str, float]  # label-free, by the names of `figures.NUMBERS`
     pictures: bytes = b""  # predictions [P, a, b], then active labels [P, h, w]
+    plane: bytes = b""  # which class is where in the plane, see PlaneObservation
     coverage: tuple[float | None, ...] = ()  # [C] of the pixels nearest to each anchor, the share that is active
     notes: tuple[str, ...] = ()  # what else must be said
 
@@ -78,8 +89,9 @@ class Reading:
 class SamplePoints:
     """Samples, each with one feature vector and one label: the run has two heads."""
 
-    kind = "samples"
-    numbers = ("agreement", "entropy", "domain_accuracy", "neighbour_mixing")
+    kind, make_map = "samples", FeatureMap
+    numbers = ("agreement", "entropy", "domain_accuracy", "neighbour_mixing", "star_distance")
+    slice, pace = 0.045, 0.3  # seconds of training in one go, and between two frames at most
 
     def __init__(self, run: Run):
         pair = run.pair
@@ -96,16 +108,19 @@ class SamplePoints:
         return ()
 
     @torch.no_grad()
-    def observe(self, run: Run) -> SampleObservation:
-        """Features and logits of all points."""
-        (f_s, z_s), (f_t, z_t) = (self._features_and_logits(run, x) for x in (self.x_s, self.x_t))
+    def observe(self, run: Run, whole: bool = True) -> SampleObservation:
+        """Features and logits of the points on the map; `whole`: and logits of all target samples that are scored."""
+        x_t = self.x_t if whole else self.x_t[: self.target]
+        (f_s, z_s), (f_t, z_t) = (self._features_and_logits(run, x) for x in (self.x_s, x_t))
         f_t = f_t[: self.target]
         return SampleObservation(torch.cat([f_s, f_t]), (f_s, f_t), z_s, z_t)
 
     def read(self, run: Run, observed: SampleObservation, settings: Settings) -> Reading:
         """Predictions, pseudo-labels and numbers."""
         source, target = (sum(z).argmax(1).cpu() for z in (observed.z_s, observed.z_t))
-        y_hat = None if run.pseudo_labels is None else run.pseudo_labels.cpu()[self.i_all]
+        y_hat = None if run.pseudo_labels is None else run.pseudo_labels.cpu()[self.i_all[: len(target)]]
+        on_map = [z[: self.target] for z in observed.z_t]
+        f_s, f_t = observed.compared
         none = torch.full_like(target, NO_LABEL)
         return Reading(
             predictions=uint16(torch.cat([source, target[: self.target]])),
@@ -113,8 +128,12 @@ class SamplePoints:
             target_predictions=target,
             target_pseudo_labels=y_hat,
             numbers={
-                "agreement": validators.head_agreement(*observed.z_t),
-                "entropy": validators.mean_entropy(*observed.z_t),
+                "agreement": validators.head_agreement(*on_map),
+                "entropy": validators.mean_entropy(*on_map),
+                **star_distance(
+                    class_means(f_s, self.y_s, self.classes),
+                    class_means(f_t, target[: self.target], self.classes),
+                ),
             },
         )
 
@@ -145,8 +164,8 @@ class SamplePoints:
     # -- with labels you would not have --------------------------------------------------------------------------------
 
     def scores(self, frame: Reading, y: Tensor) -> dict:
-        """Shares from 0 to 1 of the target samples `i_all`, whose labels are y."""
-        y_hat = frame.target_pseudo_labels
+        """Shares from 0 to 1 of the target samples `i_all`, whose labels are y; of a frame from under way, of fewer."""
+        y, y_hat = y[: len(frame.target_predictions)], frame.target_pseudo_labels
         return {
             "target_accuracy": (frame.target_predictions == y).float().mean().item(),
             "pseudo_label_accuracy": None if y_hat is None else (y_hat == y).float().mean().item(),
@@ -161,6 +180,38 @@ class SamplePoints:
         return np.empty(0, np.uint8)
 
 
+class PlanePoints(SamplePoints):
+    """Samples with two coordinates: they are shown where they lie, over the classes that the heads give every place."""
+
+    kind, make_map = "plane", PlaneMap
+    numbers = ("agreement", "entropy")
+    slice, pace = 0.02, 0.0  # a frame for each slice: a look takes a few milliseconds
+
+    def __init__(self, run: Run):
+        super().__init__(run)
+        x = torch.cat([self.x_s, self.x_t])
+        low, high = x.amin(0), x.amax(0)
+        self.width = MARGIN * (high - low).max()
+        self.low = (low + high - self.width) / 2
+        rows, columns = torch.meshgrid(torch.linspace(0, 1, GRID), torch.linspace(0, 1, GRID), indexing="ij")
+        self.grid = self.low + self.width * torch.stack([columns, rows], -1).flatten(0, 1)
+
+    def observe(self, run: Run, whole: bool = True) -> PlaneObservation:
+        """Features and logits of all points, wherever the target has been moved to, and the regions of the classes."""
+        self.x_t = run.pair.target_train.x[self.i_all]
+        observed = super().observe(run, whole)
+        z1, z2 = run.predict(self.grid)
+        points = torch.cat([self.x_s, self.x_t[: self.target]])
+        return PlaneObservation(
+            **vars(observed) | {"f": (points - self.low) / self.width},
+            plane=b"".join(uint8(regions(z)) for z in (z1 + z2, z1, z2)),
+        )
+
+    def read(self, run: Run, observed: PlaneObservation, settings: Settings) -> Reading:
+        """Predictions, pseudo-labels, numbers and regions."""
+        return replace(super().read(run, observed, settings), plane=observed.plane)
+
+
 class PixelPoints:
     """Pixels of a few images, at the stride of the features: the run segments, and anchors choose active pixels.
 
@@ -170,8 +221,9 @@ class PixelPoints:
     On the map every class has as many source pixels as any other, as far as there are; target pixels are drawn blindly.
     """
 
-    kind = "pixels"
-    numbers = ("active", "confident", "entropy", "domain_accuracy", "neighbour_mixing")
+    kind, make_map = "pixels", FeatureMap
+    numbers = ("active", "confident", "entropy", "domain_accuracy", "neighbour_mixing", "star_distance")
+    slice, pace = SamplePoints.slice, SamplePoints.pace
 
     def __init__(self, run: Run):
         pair = run.pair
@@ -197,8 +249,8 @@ class PixelPoints:
         """The values of those settings that `read` depends on."""
         return (settings.margin, settings.confidence) if isinstance(settings, CAGSettings) else ()
 
-    def observe(self, run: Run) -> PixelObservation:
-        """Features, predictions and anchors, and the features and logits that labels are made from."""
+    def observe(self, run: Run, whole: bool = True) -> PixelObservation:
+        """Features, predictions and anchors, and the features and logits that labels are made from; always `whole`."""
         (f_s, z_s), (f_t, z_t) = (run.features_and_logits(*of) for of in ((self.x_s, "source"), (self.x_t, "target")))
         preview = not (isinstance(run, CAGRun) and run.stage)
         if preview:  # from the images at hand: measuring anchors on the whole source costs more than a step
@@ -250,11 +302,18 @@ class PixelPoints:
                 "active": (active != IGNORE).float().mean().item(),
                 "confident": confident.float().mean().item(),
                 "entropy": observed.entropy,
+                **star_distance(
+                    observed.anchors.a.where(observed.anchors.present[:, None], math.nan),
+                    class_means(observed.compared[1], self._predicted_target(observed), self.classes),
+                ),
             },
             pictures=b"".join(map(uint8, shown)),
             coverage=tuple(a / n if n else None for a, n in zip(*counts, strict=True)),
             notes=self._notes(observed.anchors, margin, observed.preview),
         )
+
+    def _predicted_target(self, observed: PixelObservation) -> Tensor:
+        return torch.from_numpy(from_uint16(observed.predictions)[self.source :].astype(np.int64))
 
     def _counts(self, y: Tensor) -> list[int]:
         return y[y != IGNORE].bincount(minlength=self.classes).tolist()
@@ -336,7 +395,9 @@ Points = SamplePoints | PixelPoints
 
 def points_of(run: Run) -> Points:
     """The points of this run that a board shows; the same for every board on its pair."""
-    return PixelPoints(run) if run.pair.dense else SamplePoints(run)
+    if run.pair.dense:
+        return PixelPoints(run)
+    return PlanePoints(run) if run.pair.source_train.x.shape[1:] == (2,) else SamplePoints(run)
 
 
 def drawn(shape: tuple[int, int, int]) -> tuple[Tensor, ...]:
@@ -360,6 +421,24 @@ def centroids(positions: np.ndarray, labels: np.ndarray, source: int, classes: i
         for c in np.unique(labels[part]):
             out[domain, c] = positions[part][labels[part] == c].mean(0).round()
     return out
+
+
+def class_means(f: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Mean of the features f [N, D] of each class: [C, D], NaN where a class is empty."""
+    members = F.one_hot(labels.to(f.device), classes).T.float()
+    return members @ f.float() / members.sum(1, keepdim=True)
+
+
+def star_distance(mean_s: Tensor, mean_t: Tensor) -> dict[str, float]:
+    """How far a class's target mean is from its source mean, in units of the distance between two source means.
+
+    Both [C, D], NaN where a class is empty; averaged over the classes that both have, over all pairs of source means.
+    Empty where there is nothing to average.
+    """
+    apart = (mean_s - mean_t).norm(dim=1).nanmean()
+    unit = torch.pdist(mean_s[mean_s.isfinite().all(1)]).mean()
+    value = (apart / unit).item()
+    return {"star_distance": value} if math.isfinite(value) else {}
 
 
 def at(maps: Tensor, place: tuple[Tensor, Tensor, Tensor]) -> Tensor:

@@ -1,33 +1,61 @@
-"""The one process that runs UMAP: reads layouts to carry on from its standard input, answers on its standard output.
+"""The one process that runs UMAP: reads requests from its standard input, answers on its standard output.
 
-Importing umap and compiling numba's functions takes many seconds and would hold Python's lock; here it disturbs nobody.
-Started by `feature_map`, as a file of its own, so that it imports neither torch nor this package.
+Importing umap and compiling numba's functions takes seconds and would hold Python's lock; here it disturbs nobody. The
+domain numbers are measured here too, for the same reason. Started by `feature_map`, as a file of its own, so that it
+imports neither torch nor this package.
 """
 
 import pickle
 import signal
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 
 
-def serve() -> None:
-    """Compile, say that it is done, then answer until the input ends. An answer is (layout, None) or (None, error)."""
+def serve(cache: Path) -> None:
+    """Compile, say that it is done, then answer until the input ends. An answer is (result, None) or (None, error)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted kernel interrupts its children too
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # a stray print must not end up between the answers
-    request = _small_request()
+    functions = {"compile_umap": compile_umap, "carry_on": carry_on, "measure": measure}
+    name, *arguments = "compile_umap", cache
     while True:
         try:
-            answer = carry_on(*request), None
+            answer = functions[name](*arguments), None
         except Exception as error:
             answer = None, f"{type(error).__name__}: {error}"
         pickle.dump(answer, answers)
         answers.flush()
         try:
-            request = pickle.load(requests)
+            name, *arguments = pickle.load(requests)
         except EOFError:
             return
+
+
+def compile_umap(cache: Path) -> None:
+    """Lay out a few points, so that numba compiles; what it compiles of UMAP is kept in `cache`, one folder a version.
+
+    numba itself notices only changes of its own version and of the files that define these functions. A cache that is
+    damaged or cannot be written is no error.
+    """
+    import numba
+    from umap import layouts, umap_
+
+    cached = [
+        umap_.smooth_knn_dist, umap_.compute_membership_strengths, layouts._nb_optimize_layout_euclidean_single_epoch
+    ]  # fmt: skip
+    versions = [f"{name}-{version(name)}" for name in ("umap-learn", "numba", "numpy")]
+    numba.config.CACHE_DIR = str(cache / "-".join([*versions, sys.implementation.cache_tag]))
+    try:
+        for function in cached:
+            function.enable_caching()
+        carry_on(*_small_request())
+    except Exception:
+        for function in cached:
+            function._cache.disable()
+        carry_on(*_small_request())
 
 
 def carry_on(
@@ -57,6 +85,16 @@ def carry_on(
     return np.ascontiguousarray(moved[:, 1:])
 
 
+def measure(f_s: np.ndarray, f_t: np.ndarray) -> dict[str, float]:
+    """The numbers of `uda_core.domain_gap`, each beside its control, for features [N, D] of source and target."""
+    from uda_core.domain_gap import domain_accuracy, neighbour_mixing
+
+    numbers = {}
+    for number in (domain_accuracy, neighbour_mixing):
+        numbers[number.__name__], numbers[f"{number.__name__}_control"] = number(f_s, f_t)
+    return numbers
+
+
 def _small_request() -> tuple:
     """Sixty points on a line, to compile with."""
     n, k = 60, 5
@@ -66,4 +104,4 @@ def _small_request() -> tuple:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(Path(sys.argv[1]))

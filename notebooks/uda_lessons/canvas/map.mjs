@@ -1,98 +1,118 @@
-// The feature map: points, stars, and how they move from frame to frame.
+// The feature map: points, and how they move from frame to frame.
 
 import { html, uint16, rgb } from "./dom.mjs";
-import { makeStamps, press } from "./stamps.mjs";
+import { makeStamps, press, reach, classColour, classGlyph } from "./stamps.mjs";
+import { whole, seenAt, zoomed, dragged, turned } from "./camera.mjs";
+import { makeOverlay } from "./overlay.mjs";
+import { addTools } from "./tools.mjs";
 
 const GLIDE = 250; // milliseconds from one frame to the next
+const RARELY = 83; // milliseconds between two draws while frames keep arriving: training needs the processor more
+const BUSY = 1000; // frames that come sooner than this after the last one keep arriving
+const PAD = 9; // CSS pixels from the outermost points to the edge
 
-export function makeMap(facts, look, stage) {
+// `film()` are the frames so far, through which a followed point leaves its trail.
+export function makeMap(facts, look, stage, film = () => []) {
   const points = html("canvas"), over = html("canvas", { tabIndex: 0, role: "img" });
+  over.dataset.lmSuppressShortcuts = true; // JupyterLab takes none of the keys pressed here
   stage.prepend(points, over);
-  const palette = facts.classes.map((_, c) => rgb(look.classes[c % look.classes.length]));
-  const n = facts.source + facts.target, labels = uint16(facts.labels);
+  const n = facts.source + facts.target, labels = uint16(facts.labels), calm = matchMedia("(prefers-reduced-motion: reduce)");
   const order = Array.from({ length: n }, (_, i) => i).sort((a, b) => ((a * 7919) % n) - ((b * 7919) % n));
-  const map = { over, points, place: new Float32Array(2 * n), frame: null };
-  let from = null, started = 0, pending = 0, fresh = false, stamps, image, theme, truth, scale;
+  const map = { over, points, place: new Float32Array(2 * n), frame: null, chosen: -1, followed: -1, domains: false, lines: false };
+  const drawOverlay = makeOverlay(map, facts, look, stage, film), context = points.getContext("2d", { alpha: false });
+  let camera = whole, theme, scale, setting, palette, stamps, margin, image, truth;
+  let from = null, along = 1, started = 0, timer = 0, request = 0; // the glide that is under way
+  let busy = false, newest = 0, arrived = -BUSY, drawn = 0, fresh = false, marked = false; // frames come, are drawn, and their stars
 
   map.resize = (newTheme) => {
-    theme = newTheme;
-    scale = window.devicePixelRatio || 1;
-    const side = Math.max(1, Math.round(stage.clientWidth * scale));
+    const ratio = window.devicePixelRatio || 1, side = Math.max(1, Math.round(stage.clientWidth * ratio));
+    const wanted = [newTheme.paper, ratio, side, look.radius, getComputedStyle(stage).fontSize].join();
+    if (setting === wanted) return;
+    [theme, scale, setting, map.theme, map.scale] = [newTheme, ratio, wanted, newTheme, ratio];
     for (const canvas of [points, over]) canvas.width = canvas.height = side;
-    stamps = makeStamps(look, scale);
-    image = new ImageData(side, side);
-    if (map.frame) draw(1);
+    margin = 2 * reach(look, scale); // of the image around the canvas, for marks that are half outside
+    image = new ImageData(side + 2 * margin, side + 2 * margin);
+    stamps = makeStamps(look, scale, image.width);
+    palette = facts.classes.map((_, c) => rgb(classColour(theme, c)));
+    map.redraw();
   };
   // Where a position, 0 to 65535 with y upwards, lies on the canvas.
-  const pixel = (value, axis) => {
-    const pad = 9 * scale, side = points.width - 2 * pad;
-    return pad + (axis ? 1 - value / 65535 : value / 65535) * side;
+  map.pixel = (value, axis) => {
+    const at = axis ? seenAt(camera, "y", 1 - value / 65535) : seenAt(camera, "x", value / 65535);
+    return PAD * scale + at * (points.width - 2 * PAD * scale);
   };
+  map.where = (i) => [0, 1].map((axis) => map.pixel(map.place[2 * i + axis], axis) / scale); // CSS pixels
 
-  function draw(t) {
-    const p = map.place, target = map.frame.positions;
-    for (let i = 0; i < 2 * n; i++) p[i] = from && t < 1 ? from[i] + t * (target[i] - from[i]) : target[i];
-    const [r, g, b] = rgb(theme.paper), ink = rgb(theme.ink);
+  function drawPoints() {
+    const { place, frame } = map, [r, g, b] = rgb(theme.paper), ink = rgb(theme.ink), domain = theme.domains.map(rgb);
+    const glyphs = facts.classes.map((_, c) => classGlyph(theme, c)), outside = points.width + margin / 2;
     new Uint32Array(image.data.buffer).fill((255 << 24) | (b << 16) | (g << 8) | r);
     for (const i of order) {
-      const x = pixel(p[2 * i], 0), y = pixel(p[2 * i + 1], 1);
-      if (i < facts.source) press(image, stamps.filled, x, y, palette[labels[i]], 0.72);
-      else {
-        press(image, stamps.hollow, x, y, palette[map.frame.predictions[i]], 1);
-        const true_ = truth?.[i - facts.source] ?? facts.no_label;
-        if (true_ !== facts.no_label && map.frame.predictions[i] !== true_) press(image, stamps.cross, x, y, ink, 0.9);
-      }
+      const x = map.pixel(place[2 * i], 0), y = map.pixel(place[2 * i + 1], 1);
+      if (Math.min(x, y) < -margin / 2 || Math.max(x, y) > outside) continue;
+      const source = i < facts.source, c = source ? labels[i] : frame.predictions[i];
+      const set = source ? stamps.filled : stamps.hollow;
+      press(image, set[glyphs[c]], x + margin, y + margin, map.domains ? domain[source ? 0 : 1] : palette[c]);
+      const right = source ? c : truth?.[i - facts.source] ?? facts.no_label;
+      if (right !== facts.no_label && c !== right) press(image, stamps.cross, x + margin, y + margin, ink);
     }
-    points.getContext("2d").putImageData(image, 0, 0);
-    drawStars();
-    if (fresh && map.frame.sent) points.dataset.late = Date.now() - 1000 * map.frame.sent;
+    context.putImageData(image, -margin, -margin);
+  }
+  function draw() {
+    const { place, frame } = map, t = busy ? along : along * (2 - along); // slower towards the end, where it does not go on
+    for (let i = 0; i < 2 * n; i++) place[i] = along < 1 ? from[i] + t * (frame.positions[i] - from[i]) : frame.positions[i];
+    drawPoints();
+    if (!marked || map.chosen >= 0 || map.followed >= 0) drawOverlay();
+    marked = true;
+    drawn = performance.now();
+    if (fresh && frame.sent) points.dataset.late = Date.now() - 1000 * frame.sent;
     fresh = false;
-    if (t >= 1) points.dataset.step = map.frame.step;
+    if (along < 1) return;
+    points.dataset.step = frame.step;
+    map.onrest?.();
   }
-  function drawStars() {
-    const context = over.getContext("2d"), classes = facts.classes.length, c16 = map.frame.centroids;
-    context.clearRect(0, 0, over.width, over.height);
-    context.font = `600 ${12 * scale}px system-ui, sans-serif`;
-    for (let domain = 1; domain >= 0; domain--)
-      for (let c = 0; c < classes; c++) {
-        const at = 2 * (domain * classes + c);
-        if (c16[at] === facts.no_label) continue;
-        const x = pixel(c16[at], 0), y = pixel(c16[at + 1], 1), colour = `rgb(${palette[c]})`;
-        star(context, x, y, look.star * scale);
-        for (const [width, edge] of [[5, theme.paper], [domain ? 3.2 : 2.4, theme.ink], [domain ? 1.8 : 0, colour]]) {
-          context.lineWidth = width * scale;
-          context.strokeStyle = edge;
-          if (width) context.stroke();
-        }
-        context.fillStyle = domain ? theme.paper : colour;
-        context.fill();
-        if (domain) continue;
-        context.lineWidth = 3.5 * scale;
-        context.strokeStyle = theme.paper;
-        context.fillStyle = theme.ink;
-        const width = context.measureText(facts.classes[c]).width, right = x + 9 * scale;
-        const left = right + width > over.width ? x - 9 * scale - width : right; // of its star, at the map's edge
-        context.strokeText(facts.classes[c], left, y - 5 * scale);
-        context.fillText(facts.classes[c], left, y - 5 * scale);
-      }
-    if (map.chosen >= 0) {
-      context.beginPath();
-      context.arc(...map.where(map.chosen).map((v) => v * scale), 8 * scale, 0, 7);
-      context.lineWidth = 2 * scale;
-      context.strokeStyle = theme.ink;
-      context.stroke();
-    }
+  map.redraw = () => {
+    marked = false;
+    if (map.frame) draw();
+  };
+  function glide() {
+    along = Math.min(1, busy ? along + 0.5 : (performance.now() - started) / GLIDE);
+    timer = request = 0;
+    draw();
+    if (along < 1) goOn();
   }
-  function tick(now) {
-    const t = Math.min(1, (now - started) / GLIDE);
-    draw(t * (2 - t));
-    pending = t < 1 ? requestAnimationFrame(tick) : 0;
+  function goOn() {
+    if (timer || request) return;
+    if (busy) timer = setTimeout(glide, drawn + RARELY - performance.now());
+    else request = requestAnimationFrame(glide);
   }
-  map.chosen = -1;
-  map.where = (i) => [pixel(map.place[2 * i], 0) / scale, pixel(map.place[2 * i + 1], 1) / scale]; // CSS pixels
+  map.show = (frame, newTruth, glides) => {
+    if (frame === map.frame && newTruth === truth) return;
+    const now = performance.now(), arrives = frame.sent > newest, { positions, centroids } = frame;
+    busy = arrives && now - arrived < BUSY;
+    if (arrives) [newest, arrived] = [frame.sent, now];
+    // From PCA to UMAP is a cut: a glide would look like alignment. What stands still need not glide.
+    const moves = glides && map.frame?.map === frame.map && !calm.matches && positions.some((v, i) => v !== map.place[i]);
+    marked &&= Boolean(map.frame) && centroids.every((v, i) => v === map.frame.centroids[i]);
+    fresh = frame !== map.frame;
+    [from, along, started, map.frame, truth] = [map.place.slice(), moves ? 0 : 1, now, frame, newTruth];
+    if (moves || busy) return goOn();
+    clearTimeout(timer);
+    cancelAnimationFrame(request);
+    timer = request = 0;
+    draw();
+  };
+
   map.choose = (i) => {
     map.chosen = i;
-    if (map.frame) drawStars();
+    if (!map.frame) return;
+    const [x, y] = i < 0 ? [0, 0] : map.where(i), side = stage.clientWidth;
+    if (Math.min(x, y) < 0 || Math.max(x, y) > side) aim(turned(camera, map.place[2 * i] / 65535, 1 - map.place[2 * i + 1] / 65535));
+    else drawOverlay();
+  };
+  map.follow = (i) => {
+    map.followed = i === map.followed ? -1 : i;
+    drawOverlay();
   };
   map.nearest = (x, y, within = 14, allowed = () => true) => {
     let best = -1, least = within * within;
@@ -102,27 +122,14 @@ export function makeMap(facts, look, stage) {
     }
     return best;
   };
-  map.show = (frame, newTruth, glide) => {
-    // From PCA to UMAP is a cut: a glide would look like alignment. What stands still need not glide.
-    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches || frame.positions.every((v, i) => v === map.place[i]);
-    const moves = glide && map.frame && map.frame.map === frame.map && !calm;
-    from = moves ? map.place.slice() : null;
-    fresh = frame !== map.frame;
-    [map.frame, truth, started] = [frame, newTruth, performance.now()];
-    if (!moves) {
-      cancelAnimationFrame(pending);
-      pending = 0;
-      draw(1);
-    } else if (!pending) pending = requestAnimationFrame(tick);
-  };
-  return map;
-}
-
-function star(context, x, y, r) {
-  context.beginPath();
-  for (let i = 0; i < 10; i++) {
-    const angle = (i * Math.PI) / 5 - Math.PI / 2, length = i % 2 ? r * 0.45 : r;
-    context.lineTo(x + length * Math.cos(angle), y + length * Math.sin(angle));
+  function aim(next) {
+    camera = next;
+    map.onzoom(camera.zoom);
+    map.redraw();
   }
-  context.closePath();
+  map.zoom = (factor, x, y) => aim(zoomed(camera, factor, x, y));
+  map.pan = (dx, dy) => aim(dragged(camera, dx, dy));
+  map.home = () => aim(whole);
+  addTools(map, stage);
+  return map;
 }

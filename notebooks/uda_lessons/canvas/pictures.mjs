@@ -5,7 +5,6 @@ import { readImage } from "./tip.mjs";
 
 export function makePictures(section, facts, look, images, announce) {
   const [a, b] = facts.image, [h, w] = facts.label_size, words = facts.words, count = facts.pictures, white = rgb(look.light.paper);
-  const palette = facts.classes.map((_, c) => rgb(look.classes[c % look.classes.length]));
   const shown = Object.fromEntries(["image", "prediction", "active", "true"].map((name) => {
     const canvas = html("canvas", { className: name, width: b, height: a, role: "img" });
     const caption = html("figcaption", {}, words[name]);
@@ -22,10 +21,10 @@ export function makePictures(section, facts, look, images, announce) {
   section.append(
     html("div", { className: "head" }, html("h4", {}, words.pictures), place, turn(-1, "previous"), turn(1, "next")),
     html("div", { className: facts.truth ? "pictures" : "pictures three" }, ...Object.values(shown).map(({ figure }) => figure)));
-  let at = 0, last = null;
+  let at = 0, last = null, painted = -1; // painted: the picture whose image is on its canvas
   const label = () => `target image ${at + 1} of ${count}`;
 
-  const dim = (colour) => colour.map((v) => v * look.dimmed), dark = palette.map(dim);
+  const dim = (colour) => colour.map((v) => v * look.dimmed);
   function paint(name, colour) {
     const data = new ImageData(b, a);
     for (let y = 0, i = 0; y < a; y++)
@@ -36,8 +35,9 @@ export function makePictures(section, facts, look, images, announce) {
       }
     shown[name].canvas.getContext("2d").putImageData(data, 0, 0);
   }
-  function show(frame, truth) {
-    last = [frame, truth];
+  function show(frame, truth, theme) {
+    last = [frame, truth, theme];
+    const palette = facts.classes.map((_, c) => rgb(theme.classes[c % theme.classes.length])), dark = palette.map(dim);
     const { data } = readImage(facts, images, facts.first + at), { pictures } = frame;
     const seen = (x, y) => data.subarray(4 * (y * b + x), 4 * (y * b + x) + 3);
     const predicted = (x, y) => pictures[at * a * b + y * b + x];
@@ -46,7 +46,8 @@ export function makePictures(section, facts, look, images, announce) {
     const right = (x, y, c) => !revealed || [c, facts.ignore].includes(truth[at * a * b + y * b + x]);
     const wrong = side < 3 ? (c) => dark[c] : (c, x, y) => (crossed(x, y) ? white : palette[c]);
     const crossed = (x, y) => x % side === y % side || (x % side) + (y % side) === side - 1;
-    paint("image", seen);
+    if (painted !== at) paint("image", seen);
+    painted = at;
     paint("prediction", (x, y) => {
       const c = predicted(x, y);
       return (right(x, y, c) ? palette : dark)[c];
@@ -72,15 +73,15 @@ export function makePictures(section, facts, look, images, announce) {
   return show;
 }
 
-export function makeClasses(section, facts, look) {
+export function makeClasses(section, facts) {
   const table = html("table", { className: "classes" });
   section.append(html("h4", {}, facts.words.classes), table);
-  return (frame) => {
+  return (frame, theme) => {
     const shares = { coverage: frame.coverage, ...frame.scores?.classes };
     const columns = facts.columns.filter(({ name }) => shares[name]);
     const head = html("tr", {}, html("th"), ...columns.map(({ label, help }) => html("th", { scope: "col", title: help }, label)));
     const rows = facts.classes.map((name, c) => {
-      const swatch = html("i", { style: `background: ${look.classes[c % look.classes.length]}` });
+      const swatch = html("i", { style: `background: ${theme.classes[c % theme.classes.length]}` });
       const cells = columns.map((column) => {
         const value = shares[column.name][c];
         const bar = html("div", { className: "gauge" }, html("div", { style: `width: ${css(value ?? 0)}` }));

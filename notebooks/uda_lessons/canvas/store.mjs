@@ -1,32 +1,55 @@
-// What the page knows, once for each board, however many views it has. Python trains one slice for each "tick".
+// What the page knows, once for each board, however many views it has. Python trains one slice for each "tick", and
+// answers each. Two are under way, so that Python has the next one while this page draws; a slider or Pause waits behind
+// them, so no more than two.
 
 import { uint16, uint8 } from "./dom.mjs";
 
-const PATIENCE = 10000; // milliseconds after which a tick without an answer counts as lost
+const UNDER_WAY = 2;
+const PATIENCE = 10000; // milliseconds without any answer after which a click takes ticks for lost
+const SILENCE = 250; // milliseconds without a word from Python after Play: then a cell is running, and must end first
 
 function toFrame(message, buffers) {
   const [positions, predictions, pseudo, centroids] = buffers.slice(0, 4).map(uint16);
-  return { ...message, positions, predictions, pseudo, centroids, pictures: uint8(buffers[4]) };
+  return { ...message, positions, predictions, pseudo, centroids, pictures: uint8(buffers[4]), plane: uint8(buffers[5]) };
 }
 
 export function makeStore(model) {
-  const store = { film: [], records: [], moved: [], state: {}, truth: null, truePictures: null, baseline: null, views: new Set(), at: -1 };
-  let asked = 0, timer = null, woken = false; // when a tick went out that has no answer yet
+  const store = { film: [], records: [], moved: [], state: {}, ghost: null, truth: null, truePictures: null, baseline: null, views: new Set(), at: -1 };
+  store.waiting = false; // whether Play waits for a running cell
+  const unanswered = new Set(); // ticks under way, by numbers that no other page of this kernel uses
+  let n = Math.floor(Math.random() * 2 ** 40), heard = 0, timer = null, silence = null, woken = false;
   const changed = (what) => store.views.forEach((view) => view(what));
-  const ask = () => {
+  const ask = (most = UNDER_WAY) => {
     clearTimeout(timer);
-    if (Date.now() - asked < PATIENCE) return;
-    [asked, woken] = [Date.now(), false];
-    model.send({ do: "tick" });
+    woken = false;
+    while (unanswered.size < most) {
+      unanswered.add(++n);
+      model.send({ do: "tick", n });
+    }
   };
-  store.do = (what) => {
-    model.send({ do: what });
-    if (what !== "hello") ask();
+  const wait = (waiting) => {
+    clearTimeout(silence);
+    if (waiting === store.waiting) return;
+    store.waiting = waiting;
+    changed("state");
+  };
+  store.do = (what, details = {}) => {
+    model.send({ do: what, ...details });
+    if (Date.now() - heard > PATIENCE) unanswered.clear(); // if they are answered after all, no others follow them
+    if (!unanswered.size) heard = Date.now();
+    if (what === "play") silence = setTimeout(wait, SILENCE, true);
+    ask();
   };
   const hear = {
     wake() {
-      woken = true; // while a tick is under way, its answer may already be on the road
       ask();
+      woken = true; // the answers under way may have been given before
+    },
+    answer({ n: answered, more, after }) {
+      heard = Date.now();
+      if (!unanswered.delete(answered)) return;
+      if (woken || (more && !after)) ask();
+      else if (more && !unanswered.size) timer = setTimeout(ask, 1000 * after, 1);
     },
     clear() {
       Object.assign(store, { film: [], records: [], moved: [], truth: null, truePictures: null, at: -1 });
@@ -42,10 +65,12 @@ export function makeStore(model) {
       store.records.push(...message.records);
       store.moved.push(...message.moved);
       store.state = message;
-      asked = 0;
-      if (woken) ask();
-      else if (message.more) timer = setTimeout(ask, 1000 * message.after);
+      wait(message.busy && message.playing);
       changed("state");
+    },
+    ghost(message) {
+      store.ghost = message;
+      changed("ghost");
     },
     reveal(message, buffers) {
       [store.truth, store.truePictures] = [uint16(buffers[0]), uint8(buffers[1])];

@@ -2,7 +2,7 @@
 
 import { html, uint16 } from "./dom.mjs";
 
-const CROP = 32, ZOOM = 3; // picture pixels around a point, and screen pixels for each
+const CROP = 32, ZOOM = 4; // picture pixels around a point, and screen pixels for each
 
 export function readImage(facts, images, i) {
   const [height, width, channels] = facts.image, data = new ImageData(width, height), size = width * height;
@@ -40,6 +40,18 @@ export function addTip(map, stage, facts, images, announce) {
     });
     return canvas;
   }
+  function tell(lines, x, y, ...pictures) {
+    const text = html("div");
+    lines.forEach((line) => text.append(html("div", {}, line)));
+    tip.hidden = false;
+    tip.replaceChildren(...pictures, text);
+    const side = stage.clientWidth, { offsetWidth: w, offsetHeight: h } = tip;
+    const beside = x > side * 0.55 ? x - w - 14 : x + 14, left = Math.max(4, Math.min(beside, side - w - 4));
+    const top = left === beside ? y - 20 : y + h + 18 < side ? y + 14 : y - h - 14; // never on the point itself
+    tip.style.left = `${left}px`;
+    tip.style.top = `${Math.max(4, Math.min(top, side - h - 4))}px`;
+    return lines.join(", ");
+  }
   function show(i) {
     if (i !== map.chosen) map.choose(i);
     tip.hidden = i < 0;
@@ -50,27 +62,31 @@ export function addTip(map, stage, facts, images, announce) {
     lines.push(`prediction: ${name(frame.predictions[i])}`);
     const pseudo = frame.pseudo[i - facts.source];
     if (!source) lines.push(pixels ? active(pseudo) : `pseudo-label: ${name(pseudo)}`);
-    const text = html("div");
-    lines.forEach((line) => text.append(html("div", {}, line)));
-    tip.replaceChildren(...(width ? [pixels ? crop(i) : picture(i)] : []), text);
-    const [x, y] = map.where(i), side = stage.clientWidth, { offsetWidth: w, offsetHeight: h } = tip;
-    const beside = x > side * 0.55 ? x - w - 14 : x + 14, left = Math.max(4, Math.min(beside, side - w - 4));
-    const top = left === beside ? y - 20 : y + h + 18 < side ? y + 14 : y - h - 14; // never on the point itself
-    tip.style.left = `${left}px`;
-    tip.style.top = `${Math.max(4, Math.min(top, side - h - 4))}px`;
-    return lines.join(", ");
+    return tell(lines, ...map.where(i), ...(width ? [pixels ? crop(i) : picture(i)] : []));
   }
-  map.over.addEventListener("pointermove", (event) => {
-    if (map.frame) show(map.nearest(event.offsetX, event.offsetY));
-  });
+  function point({ offsetX: x, offsetY: y, buttons }) {
+    const star = buttons ? null : map.star?.(x, y);
+    show(buttons || star ? -1 : map.nearest(x, y));
+    if (star) tell([name(star.c), star.domain ? `target: ${facts.words.hollow}` : `source: ${facts.words.filled}`], x, y);
+  }
+  const follow = (i) => {
+    if (!map.frame || !map.follow) return; // the plane has no trails
+    map.follow(i);
+    if (i >= 0) announce(map.followed === i ? "followed through the film" : "no longer followed");
+  };
+  map.onrest = () => map.chosen >= 0 && show(map.chosen); // what is said of it may have changed, and where it lies
+  map.over.addEventListener("pointermove", (event) => map.frame && point(event));
+  map.over.addEventListener("click", () => follow(map.chosen));
   map.over.addEventListener("pointerleave", () => show(-1));
   map.over.addEventListener("blur", () => show(-1));
   map.over.addEventListener("keydown", (event) => {
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    if (event.key === "Escape") show(-1);
-    if (!way || !map.frame) return;
+    if (!map.frame || !(way || ["Escape", "Enter"].includes(event.key))) return;
     event.preventDefault();
     event.stopPropagation();
+    if (event.key === "Enter") follow(map.chosen);
+    if (event.key === "Escape") [show(-1), follow(-1)];
+    if (!way) return;
     const side = stage.clientWidth, [x, y] = map.chosen < 0 ? [side / 2, side / 2] : map.where(map.chosen);
     const ahead = (dx, dy) => dx * way[0] + dy * way[1] > Math.max(0.5, 0.9 * Math.abs(dx * way[1] + dy * way[0]));
     const next = map.nearest(x, y, 2 * side, map.chosen < 0 ? undefined : ahead);

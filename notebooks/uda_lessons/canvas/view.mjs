@@ -2,130 +2,171 @@
 
 import { html, percent, css, isDark } from "./dom.mjs";
 import { makeMap } from "./map.mjs";
+import { makePlane } from "./plane.mjs";
 import { addTip } from "./tip.mjs";
-import { makeCurves } from "./curves.mjs";
-import { makeNumbers, makeCosines } from "./numbers.mjs";
+import { input, makeControls } from "./controls.mjs";
+import { makeCurves, stepAxis } from "./curves.mjs";
+import { makeGap, makeNumbers, makeCosines, numberText } from "./numbers.mjs";
 import { makePictures, makeClasses } from "./pictures.mjs";
 import { makeLegend } from "./legend.mjs";
 
+const PRESENTER = 1.6; // how much larger text and marks are in presenter mode
+
 export function render(store, model, el) {
-  const facts = model.get("facts"), look = model.get("look");
-  const root = html("div", { className: "uda" }), dense = facts.pictures > 0;
-  const button = (name, text) => html("button", { className: name, type: "button", onclick: () => store.do(name) }, text);
-  const [play, pause, step, reset] = ["play", "pause", "step", "reset"].map((name) => button(name, name[0].toUpperCase() + name.slice(1)));
-  const reveal = button("reveal", facts.words.reveal);
-  reveal.hidden = !facts.truth;
+  const facts = model.get("facts"), images = model.get("images"), { words } = facts;
+  const look = { ...model.get("look"), zoom: 1 }; // its marks grow in presenter mode
+  const dense = facts.pictures > 0, root = html("div", { className: dense ? "uda dense" : "uda" });
+  const button = (name, text = name[0].toUpperCase() + name.slice(1), attributes = {}) =>
+    html("button", { className: name, type: "button", onclick: () => store.do(name), ...attributes }, text);
+  const [play, pause, step, reset] = ["play", "pause", "step", "reset"].map((name) => button(name));
+  const reveal = button("reveal", words.reveal, { title: words.revealed, hidden: !facts.truth });
+  const presenter = button("presenter", "Presenter", { title: words.presenter, ariaPressed: "false", onclick: () => present(!presenting()) });
+  const seed = input({ type: "number", min: 0, max: 2 ** 31 - 1, step: 1, title: words.seed, ariaLabel: "seed", value: facts.seed ?? 0 });
   const fill = html("div"), told = html("p"), spoken = html("p", { className: "unseen", ariaLive: "polite" });
   const error = html("div", { className: "error", role: "alert", hidden: true });
-  const stage = html("div", { className: "stage" }), mark = html("div", { className: "mark", hidden: true }, facts.words.pca);
-  const slider = html("input", { type: "range", min: 0, max: 0, value: 0, ariaLabel: "film", disabled: true });
-  const where = html("output"), legend = makeLegend(facts, look);
-  const losses = html("section", { hidden: true }, html("h4", {}, "Losses"));
-  const numbers = html("section", {}, html("h4", {}, "Without target labels"));
-  const pictures = html("section", { className: "panel" }), classes = html("section"), notes = html("p", { className: "muted notes" });
-  const scores = html("section", { className: "revealed", hidden: true }), cosines = html("section", {}, html("h4", {}, "Gradients, class by class"));
+  const scores = html("section", { className: "revealed", hidden: true });
+  const stage = html("div", { className: "stage" }), mark = html("div", { className: "mark", hidden: true });
+  const slider = input({ type: "range", min: 0, max: 0, value: 0, ariaLabel: "film", disabled: true });
+  const where = html("output"), legend = makeLegend(facts, look), notes = html("p", { className: "muted" });
+  const [controls, losses, gap, pictures, classes, numbers, cosines] = ["controls", "losses", "gap", "panel", "shares", "numbers", "gradients"]
+    .map((className) => html("section", { className }));
+  numbers.append(html("h4", {}, "Without target labels"));
+  cosines.append(html("h4", {}, "Gradients, class by class"));
   root.append(
     html("style", {}, `.${facts.picture} { display: none !important; }`), // this board is alive: its last picture is not needed
-    html("div", { className: "bar", role: "toolbar", ariaLabel: "training" }, play, pause, step, reset,
-      html("div", { className: "pace" }, html("div", { className: "track" }, fill), told), reveal),
-    error,
-    html("div", { className: dense ? "body dense" : "body" },
-      html("div", {}, stage, html("div", { className: "film" }, html("span", { className: "muted" }, "Film"), slider, where),
-        legend.node, legend.swatches, html("p", { className: "muted" }, facts.words.distances), notes),
-      ...(dense
-        ? [html("div", {}, pictures, scores, classes), html("div", {}, numbers), html("div", {}, losses)]
-        : [html("div", {}, scores, losses, numbers, cosines)])),
+    html("div", { className: "bar", role: "toolbar", ariaLabel: "training" }, play, pause,
+      ...(facts.film ? [] : [step, reset, html("div", { className: "pace" }, html("div", { className: "track" }, fill), told),
+        html("label", { className: "seed" }, "seed", seed)]), reveal, presenter),
+    error, scores,
+    html("div", { className: "body" },
+      html("div", { className: "map" }, stage, html("div", { className: "film" }, html("span", { className: "muted" }, "Film"), slider, where)),
+      ...(facts.film ? [] : [controls]), ...(dense ? [pictures] : []), losses, gap),
+    html("div", { className: "below" }, legend.node, legend.swatches, html("p", { className: "muted" }, words.distances), notes),
+    html("div", { className: "details" }, ...(dense ? [classes] : []), numbers, cosines),
     spoken);
   stage.append(mark);
   el.append(root);
 
-  const map = makeMap(facts, look, stage);
-  const announce = (text) => (spoken.textContent = text), images = model.get("images");
+  const map = (facts.kind === "plane" ? makePlane : makeMap)(facts, look, stage, () => store.film);
+  const announce = (text) => (spoken.textContent = text);
   addTip(map, stage, facts, images, announce);
-  const drawPictures = dense && makePictures(pictures, facts, look, images, announce), drawClasses = dense && makeClasses(classes, facts, look);
-  const drawCurves = makeCurves(losses, facts), drawNumbers = makeNumbers(numbers, facts), drawCosines = makeCosines(cosines, facts, look);
+  const drawPictures = dense && makePictures(pictures, facts, look, images, announce), drawClasses = dense && makeClasses(classes, facts);
+  const drawCurves = makeCurves(losses, facts), drawGap = makeGap(gap, facts), drawNumbers = makeNumbers(numbers, facts);
+  const drawCosines = makeCosines(cosines, facts, look), showSettings = makeControls(controls, facts, store);
   let theme, wasPlaying = false;
 
   function showFrame(glide) {
     const frame = store.film[store.at];
     if (!frame) return;
     map.show(frame, store.truth, glide);
-    mark.hidden = frame.map !== "PCA";
     slider.max = store.film.length - 1;
     slider.value = store.at;
     slider.disabled = store.film.length < 2;
     where.value = `step ${frame.step} · frame ${store.at + 1} of ${store.film.length}`;
     root.dataset.frame = store.at;
-    drawNumbers(frame.numbers);
+    drawNumbers(frame.numbers, store.ghost?.numbers);
     drawCosines(frame.cosines);
-    showScores(frame);
     notes.textContent = frame.notes.join(" ");
     if (dense) {
-      drawPictures(frame, store.truePictures);
-      drawClasses(store.truth ? frame : { ...frame, scores: null });
+      drawPictures(frame, store.truePictures, theme);
+      drawClasses(store.truth ? frame : { ...frame, scores: null }, theme);
     }
     map.over.ariaLabel = summary(frame);
   }
-  function showScores(frame) {
-    const shown = Boolean(store.truth && frame.scores);
-    scores.hidden = legend.wrong.hidden = !shown;
-    if (!shown) return;
-    const values = { ...frame.scores, baseline: store.baseline };
-    const rows = facts.scores.filter(({ name }) => values[name] !== null && values[name] !== undefined)
-      .map(({ name, label }) => html("div", { className: "score" }, html("span", {}, label), html("output", {}, percent(values[name], 1))));
-    scores.replaceChildren(html("h4", {}, facts.words.revealed), ...rows);
-    reveal.disabled = true;
+  function showCurves() {
+    const goal = store.state.goal ?? 1, steps = stepAxis(store, goal), at = store.film[store.at]?.step ?? 0;
+    drawCurves(store, steps, at, theme);
+    drawGap(store, steps, at, theme);
+  }
+  function showScores() {
+    const frame = store.film[store.at], revealed = Boolean(store.truth && frame?.scores), before = store.ghost?.scores ?? {};
+    legend.wrong.hidden = !revealed;
+    reveal.disabled = revealed;
+    const values = revealed ? { ...frame.scores, baseline: store.baseline } : {};
+    const rows = facts.scores.filter(({ name }) => Number.isFinite(values[name] ?? before[name])).map(({ name, label }) =>
+      html("span", { className: "score" }, label, html("output", {}, Number.isFinite(values[name]) ? percent(values[name], 1) : ""),
+        html("small", {}, Number.isFinite(before[name]) ? percent(before[name], 1) : "")));
+    scores.hidden = !rows.length;
+    scores.replaceChildren(html("h4", {}, words.revealed), ...rows);
   }
   function summary(frame) {
-    const said = facts.numbers.filter(({ name }) => name in frame.numbers).map(({ name, label, percent: isShare }) =>
-      `${label.toLowerCase()} ${isShare ? percent(frame.numbers[name]) : frame.numbers[name].toFixed(2) + " nats"}`);
+    const said = facts.numbers.filter(({ name }) => name in frame.numbers)
+      .map((number) => `${number.label.toLowerCase()} ${numberText(number, frame.numbers[number.name])}`);
     return `${frame.map} map of ${facts.source} source and ${facts.target} target features at step ${frame.step}: ${said.join(", ")}. ${frame.notes.join(" ")}`.trim();
   }
   function showState() {
-    const s = store.state;
+    const s = store.state, frame = store.film[store.at];
     if (s.step === undefined) return;
-    mark.textContent = s.umap_error ? facts.words.no_umap : facts.words.pca;
+    mark.hidden = frame?.map !== "PCA";
+    mark.textContent = words.pca[s.umap || "ready"] ?? words.pca.error;
     play.disabled = s.playing;
     pause.disabled = !s.playing;
     fill.style.width = css(s.step / s.goal);
-    const pace = s.playing && s.rate ? ` · ${s.rate < 10 ? s.rate.toFixed(1) : Math.round(s.rate)} steps/s` : "";
-    const reached = store.records.at(-1)?.[2].stage, stageNow = reached === undefined ? "" : ` · stage ${reached}`;
-    told.textContent = `step ${s.step} of ${s.goal}${stageNow}${pace} · seed ${s.seed}${s.note ? ` · ${s.note}` : ""}`;
+    const waits = store.waiting, reached = store.records.at(-1)?.[2].stage;
+    const pace = s.playing && s.rate ? `${s.rate < 10 ? s.rate.toFixed(1) : Math.round(s.rate)} steps/s` : "";
+    told.textContent = [`step ${s.step} of ${s.goal}`, reached !== undefined && `stage ${reached}`, waits ? words.waits : pace].filter(Boolean).join(" · ");
     error.hidden = !s.error;
     if (s.error && error.dataset.text !== s.error)
       error.replaceChildren(html("b", {}, `Stopped at step ${s.step}. `), s.error, html("details", {}, html("summary", {}, "Where"), html("pre", {}, s.trace)));
     error.dataset.text = s.error ?? "";
-    drawCurves(store, s.goal, store.film[store.at]?.step ?? s.step, theme, look);
+    if (s.settings) showSettings(s.settings);
+    if (document.activeElement !== seed && s.seed !== undefined) seed.value = s.seed;
     if (wasPlaying && !s.playing && store.film.length) spoken.textContent = `Paused. ${summary(store.film.at(-1))}`;
     wasPlaying = s.playing;
   }
   function paint() {
     if (!stage.clientWidth) return; // hidden for the moment; the observer calls again
-    theme = isDark() ? look.dark : look.light;
+    theme = { ...(isDark() ? look.dark : look.light), curve: look.accent, ghost: look.control, zoom: look.zoom };
     const colours = { ...theme, accent: look.accent, "on-accent": look.light.paper, control: look.control, warning: look.warning };
     for (const [name, value] of Object.entries(colours)) root.style.setProperty(`--${name}`, value);
+    theme.classes.forEach((colour, i) => root.style.setProperty(`--class-${i}`, colour));
+    theme.domains.forEach((colour, i) => root.style.setProperty(`--domain-${i}`, colour));
     map.resize(theme);
     showFrame(false);
     showState();
+    showScores();
+    showCurves();
   }
+
+  const presenting = () => root.classList.contains("presenting");
+  // As a popover the board fills the window from wherever it stands in the notebook, whatever its surroundings are styled like.
+  function present(on) {
+    const zoom = on ? PRESENTER : 1, { radius, line, star } = model.get("look");
+    root.classList.toggle("presenting", on);
+    root.popover = on ? "manual" : null;
+    if (on) root.showPopover();
+    else root.scrollIntoView({ block: "nearest" });
+    presenter.ariaPressed = String(on);
+    root.style.setProperty("--zoom", zoom);
+    Object.assign(look, { zoom, radius: zoom * radius, line: zoom * line, star: zoom * star });
+    paint();
+  }
+  root.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !event.defaultPrevented && presenting()) present(false);
+  });
   slider.addEventListener("input", () => {
     store.at = Number(slider.value);
     showFrame(true);
     showState();
+    showScores();
+    showCurves();
   });
+  seed.addEventListener("change", () => seed.value && seed.checkValidity() && store.do("seed", { value: Number(seed.value) }));
   pause.disabled = true;
   pause.addEventListener("click", () => (pause.disabled = true));
+
   const news = new Set(); // shown together, once for each refresh of the screen
   function update() {
-    if (theme && news.has("frame")) showFrame(true);
-    if (theme) showState(); // otherwise nothing is to be seen yet, and the first paint shows it all
+    if (theme) { // otherwise nothing is to be seen yet, and the first paint shows it all
+      const frames = news.has("frame") || news.has("clear") || news.has("ghost");
+      if (frames) showFrame(true);
+      showState();
+      if (frames) showScores();
+      if (frames || !store.state.playing) showCurves(); // while it trains, once for each frame
+    }
     news.clear();
   }
   const view = (what) => {
-    if (what === "clear") {
-      reveal.disabled = false;
-      scores.hidden = legend.wrong.hidden = true;
-    }
     if (!news.size) requestAnimationFrame(update);
     news.add(what);
   };

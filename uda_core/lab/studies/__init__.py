@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from uda_core import methods, validators
+from uda_core import domain_gap, methods, validators
 from uda_core.checkpoints import write_whole
 from uda_core.data import feature_files, load
 from uda_core.data.digits import fonts_handwriting
@@ -206,13 +206,13 @@ def commonest_mistakes(result: Evaluation, most: int = 3) -> Iterator[Number]:
 def label_free(run: Run) -> dict[str, float]:
     """What one can know of a finished classifier without a target label."""
     x_s, x_t = run.pair.source_train.x, run.pair.target_train.x
-    z, f_s, f_t = run.predict(x_t), run.features(x_s), run.features(x_t)
+    z, f_s, f_t = run.predict(x_t), *(run.features(x).cpu() for x in (x_s, x_t))
     cosines, read_as = validators.class_gradient_cosines(run), sum(z).argmax(1).bincount(minlength=z[0].shape[1])
     return {
         "head agreement": validators.head_agreement(*z),
         "target entropy": validators.mean_entropy(*z),
-        "domain accuracy": validators.domain_accuracy(f_s, f_t).value,
-        "neighbour mixing": validators.neighbour_mixing(f_s, f_t).value,
+        "domain accuracy": domain_gap.domain_accuracy(f_s, f_t).value,
+        "neighbour mixing": domain_gap.neighbour_mixing(f_s, f_t).value,
         "lowest class cosine": cosines[cosines.isfinite()].min().item(),
         "rarest predicted class": read_as.min().item() / len(x_t),
         "commonest predicted class": read_as.max().item() / len(x_t),
