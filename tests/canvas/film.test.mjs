@@ -25,7 +25,7 @@ test("differences add up, around the largest number too", () => {
 function listen(film, move = () => false) {
   const told = [], model = makeModel({ frames: [{ do: "frame", step: 0, scores: { miou: 1 } }], changes: [[1, bytes(5)]], run: { step: 3, records: [1] }, ...film }, move);
   model.on("msg:custom", (message, data) => told.push([message, data]));
-  return { model, told, ask: async (what) => (told.splice(0), model.send({ do: what }), await Promise.resolve(), told) };
+  return { model, told, ask: async (what, details = {}) => (told.splice(0), model.send({ do: what, ...details }), await Promise.resolve(), told) };
 }
 
 test("hello is answered with every frame and all records", async () => {
@@ -33,7 +33,11 @@ test("hello is answered with every frame and all records", async () => {
   const [clear, [frame, data], [state]] = await ask("hello");
   assert.equal(clear[0].do, "clear");
   assert.deepEqual([frame.i, frame.step, ...data[0]], [0, 0, 5]);
-  assert.deepEqual([state.records, state.step, state.playing, state.more], [[1], 3, false, false]);
+  assert.deepEqual([state.records, state.step, state.playing], [[1], 3, false]);
+});
+
+test("a tick is answered, and no other is asked for", async () => {
+  assert.deepEqual(await listen({}).ask("tick", { n: 7 }), [[{ do: "answer", n: 7, more: false, after: 0 }, []]]);
 });
 
 test("play moves at a steady pace until the end, and records are not sent twice", async (t) => {

@@ -30,13 +30,13 @@ export function addUp(changes, width, count) {
 export function makeModel({ frames, changes, reveal, run, ...traits }, move) {
   const listeners = [], buffers = changes.map(([width, of]) => addUp(of, width, frames.length));
   const tell = (message, data = []) => listeners.forEach((listener) => listener(message, data));
-  const state = (playing) => tell({ do: "state", ...run, records: [], moved: [], playing, more: false });
+  const state = (playing) => tell({ do: "state", ...run, records: [], moved: [], playing });
   let timer = 0;
   const hear = {
     hello() {
       tell({ do: "clear" });
       frames.forEach((frame, i) => tell({ ...frame, i }, buffers.map((of) => of[i])));
-      tell({ do: "state", ...run, playing: false, more: false });
+      tell({ do: "state", ...run, playing: false });
     },
     play() {
       clearInterval(timer);
@@ -51,14 +51,13 @@ export function makeModel({ frames, changes, reveal, run, ...traits }, move) {
     },
     reveal() {
       tell({ do: "reveal", scores: frames.map((frame) => frame.scores), baseline: reveal.baseline }, reveal.data);
-      state(timer !== 0);
     },
-    tick: () => state(timer !== 0),
+    tick: ({ n }) => tell({ do: "answer", n, more: false, after: 0 }),
   };
   return {
     get: (name) => traits[name] ?? {},
     on: (_, listener) => listeners.push(listener),
-    send: (message) => queueMicrotask(() => hear[message.do]?.()), // as from Python, never at once
+    send: (message) => queueMicrotask(() => hear[message.do]?.(message)), // as from Python, never at once
   };
 }
 
@@ -73,8 +72,8 @@ export async function start(base64, el) {
   const model = makeModel(await unpack(base64), move), store = makeStore(model);
   await Promise.resolve(); // the answer to hello
   show(0);
-  fit(el);
   render(store, model, el);
+  fit(el);
   const seen = new IntersectionObserver((entries) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;
     seen.disconnect();
@@ -91,6 +90,7 @@ function fit(el) {
     return;
   }
   el.style.cssText = "margin: 0; display: flow-root";
+  el.querySelector(".presenter").hidden = true; // here it could not fill the window
   new ResizeObserver(() => (frame.style.height = `${el.scrollHeight}px`)).observe(el);
   const outside = frame.ownerDocument, follow = () => {
     const { jpThemeLight } = outside.body.dataset, theme = outside.documentElement.getAttribute("theme");
