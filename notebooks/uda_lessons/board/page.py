@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import html
 import io
 import itertools
 import time
@@ -9,6 +10,7 @@ import traceback
 import uuid
 import weakref
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from IPython import get_ipython
@@ -20,6 +22,7 @@ from uda_core.errors import UserError, choose
 from uda_core.run import Record, Run
 from uda_core.samples import IGNORE
 from uda_core.task import Truth
+from uda_lessons import films
 from uda_lessons.board import feature_map, figures, kernel
 from uda_lessons.board.canvas import Canvas
 from uda_lessons.board.controls import describe_controls
@@ -27,9 +30,11 @@ from uda_lessons.board.ghost import Ghost
 from uda_lessons.board.loop import Frame, Loop
 from uda_lessons.board.plane import Dial
 from uda_lessons.board.points import NO_LABEL, uint16
+from uda_lessons.films.pack import pack
 
 STATES = 0.2  # seconds between two messages about steps alone: a page draws for each of them
 PICTURE_AFTER = 2.0  # seconds of rest before the picture for the saved notebook is drawn: it takes one, and blocks
+FILM = 100  # most frames in a saved film
 
 
 class Board:
@@ -170,11 +175,8 @@ class Board:
             raise UserError("this board has no truth to reveal; make it with Board(run, truth=task.truth)")
         self.revealed = True
         if self._canvas is not None:
-            y, points = self._target_labels(), self._loop.points
-            self._send(
-                {"do": "reveal", "scores": [self.scores(frame) for frame in self.film], "baseline": self._baseline},
-                [uint16(points.labels(y)), points.true_pictures(y).tobytes()],
-            )
+            scores = [self.scores(frame) for frame in self.film]
+            self._send({"do": "reveal", "scores": scores, "baseline": self._baseline}, self._true_labels())
             self._wake()
 
     def scores(self, frame: Frame) -> dict:
@@ -183,6 +185,11 @@ class Board:
         Where each pixel has a label, "classes" holds those of each class, by the names of `figures.COLUMNS`.
         """
         return self._loop.points.scores(frame, self._target_labels())
+
+    def _true_labels(self) -> list[bytes]:
+        """Of the target points and of the pictures, as the page reads them."""
+        y, points = self._target_labels(), self._loop.points
+        return [uint16(points.labels(y)), points.true_pictures(y).tobytes()]
 
     def _target_labels(self) -> Tensor:
         """Of the target samples `i_all`."""
@@ -195,6 +202,41 @@ class Board:
         scores = self.scores(self.film[-1]) | {"baseline": self._baseline} if self.revealed else None
         y = self._target_labels() if self.revealed else None
         return figures.board_figure(self.run, self._loop.points, self.film[-1], self.records, scores, y)
+
+    def save_film(self, path: str | Path) -> None:
+        """Write the run so far as one page that replays it in any browser, without Python.
+
+        The target's labels, and the scores made with them, are in the page only if the board was revealed: it must
+        not leak what was not shown. Of a long film at most `FILM` frames are kept.
+
+        Raises:
+            UserError: if there is no frame yet.
+        """
+        title = f"{self.run.method} on {self.run.pair.name}"
+        Path(path).write_text(films.page(self.packed_film(), title), encoding="utf-8")
+
+    def packed_film(self, most: int = FILM) -> bytes:
+        """The run so far as `films.page` takes it, in at most `most` frames.
+
+        Raises:
+            UserError: if there is no frame yet.
+        """
+        if not self.film:
+            raise UserError("there is no frame yet: press Play, or call play(), before the film is saved")
+        last, reveal = len(self.film) - 1, None
+        if self.revealed:
+            reveal = {"baseline": self._baseline, "data": self._true_labels()}
+        return pack(
+            [self._frame_message(i) for i in sorted({round(i * last / (most - 1)) for i in range(most)})],
+            look=figures.LOOK,
+            facts=self._facts() | {"film": True, "truth": self.revealed},
+            images=self._loop.points.images(),
+            reveal=reveal,
+            run={
+                "step": self.run.steps, "goal": self._loop.goal, "seed": self.run.config.seed,
+                "records": [[r.step, r.losses, r.counts] for r in self.records], "moved": _moved(self.records, 0),
+            },
+        )  # fmt: skip
 
     # -- the page ----------------------------------------------------------------------------------------------------
 
@@ -380,7 +422,7 @@ class Board:
         data = base64.b64encode(png.getvalue()).decode()
         css = f' class="{self._picture_class}"' if hide else ""
         summary = figures.summary(self.run, self._loop.points, self.film[-1], len(self.records))
-        return f'<img{css} alt="{summary}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+        return f'<img{css} alt="{html.escape(summary)}" style="max-width: 100%" src="data:image/png;base64,{data}">'
 
 
 def _moved(records: Sequence[Record], start: int) -> list[list]:

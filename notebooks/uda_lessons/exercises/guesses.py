@@ -4,6 +4,7 @@ They stay in `guesses.json` beside the notebook, so that a restarted kernel stil
 be written, in memory alone.
 """
 
+import html
 import json
 from collections.abc import Sequence
 from contextlib import suppress
@@ -43,7 +44,7 @@ def predict(
             FILE.write_text(json.dumps(_guesses, indent=1) + "\n", encoding="utf-8")
 
     field.observe(keep, "value")
-    display(widgets.VBox([widgets.HTML(f"<b>{question}</b>"), field, note]))
+    display(widgets.VBox([widgets.HTML(f"<b>{html.escape(question)}</b>"), field, note]))
 
 
 def replay(name: str, measured: float | str | None, unit: str = "%") -> None:
@@ -65,7 +66,7 @@ def _load() -> None:
 
 def _note(guess: int | str | None, unit: str) -> str:
     words = "no guess yet" if guess is None else f"kept: {_text(guess, unit)}"
-    return f'<span style="opacity: 0.7">{words}</span>'
+    return f'<span style="opacity: 0.7">{html.escape(words)}</span>'
 
 
 def _text(value: float | str, unit: str) -> str:
