@@ -131,5 +131,7 @@ export function makeMap(facts, look, stage, film = () => []) {
   map.pan = (dx, dy) => aim(dragged(camera, dx, dy));
   map.home = () => aim(whole);
   addTools(map, stage);
+  const resized = new ResizeObserver(() => map.frame && drawOverlay()); // names keep clear of what lies over the map
+  for (const node of stage.children) if (node.localName !== "canvas") resized.observe(node);
   return map;
 }

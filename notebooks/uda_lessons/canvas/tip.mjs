@@ -76,16 +76,22 @@ export function addTip(map, stage, facts, images, announce) {
   };
   map.onrest = () => map.chosen >= 0 && show(map.chosen); // what is said of it may have changed, and where it lies
   map.over.addEventListener("pointermove", (event) => map.frame && point(event));
-  map.over.addEventListener("click", () => follow(map.chosen));
+  let pressed = -1; // a hand that trembles may leave the point before the click is over
+  map.over.addEventListener("pointerdown", () => (pressed = map.chosen));
+  map.over.addEventListener("click", () => follow(pressed));
   map.over.addEventListener("pointerleave", () => show(-1));
   map.over.addEventListener("blur", () => show(-1));
   map.over.addEventListener("keydown", (event) => {
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    if (!map.frame || !(way || ["Escape", "Enter"].includes(event.key))) return;
+    const does = way || (event.key === "Escape" && Math.max(map.chosen, map.followed ?? -1) >= 0) || (event.key === "Enter" && map.chosen >= 0);
+    if (!map.frame || !does) return;
     event.preventDefault();
     event.stopPropagation();
     if (event.key === "Enter") follow(map.chosen);
-    if (event.key === "Escape") [show(-1), follow(-1)];
+    if (event.key === "Escape") {
+      show(-1);
+      follow(-1);
+    }
     if (!way) return;
     const side = stage.clientWidth, [x, y] = map.chosen < 0 ? [side / 2, side / 2] : map.where(map.chosen);
     const ahead = (dx, dy) => dx * way[0] + dy * way[1] > Math.max(0.5, 0.9 * Math.abs(dx * way[1] + dy * way[0]));
