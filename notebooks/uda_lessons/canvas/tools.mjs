@@ -35,7 +35,8 @@ export function addTools(map, stage) {
     act();
   });
   map.over.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey && document.activeElement !== map.over) return; // the wheel scrolls the notebook past the map
+    const mine = event.ctrlKey || document.activeElement === map.over; // otherwise the wheel scrolls the notebook past the map
+    if (!mine || (home.disabled && event.deltaY > 0)) return;
     event.preventDefault();
     map.zoom(Math.exp(-event.deltaY / (event.deltaMode ? 20 : 400)), event.offsetX / stage.clientWidth, event.offsetY / stage.clientWidth);
   }, { passive: false });
