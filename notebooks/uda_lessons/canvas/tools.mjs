@@ -18,7 +18,7 @@ export function addTools(map, stage) {
   const home = button("1:1", "Show the whole map (0)", () => map.home());
   const zoomIn = button("+", "Zoom in (+, or the wheel with Ctrl)", () => map.zoom(STEP));
   const zoomOut = button("\u2212", "Zoom out (-)", () => map.zoom(1 / STEP));
-  stage.append(html("div", { className: "tools", role: "toolbar", ariaLabel: "map" },
+  stage.append(html("div", { className: "tools", role: "toolbar", ariaLabel: "map", "data-lm-suppress-shortcuts": "true" },
     toggle("domains", "Domains", "Colour by domain instead of by class"),
     toggle("lines", "Lines", "Join the two stars of each class"),
     zoomOut, home, zoomIn));
