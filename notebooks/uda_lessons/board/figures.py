@@ -40,7 +40,6 @@ OPPOSED, NEUTRAL, ALIGNED, UNKNOWN = "#d1731b", "#f4f2ee", "#2f6fb3", "#b9bcc1" 
 ACCENT, CONTROL, WARNING = "#2f6fb3", "#8a9099", "#bd1f01"
 DIMMED = 0.3  # brightness of an image where no pixel is active, and of a wrong prediction
 LOOK = {
-    "classes": CLASS_COLOURS,
     "cosine": [OPPOSED, NEUTRAL, ALIGNED, UNKNOWN],
     "accent": ACCENT,
     "control": CONTROL,

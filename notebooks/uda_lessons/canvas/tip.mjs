@@ -65,13 +65,12 @@ export function addTip(map, stage, facts, images, announce) {
     return tell(lines, ...map.where(i), ...(width ? [pixels ? crop(i) : picture(i)] : []));
   }
   function point({ offsetX: x, offsetY: y, buttons }) {
-    const star = buttons ? null : map.star?.(x, y);
+    const star = buttons ? null : map.star(x, y);
     show(buttons || star ? -1 : map.nearest(x, y));
     if (star) tell([name(star.c), star.domain ? `target: ${facts.words.hollow}` : `source: ${facts.words.filled}`], x, y);
   }
   const follow = (i) => {
-    if (!map.frame || !map.follow) return; // the plane has no trails
-    map.follow(i);
+    if (map.frame) map.follow(i);
     if (i >= 0) announce(map.followed === i ? "followed through the film" : "no longer followed");
   };
   map.onrest = () => map.chosen >= 0 && show(map.chosen); // what is said of it may have changed, and where it lies
@@ -83,7 +82,7 @@ export function addTip(map, stage, facts, images, announce) {
   map.over.addEventListener("blur", () => show(-1));
   map.over.addEventListener("keydown", (event) => {
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    const does = way || (event.key === "Escape" && Math.max(map.chosen, map.followed ?? -1) >= 0) || (event.key === "Enter" && map.chosen >= 0);
+    const does = way || (event.key === "Escape" && Math.max(map.chosen, map.followed) >= 0) || (event.key === "Enter" && map.chosen >= 0);
     if (!map.frame || !does) return;
     event.preventDefault();
     event.stopPropagation();

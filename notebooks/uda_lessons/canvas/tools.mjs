@@ -18,7 +18,7 @@ export function addTools(map, stage) {
   const home = button("1:1", "Show the whole map (0)", () => map.home());
   const zoomIn = button("+", "Zoom in (+, or the wheel with Ctrl)", () => map.zoom(STEP));
   const zoomOut = button("\u2212", "Zoom out (-)", () => map.zoom(1 / STEP));
-  stage.append(html("div", { className: "tools", role: "toolbar", ariaLabel: "map" },
+  stage.append(html("div", { className: "tools", role: "toolbar", ariaLabel: "map", "data-lm-suppress-shortcuts": "true" },
     toggle("domains", "Domains", "Colour by domain instead of by class"),
     toggle("lines", "Lines", "Join the two stars of each class"),
     zoomOut, home, zoomIn));
@@ -35,7 +35,8 @@ export function addTools(map, stage) {
     act();
   });
   map.over.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey && document.activeElement !== map.over) return; // the wheel scrolls the notebook past the map
+    const mine = event.ctrlKey || document.activeElement === map.over; // otherwise the wheel scrolls the notebook past the map
+    if (!mine || (home.disabled && event.deltaY > 0)) return;
     event.preventDefault();
     map.zoom(Math.exp(-event.deltaY / (event.deltaMode ? 20 : 400)), event.offsetX / stage.clientWidth, event.offsetY / stage.clientWidth);
   }, { passive: false });
