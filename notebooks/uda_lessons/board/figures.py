@@ -84,6 +84,7 @@ COLUMNS = [  # of the table of classes; all but the first need labels
 WORDS = {
     "distances": "Distances between clusters in a UMAP mean nothing, nor do their sizes. Look at who sits beside whom.",
     "pca": "PCA until UMAP is ready",
+    "restarting": "PCA: UMAP stopped and is starting again",
     "no_umap": "PCA: UMAP is not available here",
     "moved": "A dotted line: a setting was moved.",
     "control": "Grey, and the tick: the same number for two halves of the source, which is what no gap looks like.",

@@ -256,7 +256,7 @@ class Board:
             "do": "state", "step": self.run.steps, "goal": loop.goal, "seed": self.run.config.seed, "records": new,
             "moved": _moved(loop.records, records), "playing": loop.playing, "rate": loop.steps_per_second,
             "error": _one_line(loop.error), "trace": _trace(loop.error), "note": note,
-            "umap_error": feature_map.umap_error(), "more": bool(more), "after": after,
+            "umap": feature_map.status(), "umap_error": feature_map.umap_error(), "more": bool(more), "after": after,
         })  # fmt: skip
 
     def _frame_message(self, i: int) -> dict:

@@ -84,7 +84,7 @@ export function render(store, model, el) {
   function showState() {
     const s = store.state;
     if (s.step === undefined) return;
-    mark.textContent = s.umap_error ? facts.words.no_umap : facts.words.pca;
+    mark.textContent = s.umap_error ? facts.words.no_umap : facts.words[s.umap === "restarting" ? "restarting" : "pca"];
     play.disabled = s.playing;
     pause.disabled = !s.playing;
     fill.style.width = css(s.step / s.goal);
