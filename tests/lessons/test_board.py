@@ -29,7 +29,9 @@ SMALL = methods.Config(batch_size=16, features=8, hidden=(6,))
 
 
 class NoUmap:
-    """A worker that never gets ready: the map stays PCA."""
+    """A worker that never gets ready, so that the map stays PCA, and measures here and at once."""
+
+    deaths = 0
 
     def __init__(self):
         self.ready, self.starts = Future(), 1
@@ -39,6 +41,11 @@ class NoUmap:
         future: Future = Future()
         future.set_result(getattr(umap_worker, name)(*arguments))
         return future
+
+    def ask(self, name: str, *arguments) -> Future:
+        answer: Future = Future()
+        answer.set_result(getattr(umap_worker, name)(*arguments))
+        return answer
 
 
 @pytest.fixture(autouse=True)
@@ -614,50 +621,6 @@ def test_every_class_gets_as_many_source_pixels_as_any_other():
 # -- the map ---------------------------------------------------------------------------------------------------------
 
 
-def test_nearest_neighbours_begin_with_oneself():
-    f = torch.tensor([[0.0], [1.0], [3.0], [3.0]])
-    indices, distances = feature_map.nearest_neighbours(f, 2)
-    assert indices[:, 0].tolist() == [0, 1, 2, 3]
-    assert distances.tolist() == [[0, 1], [0, 1], [0, 0], [0, 0]]
-
-
-def test_the_window_stands_still_until_points_leave_it():
-    window, square = feature_map.Window(), np.array([[-1.0, -1], [1, 1]], np.float32)
-    first = window.positions(square)
-    assert (window.positions(0.9 * square) > first)[0].all()  # smaller things look smaller
-    assert (window.positions(2 * square) == first).all()  # outside: the window is set anew
-    assert (first.min(), first.max()) > (0, 60000)
-
-
-def test_pca_keeps_its_axes_and_says_that_it_is_pca(digits_task):
-    f = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
-    steady = feature_map.FeatureMap()
-    first = steady.advance(f).result()
-    assert np.abs(first).max() == pytest.approx(feature_map.RADIUS, rel=1e-5)
-    assert np.allclose(steady.advance(0.5 * f + 0.5 * f.mean(0)).result(), 0.5 * first, atol=1e-4)
-    assert steady.kind == "PCA"
-
-
-def test_umap_is_carried_on_and_stands_still_with_its_features(umap):
-    """Three clouds in 8 dimensions: UMAP takes over from PCA, then moves by a few hundredths of its spread."""
-    generator = torch.Generator().manual_seed(0)
-    f = torch.cat([torch.randn(60, 8, generator=generator) + 12 * i for i in range(3)])
-    steady = feature_map.FeatureMap()
-    layouts = []
-    for _ in range(6):
-        steady.take(steady.advance(f, thorough=not layouts).result(timeout=300))
-        layouts.append(steady.layout)
-    assert steady.kind == "UMAP"
-    moved = np.abs(layouts[-1] - layouts[-2]).mean() / layouts[-1].std()
-    assert moved < 0.05  # 0.02 to 0.04, by version and seed; a new layout would move by about 2
-    clouds = [layouts[-1][60 * i : 60 * (i + 1)] for i in range(3)]
-    spread = max(cloud.std(0).max() for cloud in clouds)
-    assert min(np.linalg.norm(clouds[i].mean(0) - clouds[j].mean(0)) for i, j in ((0, 1), (0, 2), (1, 2))) > 2 * spread
-    with pytest.raises(RuntimeError):
-        feature_map.worker().ask("nonsense").result(timeout=60)
-    assert feature_map.umap_ready()  # one bad request does not end it
-
-
 def test_headless_trains_as_many_steps_as_the_board_and_shows_umap(umap, monkeypatch, digits_task):
     monkeypatch.delenv("UDA_LIVE", raising=False)
     board = make(digits_task, steps=15, refresh=5)
@@ -668,23 +631,16 @@ def test_headless_trains_as_many_steps_as_the_board_and_shows_umap(umap, monkeyp
     assert board.film[-1].step == 16
 
 
-def test_a_worker_that_dies_leaves_the_map_with_pca(monkeypatch, watched, digits_task):
+def test_a_worker_that_always_dies_leaves_the_map_with_pca(monkeypatch, watched, digits_task, tmp_path):
     monkeypatch.setattr(feature_map.sys, "executable", "false")
-    monkeypatch.setattr(feature_map.subprocess, "Popen", _dead_process)
-    dead = feature_map.Worker()
+    dead = feature_map.Worker(tmp_path)
     monkeypatch.setattr(feature_map, "worker", lambda: dead)
-    assert dead.ready.exception(timeout=10) is not None
+    assert dead.ready.exception(timeout=60) is not None
     page = Page(make(digits_task))
     page.do("play")
     page.rest()
     assert {frame.map for frame in page.board.film} == {"PCA"}
     assert "unexpectedly" in page.states[-1]["umap"]
-
-
-def _dead_process(*_, **__):
-    read, write = os.pipe()
-    os.close(write)
-    return type("Process", (), {"stdin": None, "stdout": os.fdopen(read, "rb")})()
 
 
 def test_centroids_by_hand():

@@ -24,7 +24,7 @@ FIRST_EPOCHS, FIRST_RATE = 200, 1.0  # from the PCA layout to the first UMAP lay
 EPOCHS, RATE = 20, 0.1  # from each UMAP layout to the next
 RADIUS = 10.0  # of a PCA layout: the size of UMAP's own, which starts from it
 STEPS = 65535  # positions are sent as uint16
-STARTS = 4  # of the worker at most, deaths included
+STARTS = 4  # of the worker at most
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )  # of the worker: it shares the machine with training and the page
@@ -123,7 +123,7 @@ def status() -> str:
     """Why the map is PCA: "compiling", "restarting" or what went wrong; nothing where UMAP works."""
     if worker().ready.done():
         return umap_error() or ""
-    return "restarting" if worker().starts > 1 else "compiling"
+    return "restarting" if worker().deaths else "compiling"
 
 
 def measure(f_s: Tensor, f_t: Tensor) -> "Future[dict[str, float]]":
@@ -142,7 +142,7 @@ class Worker:
 
     def __init__(self, compiled: Path):
         self.ready: Future = Future()  # done once UMAP has compiled; another one when the process must start again
-        self.starts = 0
+        self.deaths, self.process = 0, None
         self._compiled = compiled  # folder
         self._asked: queue.SimpleQueue = queue.SimpleQueue()
         threading.Thread(target=self._run, daemon=True, name="umap").start()
@@ -154,16 +154,15 @@ class Worker:
         return future
 
     def _run(self) -> None:
-        for self.starts in range(1, STARTS + 1):
-            self._converse(
-                subprocess.Popen(
-                    [sys.executable, "-P", str(Path(__file__).with_name("umap_worker.py")), str(self._compiled)],
-                    env=os.environ | ONE_THREAD,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                )
+        while self.deaths < STARTS:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", str(Path(__file__).with_name("umap_worker.py")), str(self._compiled)],
+                env=os.environ | ONE_THREAD,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
             )
+            self._converse(self.process)
         gone = RuntimeError(f"UMAP's worker ended unexpectedly {STARTS} times")
         self.ready.set_exception(gone)
         while True:
@@ -184,6 +183,7 @@ class Worker:
                 process.stdin.flush()
         except (EOFError, OSError, pickle.UnpicklingError):
             process.communicate()
+        self.deaths += 1
         if future is self.ready:
             shutil.rmtree(self._compiled, ignore_errors=True)  # perhaps it died of what is kept there
         else:

@@ -47,8 +47,10 @@ def compile_umap(cache: Path) -> None:
         umap_.smooth_knn_dist, umap_.compute_membership_strengths, layouts._nb_optimize_layout_euclidean_single_epoch
     ]  # fmt: skip
     versions = [f"{name}-{version(name)}" for name in ("umap-learn", "numba", "numpy")]
-    numba.config.CACHE_DIR = str(cache / "-".join([*versions, sys.implementation.cache_tag]))
+    folder = cache / "-".join([*versions, sys.implementation.cache_tag])
+    numba.config.CACHE_DIR = str(folder)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         for function in cached:
             function.enable_caching()
         carry_on(*_small_request())
@@ -75,7 +77,7 @@ def carry_on(
         layout, neighbours.shape[1], np.random.RandomState(0), "euclidean", knn_indices=neighbours, knn_dists=distances
     )[0].tocoo()
     kept = graph.data >= graph.data.max() / epochs
-    a, b = find_ab_params(1.0, 0.5)  # a wider minimal distance than UMAP's 0.1: single points stay visible
+    a, b = find_ab_params(2.0, 1.0)  # wider than UMAP's 1.0 and 0.1: single points stay visible in a tight class
     seeded = np.column_stack([1e-20 * np.arange(1, n + 1), layout]).astype(np.float32)
     moved = optimize_layout_euclidean(
         seeded, seeded, graph.row[kept], graph.col[kept], epochs, n,
