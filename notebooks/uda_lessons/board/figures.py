@@ -51,7 +51,8 @@ LOOK = {
     "light": {"paper": "#ffffff", "panel": "#f6f7f9", "ink": "#1f2430", "muted": "#656c79", "rule": "#e1e4e9",
               "classes": CLASS_COLOURS, "domains": CLASS_COLOURS[:2], "curve": ACCENT, "ghost": CONTROL},
     "dark": {"paper": "#16191f", "panel": "#1f232b", "ink": "#e8eaee", "muted": "#9aa2af", "rule": "#333945",
-             "classes": CLASS_COLOURS_ON_DARK, "domains": CLASS_COLOURS_ON_DARK[:2], "curve": "#6aa8e8", "ghost": "#6b7382"},
+             "classes": CLASS_COLOURS_ON_DARK, "domains": CLASS_COLOURS_ON_DARK[:2],
+             "curve": "#6aa8e8", "ghost": "#6b7382"},
 }  # fmt: skip
 NUMBERS = {  # label-free; each kind of points says which of them it has, and in which order; "curve": a frame's step
     "agreement": {"label": "Heads agree on the target", "low": 0, "high": 1, "percent": True,
