@@ -73,7 +73,8 @@ class Board:
         self._rested = time.perf_counter()
         self._picture: DisplayHandle | None = None
         self._picture_class, self._pictured = f"uda-picture-{uuid.uuid4().hex[:8]}", None
-        if self._loop.points.make_map is feature_map.FeatureMap:
+        self._umap = self._loop.points.make_map is feature_map.FeatureMap
+        if self._umap:
             feature_map.worker()  # UMAP compiles while you read
         Board._boards.add(self)
 
@@ -304,7 +305,7 @@ class Board:
             "do": "state", "step": self.run.steps, "seed": self._seed, "rate": loop.steps_per_second,
             "settings": self._values(),
             "changed": self._ghost.changed(self.run) if self._ghost else "",
-            "trace": _trace(loop.error), "umap_error": feature_map.umap_error(),
+            "trace": _trace(loop.error), "umap_error": feature_map.umap_error() if self._umap else None,
         }  # fmt: skip
         start, end = self._sent_records, len(loop.records)
         if end > start or state != self._sent_state:
