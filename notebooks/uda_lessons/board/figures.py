@@ -7,6 +7,7 @@ predictions crossed, on maps dark.
 import io
 import itertools
 import math
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -234,7 +235,8 @@ def draw_map(axis: Axes, points: Points, frame: Frame, classes: Sequence[str], t
                           path_effects=outlined)  # fmt: skip
     axis.set(xticks=[], yticks=[], aspect="equal", xlim=(0, NO_LABEL), ylim=(0, NO_LABEL))
     axis.set_title(words["look"], fontsize=11)
-    lines = [f"{frame.map} map of the {words['points']} at step {frame.step}", words["distances"], *frame.notes]
+    first = f"{frame.map} map of the {words['points']} at step {frame.step}"
+    lines = [first, *textwrap.wrap(words["distances"], 110), *frame.notes]
     axis.set_xlabel("\n".join(lines), fontsize=8)
     handles = [
         Line2D([], [], marker="o", ls="", c=CONTROL, label="source"),
