@@ -8,7 +8,7 @@ import pytest
 from .conftest import wait_until
 from .test_board import Driver
 
-STEPS = 200
+STEPS = 400
 SETUP = f"""
 import time
 from uda_core import data, methods

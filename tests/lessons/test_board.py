@@ -732,14 +732,6 @@ def test_a_curve_has_the_steps_at_which_its_loss_was_computed(digits_task):
     assert curves["pseudo ce"] == curves["gradient discrepancy"] == [3, 4]
 
 
-def test_decision_regions_hatch_where_the_heads_disagree(moons_task, digits_task):
-    run = methods.MCD(moons_task.pair, methods.Config(batch_size=16))
-    axis = figures.decision_regions(run, moons_task.pair, resolution=20)
-    assert any(getattr(collection, "hatches", None) for collection in axis.collections)
-    with pytest.raises(ValueError, match=r"draws inputs \[N, 2\]"):
-        figures.decision_regions(run, digits_task.pair)
-
-
 def test_image_grid_captions_its_pictures(digits_task):
     figure = figures.image_grid(digits_task.pair.source_train.x[:7], ["a", "b"], columns=5)
     assert len(figure.axes) == 10

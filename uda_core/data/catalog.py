@@ -32,9 +32,7 @@ TASKS = {
         "uda_core.data.digits:fonts_distorted",
     ),
     "moons": Entry("two moons in the plane teach the same moons rotated, 2 classes", "uda_core.data.moons:moons"),
-    "blobs": Entry(
-        "three Gaussians in the plane teach the same ones moved, 3 classes", "uda_core.data.blobs:blobs"
-    ),
+    "blobs": Entry("three Gaussians in the plane teach the same ones moved, 3 classes", "uda_core.data.blobs:blobs"),
     "mnist-usps": Entry(
         "scanned digits teach those of envelopes, 28x28 pixels, 10 classes",
         "uda_core.data.digit_files:mnist_usps",

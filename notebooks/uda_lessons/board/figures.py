@@ -14,7 +14,7 @@ import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap, ListedColormap, to_rgb
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
@@ -23,9 +23,9 @@ from torch import Tensor
 from uda_core.maps import at_stride
 from uda_core.run import Record, Run
 from uda_core.samples import IGNORE
-from uda_core.task import Pair
 from uda_lessons.board.loop import Frame
-from uda_lessons.board.points import NO_LABEL, PixelPoints, Points, from_uint16
+from uda_lessons.board.plane import STEPS, above_of
+from uda_lessons.board.points import BEYOND, GRID, NO_LABEL, PixelPoints, Points, from_uint16
 
 # Of Petroff (2021, arXiv 2107.02270), distinct with every kind of colour vision, moved until each has a contrast of 3
 # with the paper: on white in hue too, as pale colours come close to others when they are made darker.
@@ -95,6 +95,8 @@ COLUMNS = [  # of the table of classes; all but the first need labels
     {"name": "recall", "label": "recall", "help": "Of the pixels of this class, the share that is active and right."},
 ]
 WORDS = {
+    "points": "features",
+    "look": "Do the hollow points (target) sit on the filled ones (source)?",
     "distances": "Distances between clusters in a UMAP mean nothing, nor do their sizes. Look at who sits beside whom.",
     "pca": {
         "compiling": "PCA until UMAP is ready",
@@ -122,10 +124,6 @@ KIND_WORDS = {  # what differs with what the points are
         "source": "source, coloured by label", "target": "target, coloured by prediction",
         "filled": "class centroids", "hollow": "class centroids",
     },
-    "plane": {
-        "source": "source, coloured by label", "target": "target, coloured by prediction",
-        "distances": "Tinted: the class predicted there. Hatched: the heads disagree.",
-    },
     "pixels": {
         "source": "source pixel, coloured by label", "target": "target pixel, coloured by prediction",
         "filled": "category anchors", "hollow": "target centroids by prediction",
@@ -135,6 +133,13 @@ KIND_WORDS = {  # what differs with what the points are
         "classes": "Class by class, over the images looked at",
     },
 }  # fmt: skip
+KIND_WORDS["plane"] = KIND_WORDS["samples"] | {
+    "points": "samples",
+    "look": "Hatched: the heads disagree. Whose points lie there?",
+    "distances": "Tinted: the class that is predicted there. A line: the boundary of head 1; dashed: of head 2. "
+    "Hatched: the heads disagree.",
+    "control": "",
+}
 
 
 def class_colour(c: int) -> str:
@@ -207,7 +212,9 @@ def draw_map(axis: Axes, points: Points, frame: Frame, classes: Sequence[str], t
     source, target = positions[: points.source], positions[points.source :]
     predicted = from_uint16(frame.predictions)[points.source :]
     colours, glyphs = (np.array([look(c) for c in range(len(classes))]) for look in (class_colour, class_glyph))
-    labels = points.y_s.numpy()
+    labels, words = points.y_s.numpy(), WORDS | KIND_WORDS[points.kind]
+    if frame.plane:
+        draw_regions(axis, frame.plane, len(classes))
     for glyph in dict.fromkeys(glyphs):
         a, b = glyphs[labels] == glyph, glyphs[predicted] == glyph
         axis.scatter(*source[a].T, s=12, marker=glyph, c=colours[labels[a]], linewidths=0)
@@ -227,17 +234,33 @@ def draw_map(axis: Axes, points: Points, frame: Frame, classes: Sequence[str], t
             axis.annotate(classes[c], (x, y), (7, 5), textcoords="offset points", weight="bold", zorder=5,
                           path_effects=outlined)  # fmt: skip
     axis.set(xticks=[], yticks=[], aspect="equal", xlim=(0, NO_LABEL), ylim=(0, NO_LABEL))
-    axis.set_title("Do the hollow points (target) sit on the filled ones (source)?", fontsize=11)
-    words = "\n".join([f"{frame.map} of the features at step {frame.step}", WORDS["distances"], *frame.notes])
-    axis.set_xlabel(words, fontsize=8)
+    axis.set_title(words["look"], fontsize=11)
+    lines = [f"{frame.map} map of the {words['points']} at step {frame.step}", words["distances"], *frame.notes]
+    axis.set_xlabel("\n".join(lines), fontsize=8)
     handles = [
         Line2D([], [], marker="o", ls="", c=CONTROL, label="source"),
         Line2D([], [], marker="o", ls="", c=CONTROL, mfc="none", label="target"),
-        Line2D([], [], marker="*", ls="", c=CONTROL, ms=10, label=KIND_WORDS[points.kind]["filled"]),
+        Line2D([], [], marker="*", ls="", c=CONTROL, ms=10, label=words["filled"]),
     ]
     if truth is not None:
         handles.append(Line2D([], [], marker="x", ls="", c=LOOK["light"]["ink"], label="wrong prediction"))
     axis.legend(handles=handles, loc="lower left", fontsize=8, frameon=True)
+
+
+def draw_regions(axis: Axes, plane: bytes, classes: int) -> None:
+    """Of a frame's `plane`: the predicted classes tinted, both heads' boundaries, hatching where they disagree."""
+    fields = np.frombuffer(plane, np.uint8).reshape(3, 2, GRID, GRID)
+    predicted, above = fields[:, 0], above_of(fields[:, 1])
+    at, ink = STEPS * np.linspace(-BEYOND, 1 + BEYOND, GRID), LOOK["light"]["ink"]
+    for c in range(classes):
+        here = np.where(predicted[0] == c, above[0], -above[0])
+        axis.contourf(at, at, here, levels=[0, np.inf], colors=class_colour(c), alpha=0.15)
+    axis.contourf(at, at, predicted[1] != predicted[2], levels=[0.5, 1.5], colors="none", hatches=["////"])
+    for head, style in ((1, "-"), (2, "--")):
+        for c in range(classes - 1):
+            side = np.where(predicted[head] > c, above[head], -above[head])
+            if side.min() < 0 < side.max():
+                axis.contour(at, at, side, levels=[0], colors=ink, linestyles=style, linewidths=1.3)
 
 
 def draw_losses(axis: Axes, records: Sequence[Record]) -> None:
@@ -347,47 +370,9 @@ def summary(run: Run, points: Points, frame: Frame, steps: int) -> str:
     """A sentence for those who cannot see the picture."""
     shown = [(NUMBERS[name], frame.numbers.get(name)) for name in points.numbers]
     words = ", ".join(f"{number['label'].lower()} {number_text(number, value)}" for number, value in shown)
-    sentence = f"{run.method} on {run.pair.name} after {steps} steps, {frame.map} map of the features: {words}."
+    kind = (WORDS | KIND_WORDS[points.kind])["points"]
+    sentence = f"{run.method} on {run.pair.name} after {steps} steps, {frame.map} map of the {kind}: {words}."
     return " ".join([sentence, *frame.notes])
-
-
-@torch.no_grad()
-def decision_regions(run: Run, pair: Pair, axis: Axes | None = None, resolution: int = 200) -> Axes:
-    """Both heads' boundaries in the plane, the region where they disagree, source and unlabelled target points.
-
-    Only for inputs that are points in the plane, such as `moons`.
-
-    Raises:
-        ValueError: for any other inputs.
-    """
-    if pair.source_train.x.shape[1:] != (2,):
-        raise ValueError(f"decision_regions draws inputs [N, 2]; {pair.name} has {tuple(pair.source_train.x.shape)}")
-    axis = axis or new_figure(6, 5).add_subplot()
-    x_s, y_s, x_t = pair.source_train.x, pair.source_train.y, pair.target_train.x
-    everything = torch.cat([x_s, x_t])
-    low, high = everything.amin(0) - 0.3, everything.amax(0) + 0.3
-    xs, ys = (np.linspace(float(a), float(b), resolution) for a, b in zip(low, high, strict=True))
-    plane = torch.tensor(np.stack(np.meshgrid(xs, ys), -1), dtype=torch.float32).reshape(-1, 2)
-    z1, z2 = (z.reshape(resolution, resolution, -1).cpu().numpy() for z in run.predict(plane))
-    axis.pcolormesh(xs, ys, (z1 + z2).argmax(-1), cmap=ListedColormap(CLASS_COLOURS[: len(pair.classes)]), vmin=0,
-                    vmax=len(pair.classes) - 1, alpha=0.13, shading="nearest", rasterized=True)  # fmt: skip
-    disagree = (z1.argmax(-1) != z2.argmax(-1)).astype(float)
-    axis.contourf(xs, ys, disagree, levels=[0.5, 1.5], colors="none", hatches=["////"])
-    for z, style in ((z1, "-"), (z2, "--")):
-        for c in range(len(pair.classes) - 1):
-            axis.contour(xs, ys, (z.argmax(-1) > c).astype(float), levels=[0.5], colors=LOOK["light"]["ink"],
-                         linestyles=style, linewidths=1.3)  # fmt: skip
-    axis.scatter(*x_s.T.numpy(), s=14, c=[class_colour(int(c)) for c in y_s], linewidths=0)
-    axis.scatter(*x_t.T.numpy(), s=16, facecolors="none", edgecolors=LOOK["light"]["muted"], linewidths=0.8)
-    handles = [
-        Line2D([], [], marker="o", ls="", c=CONTROL, label="source"),
-        Line2D([], [], marker="o", ls="", c=LOOK["light"]["muted"], mfc="none", label="target, unlabelled"),
-        Line2D([], [], ls="-", c=LOOK["light"]["ink"], label="boundary of head 1"),
-        Line2D([], [], ls="--", c=LOOK["light"]["ink"], label="boundary of head 2"),
-    ]
-    axis.legend(handles=handles, loc="upper right", fontsize=8)
-    axis.set(xticks=[], yticks=[], aspect="equal", title="Hatched: the heads disagree. Whose points lie there?")
-    return axis
 
 
 def image_grid(images: Tensor, captions: Sequence[str] = (), columns: int = 10, title: str = "") -> Figure:

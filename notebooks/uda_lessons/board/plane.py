@@ -47,6 +47,11 @@ def regions(z: Tensor) -> Tensor:
     return torch.stack([z.argmax(1), level.round()]).to(torch.uint8).cpu()
 
 
+def above_of(level: np.ndarray) -> np.ndarray:
+    """The differences of logits that `regions` wrote."""
+    return LEAST * (MOST / LEAST) ** (level / 255)
+
+
 @dataclass
 class Dial:
     """A number of the data that gets a slider: `Dial("angle", moons, 25, 0, 90, "degrees", "of the rotation")`.
@@ -93,5 +98,6 @@ class Dial:
         """The slider, as `facts.controls` describes one."""
         return {
             "name": self.name, "label": self.name.replace("_", " "), "unit": self.unit, "help": self.help,
-            "low": self.low, "high": self.high, "step": (self.high - self.low) / 100, "value": self.value, "kind": "float",
+            "low": self.low, "high": self.high, "step": (self.high - self.low) / 100, "value": self.value,
+            "kind": "float",
         }  # fmt: skip

@@ -33,7 +33,7 @@ NO_LABEL = 65535  # where a pseudo-label, a label or a star is missing
 POINTS, SCORED = 1000, 5000  # most points per domain on the map; most target samples that accuracy is taken over
 IMAGES, PICTURES = 24, 3  # images observed per domain, fewer where they are large; target images shown
 SMALL = 64 * 128  # most pixels of a picture on the page
-GRID, MARGIN = 64, 1.15  # places along each side of the plane; the window's width over that of the points
+GRID, BEYOND = 48, 0.08  # places along each side of the plane, and how far they reach beyond the points' window
 
 
 @dataclass(frozen=True)
@@ -191,9 +191,10 @@ class PlanePoints(SamplePoints):
         super().__init__(run)
         x = torch.cat([self.x_s, self.x_t])
         low, high = x.amin(0), x.amax(0)
-        self.width = MARGIN * (high - low).max()
+        self.width = 1.1 * (high - low).max()
         self.low = (low + high - self.width) / 2
-        rows, columns = torch.meshgrid(torch.linspace(0, 1, GRID), torch.linspace(0, 1, GRID), indexing="ij")
+        places = torch.linspace(-BEYOND, 1 + BEYOND, GRID)
+        rows, columns = torch.meshgrid(places, places, indexing="ij")
         self.grid = self.low + self.width * torch.stack([columns, rows], -1).flatten(0, 1)
 
     def observe(self, run: Run, whole: bool = True) -> PlaneObservation:
@@ -206,6 +207,10 @@ class PlanePoints(SamplePoints):
             **vars(observed) | {"f": (points - self.low) / self.width},
             plane=b"".join(uint8(regions(z)) for z in (z1 + z2, z1, z2)),
         )
+
+    def facts(self) -> dict:
+        """No pictures; and how far the grid reaches."""
+        return super().facts() | {"beyond": BEYOND}
 
     def read(self, run: Run, observed: PlaneObservation, settings: Settings) -> Reading:
         """Predictions, pseudo-labels, numbers and regions."""

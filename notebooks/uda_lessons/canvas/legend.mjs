@@ -16,7 +16,7 @@ export function makeLegend(facts, look) {
   const [filled, hollow] = [`<polygon points="${star}" fill="currentColor"/>`, `<polygon points="${star}"/>`].map(shape), { words } = facts;
   const domain = (className, inside) => {
     const [noun, ...rest] = words[className].split(/(?=, )/); // the rest says what its colour means
-    return html("span", { className }, shape(inside), html("span", {}, noun, html("span", { className: "by-class" }, ...rest)));
+    return html("span", { className }, shape(inside), html("span", {}, noun, html("span", { className: "hue" }, ...rest)));
   };
   const wrong = html("span", { hidden: true }, shape('<path d="M-4-4 4 4M-4 4 4-4"/>'), "wrong prediction");
   const swatches = facts.classes.map((name, c) => {
@@ -28,5 +28,5 @@ export function makeLegend(facts, look) {
     domain("target", '<circle r="4.5"/>'),
     ...(words.filled === words.hollow ? [html("span", {}, filled, hollow, words.filled)] : [html("span", {}, filled, words.filled), html("span", {}, hollow, words.hollow)]),
     wrong);
-  return { node, swatches: html("div", { className: "legend by-class" }, ...swatches), wrong };
+  return { node, swatches: html("div", { className: "legend hue" }, ...swatches), wrong };
 }

@@ -7,12 +7,22 @@ import { makeOverlay } from "./overlay.mjs";
 import { addTools } from "./tools.mjs";
 
 const GLIDE = 250; // milliseconds from one frame to the next
-const RARELY = 83; // milliseconds between two draws while frames keep arriving: training needs the processor more
 const BUSY = 1000; // frames that come sooner than this after the last one keep arriving
 const PAD = 9; // CSS pixels from the outermost points to the edge
 
+// What lies under the points; `rarely` are the milliseconds between two draws while frames keep arriving, as training needs
+// the processor more.
+const paper = {
+  rarely: 83,
+  fill({ theme }, image) {
+    const [r, g, b] = rgb(theme.paper);
+    new Uint32Array(image.data.buffer).fill((255 << 24) | (b << 16) | (g << 8) | r);
+  },
+  line() {},
+};
+
 // `film()` are the frames so far, through which a followed point leaves its trail.
-export function makeMap(facts, look, stage, film = () => []) {
+export function makeMap(facts, look, stage, film = () => [], ground = paper) {
   const points = html("canvas"), over = html("canvas", { tabIndex: 0, role: "img" });
   over.dataset.lmSuppressShortcuts = true; // JupyterLab takes none of the keys pressed here
   stage.prepend(points, over);
@@ -44,9 +54,9 @@ export function makeMap(facts, look, stage, film = () => []) {
   map.where = (i) => [0, 1].map((axis) => map.pixel(map.place[2 * i + axis], axis) / scale); // CSS pixels
 
   function drawPoints() {
-    const { place, frame } = map, [r, g, b] = rgb(theme.paper), ink = rgb(theme.ink), domain = theme.domains.map(rgb);
+    const { place, frame } = map, ink = rgb(theme.ink), domain = theme.domains.map(rgb);
     const glyphs = facts.classes.map((_, c) => classGlyph(theme, c)), outside = points.width + margin / 2;
-    new Uint32Array(image.data.buffer).fill((255 << 24) | (b << 16) | (g << 8) | r);
+    ground.fill(map, image, margin, palette);
     for (const i of order) {
       const x = map.pixel(place[2 * i], 0), y = map.pixel(place[2 * i + 1], 1);
       if (Math.min(x, y) < -margin / 2 || Math.max(x, y) > outside) continue;
@@ -57,6 +67,7 @@ export function makeMap(facts, look, stage, film = () => []) {
       if (right !== facts.no_label && c !== right) press(image, stamps.cross, x + margin, y + margin, ink);
     }
     context.putImageData(image, -margin, -margin);
+    ground.line(map, context);
   }
   function draw() {
     const { place, frame } = map, t = busy ? along : along * (2 - along); // slower towards the end, where it does not go on
@@ -83,7 +94,7 @@ export function makeMap(facts, look, stage, film = () => []) {
   }
   function goOn() {
     if (timer || request) return;
-    if (busy) timer = setTimeout(glide, drawn + RARELY - performance.now());
+    if (busy) timer = setTimeout(glide, drawn + ground.rarely - performance.now());
     else request = requestAnimationFrame(glide);
   }
   map.show = (frame, newTruth, glides) => {
@@ -131,5 +142,7 @@ export function makeMap(facts, look, stage, film = () => []) {
   map.pan = (dx, dy) => aim(dragged(camera, dx, dy));
   map.home = () => aim(whole);
   addTools(map, stage);
+  const resized = new ResizeObserver(() => map.frame && drawOverlay()); // names keep clear of what lies over the map
+  for (const node of stage.children) if (node.localName !== "canvas") resized.observe(node);
   return map;
 }

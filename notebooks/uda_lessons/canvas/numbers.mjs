@@ -23,6 +23,7 @@ export function makeGap(section, facts) {
     list.append(row.node);
     return [number, row];
   });
+  section.hidden = !shown.length;
   section.append(html("h4", {}, facts.words.gap), list, html("p", { className: "muted" }, facts.words.control));
   let ghost = null, before = new Map();
   return (store, steps, at, theme) => {

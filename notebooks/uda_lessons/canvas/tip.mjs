@@ -81,11 +81,15 @@ export function addTip(map, stage, facts, images, announce) {
   map.over.addEventListener("blur", () => show(-1));
   map.over.addEventListener("keydown", (event) => {
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    if (!map.frame || !(way || ["Escape", "Enter"].includes(event.key))) return;
+    const does = way || (event.key === "Escape" && Math.max(map.chosen, map.followed ?? -1) >= 0) || (event.key === "Enter" && map.chosen >= 0);
+    if (!map.frame || !does) return;
     event.preventDefault();
     event.stopPropagation();
     if (event.key === "Enter") follow(map.chosen);
-    if (event.key === "Escape") [show(-1), follow(-1)];
+    if (event.key === "Escape") {
+      show(-1);
+      follow(-1);
+    }
     if (!way) return;
     const side = stage.clientWidth, [x, y] = map.chosen < 0 ? [side / 2, side / 2] : map.where(map.chosen);
     const ahead = (dx, dy) => dx * way[0] + dy * way[1] > Math.max(0.5, 0.9 * Math.abs(dx * way[1] + dy * way[0]));

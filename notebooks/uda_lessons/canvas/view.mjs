@@ -92,7 +92,7 @@ export function render(store, model, el) {
   function summary(frame) {
     const said = facts.numbers.filter(({ name }) => name in frame.numbers)
       .map((number) => `${number.label.toLowerCase()} ${numberText(number, frame.numbers[number.name])}`);
-    return `${frame.map} map of ${facts.source} source and ${facts.target} target features at step ${frame.step}: ${said.join(", ")}. ${frame.notes.join(" ")}`.trim();
+    return `${frame.map} map of ${facts.source} source and ${facts.target} target ${words.points} at step ${frame.step}: ${said.join(", ")}. ${frame.notes.join(" ")}`.trim();
   }
   function showState() {
     const s = store.state, frame = store.film[store.at];
