@@ -4,8 +4,6 @@ import argparse
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from uda_core import data
 from uda_core.errors import choose
 from uda_core.lab import recipe
@@ -29,7 +27,7 @@ class Take:
 
 TAKES = {
     "01": Take("source_only", "fonts-distorted"),
-    "02": Take("mcd", "fonts-distorted"),
+    "02": Take("mcd", "blobs"),
     "03": Take("cgdm", "fonts-distorted", {"beta": 0}),
     "04": Take("cgdm", "fonts-distorted"),
     "05": Take("source_only", "streets-rehearsal"),
@@ -39,7 +37,6 @@ TAKES = {
 
 def record(take: Take, **config: Any) -> bytes:
     """The film of a run to its end, without target labels; `config` goes to `Recipe.start`."""
-    torch.set_num_threads(1)  # as a lesson runs: two gain little, and lose much on a busy machine
     points.POINTS, points.IMAGES = POINTS, IMAGES  # of this process: a film in the package is smaller than a board
     chosen = recipe.default_for(take.method, take.task).changed(settings=take.settings)
     run = chosen.start(data.load(take.task).pair, **config)
