@@ -110,7 +110,6 @@ def test_sliders_move_by_keyboard_and_the_notebook_stays_where_it_is(board):
 
 @one_kernel
 def test_a_setting_from_a_cell_is_shown_on_its_slider(board):
-    board.page.wait_for_timeout(1100)  # no move of a slider is on its way any more
     board.python("run.settings.learning_rate, run.settings.alpha = 1e-4, 0.25")
     train(board, 1)
     rate = board.page.get_by_label("learning rate").first

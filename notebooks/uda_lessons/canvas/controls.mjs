@@ -2,7 +2,7 @@
 
 import { html } from "./dom.mjs";
 
-const ON_THE_WAY = 1000; // milliseconds in which a state may still hold the value before the last move
+const PATIENCE = 10000; // milliseconds in which a state may still hold a value from before the last move
 
 // Where a value lies on its slider, and back: a logarithmic slider moves by powers of ten.
 export const toPosition = ({ kind }, value) => (kind === "log" ? Math.log10(Math.max(value, Number.MIN_VALUE)) : value);
@@ -36,7 +36,8 @@ export function makeControls(section, { controls }, store) {
     section.append(html("div", { className: "control", title: control.help },
       html("b", {}, control.label), html("span", { className: "muted" }, control.unit ? `[${control.unit}] ${control.help}` : control.help), output, slider));
     const show = (value) => {
-      if (value !== sent && Date.now() - moved < ON_THE_WAY) return;
+      if (value === sent) moved = 0; // it has arrived
+      if (Date.now() - moved < PATIENCE) return;
       slider.value = position(value);
       say(value);
     };
