@@ -1,6 +1,8 @@
-"""`uda bench board`: how quick the live board is in a real browser."""
+"""`uda bench board`: how quick the live board is in a real browser, and what its processor time goes to."""
 
 import argparse
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +20,7 @@ def add(benches: Any) -> None:
 
 
 def bench_board(args: argparse.Namespace) -> int:
-    """Run the browser tests with `--figures`; their exit status.
+    """Run the browser tests with `--figures` and print these, a column for each kernel; the tests' exit status.
 
     Raises:
         UserError: outside a checkout, which alone has these tests.
@@ -28,4 +30,16 @@ def bench_board(args: argparse.Namespace) -> int:
     if not tests.is_dir():
         raise UserError("bench board drives tests/browser, which only a checkout of the repository has; run it there")
     command = [sys.executable, "-m", "pytest", str(tests), "--figures", str(args.out.absolute())]
-    return subprocess.run(command, cwd=checkout).returncode
+    status = subprocess.run(command, cwd=checkout).returncode
+    if args.out.exists():
+        print(table(json.loads(args.out.read_text())), f"load: {os.getloadavg()[0]:.1f} now", sep="\n")
+    return status
+
+
+def table(figures: dict[str, dict[str, float]]) -> str:
+    """One line for each figure, by kernel; milliseconds where a name says nothing else."""
+    names = dict.fromkeys(name for column in figures.values() for name in column)
+    lines = [f"{'':34}" + "".join(f"{kernel:>14}" for kernel in figures)]
+    return "\n".join(
+        lines + [f"{name:34}" + "".join(f"{column.get(name, ''):>14}" for column in figures.values()) for name in names]
+    )

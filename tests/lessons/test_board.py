@@ -32,7 +32,7 @@ class NoUmap:
     """A worker that never gets ready: the map stays PCA."""
 
     def __init__(self):
-        self.ready = Future()
+        self.ready, self.starts = Future(), 1
 
     def ask(self, name: str, *arguments) -> Future:
         """Done here and at once."""
@@ -678,7 +678,7 @@ def test_a_worker_that_dies_leaves_the_map_with_pca(monkeypatch, watched, digits
     page.do("play")
     page.rest()
     assert {frame.map for frame in page.board.film} == {"PCA"}
-    assert "unexpectedly" in page.states[-1]["umap_error"]
+    assert "unexpectedly" in page.states[-1]["umap"]
 
 
 def _dead_process(*_, **__):

@@ -3,12 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
+from test_board import Page, _no_umap, make, watched  # noqa: F401
 
 from uda_core import methods
 from uda_core.run import Record
 from uda_lessons.board.ghost import MOST, Ghost
-
-from test_board import Page, _no_umap, make, watched  # noqa: F401
 
 
 def test_reset_keeps_the_run_before_it(watched, digits_task):  # noqa: F811
@@ -25,7 +24,7 @@ def test_reset_keeps_the_run_before_it(watched, digits_task):  # noqa: F811
     page.rest()
     assert not page.board.revealed
     assert [page.ghost[name] for name in ("records", "step", "numbers", "scores")] == [losses, 3, last.numbers, scores]
-    assert [step for step, _ in page.ghost["gap"]][0] == 0
+    assert page.ghost["gap"][0][0] == 0
     assert page.states[-1]["changed"] == "beta 0.1 -> 0, seed 0 -> 3"
     kept, page.ghost = page.ghost, None
     page.do("hello")  # a page opened anew
@@ -50,12 +49,15 @@ def test_without_reveal_the_ghost_has_no_scores(watched, digits_task):  # noqa: 
 def test_a_long_run_is_thinned_and_keeps_its_last_step(digits_task):
     run = methods.CGDM(digits_task.pair, methods.Config(batch_size=16, features=8, hidden=(6,)))
     records = [Record(step, {"source_ce": 1 / step}, {}, run.settings.snapshot()) for step in range(1, 1000)]
-    measured = [(0, 0.9), (0, 0.9), (40, 0.7), (None, 0.1)]
-    film = [SimpleNamespace(measured=step, numbers={"domain_accuracy": v, "entropy": 1.0}) for step, v in measured]
+    numbers = [{"entropy": 1.0, "star_distance": 1.0}, {"domain_accuracy": 0.9, "star_distance": 0.8},
+               {"domain_accuracy": 0.9, "star_distance": 0.6}]  # fmt: skip
+    film = [SimpleNamespace(step=7 * i, measured=0 if i else None, numbers=n) for i, n in enumerate(numbers)]
     ghost = Ghost.of(run, records, film, None)
     assert len(ghost.records) <= MOST
     assert ghost.records[-1] == [999, {"source_ce": pytest.approx(1 / 999)}]
-    assert ghost.gap == [[0, {"domain_accuracy": 0.9}], [40, {"domain_accuracy": 0.7}]]
+    assert ghost.gap == [
+        [0, {"star_distance": 1.0, "domain_accuracy": 0.9}], [7, {"star_distance": 0.8}], [14, {"star_distance": 0.6}],
+    ]  # fmt: skip
     assert ghost.changed(run) == ""
     run.settings.warm_up = 7
     assert ghost.changed(run) == "warm up 0 -> 7"

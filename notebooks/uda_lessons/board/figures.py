@@ -51,11 +51,12 @@ LOOK = {
     "star": 9.5,
     "dimmed": DIMMED,
     "light": {"paper": "#ffffff", "panel": "#f6f7f9", "ink": "#1f2430", "muted": "#656c79", "rule": "#e1e4e9",
-              "classes": CLASS_COLOURS, "domains": CLASS_COLOURS[:2]},
+              "classes": CLASS_COLOURS, "domains": CLASS_COLOURS[:2], "curve": ACCENT, "ghost": CONTROL},
     "dark": {"paper": "#16191f", "panel": "#1f232b", "ink": "#e8eaee", "muted": "#9aa2af", "rule": "#333945",
-             "classes": CLASS_COLOURS_ON_DARK, "domains": CLASS_COLOURS_ON_DARK[:2]},
+             "classes": CLASS_COLOURS_ON_DARK, "domains": CLASS_COLOURS_ON_DARK[:2],
+             "curve": "#6aa8e8", "ghost": "#6b7382"},
 }  # fmt: skip
-NUMBERS = {  # label-free; each kind of points says which of them it has, and in which order
+NUMBERS = {  # label-free; each kind of points says which of them it has, and in which order; "curve": a frame's step
     "agreement": {"label": "Heads agree on the target", "low": 0, "high": 1, "percent": True,
      "help": "Share of target samples to which both heads give one class. They can agree and be wrong."},
     "active": {"label": "Active target pixels", "low": 0, "high": 1, "percent": True,
@@ -66,13 +67,13 @@ NUMBERS = {  # label-free; each kind of points says which of them it has, and in
     "entropy": {"label": "Target entropy", "low": 0, "high": None, "percent": False, "unit": "nats",
      "help": "Mean entropy of the target predictions, in nats: 0 is sure, log C is clueless. The InfoMax loss is "
              "another number: it subtracts the entropy of the mean prediction."},
-    "domain_accuracy": {"label": "Domains told apart", "low": 0.5, "high": 1, "percent": True, "curve": True,
+    "domain_accuracy": {"label": "Domains told apart", "low": 0.5, "high": 1, "percent": True, "curve": "measured",
      "help": "Accuracy of logistic regression, cross-validated, that guesses the domain from the features; "
              "50 % means it cannot tell."},
-    "neighbour_mixing": {"label": "Mixed neighbours", "low": 0, "high": 0.6, "percent": True, "curve": True,
+    "neighbour_mixing": {"label": "Mixed neighbours", "low": 0, "high": 0.6, "percent": True, "curve": "measured",
      "help": "Share of the 15 nearest neighbours in feature space that come from the other domain; "
              "about 50 % is well mixed."},
-    "star_distance": {"label": "Star distance", "low": 0, "high": None, "percent": False, "unit": "", "curve": True,
+    "star_distance": {"label": "Star distance", "low": 0, "high": None, "percent": False, "unit": "", "curve": "step",
      "help": "How far a hollow star is from its filled one in feature space, in the mean; 1 is the mean distance "
              "between two filled stars."},
 }  # fmt: skip
@@ -98,15 +99,18 @@ WORDS = {
     "points": "features",
     "look": "Do the hollow points (target) sit on the filled ones (source)?",
     "distances": "Distances between clusters in a UMAP mean nothing, nor do their sizes. Look at who sits beside whom.",
-    "pca": "PCA until UMAP is ready",
-    "past_pca": "PCA, from before UMAP was ready",
-    "no_umap": "PCA: UMAP is not available here",
+    "pca": {
+        "compiling": "PCA until UMAP is ready",
+        "restarting": "PCA until UMAP has started again",
+        "error": "PCA: UMAP is not available here",
+        "ready": "PCA, from before UMAP was ready",
+    },
     "moved": "A dotted line: a setting was moved.",
     "gap": "The gap in feature space",
     "control": "Dashed: the same number for two halves of the source, which is what no gap looks like.",
-    "ghost": "Grey: the run before, to step {}.",
-    "changed": "Changed: ",
-    "unchanged": "Nothing is changed.",
+    "ghost": "grey: the run before, to step {}",
+    "changed": "Changed since: ",
+    "unchanged": "Nothing was changed since.",
     "waits": "starts when the running cell ends",
     "cosines": "Do source and target pull a head the same way? Cosine of the two gradients, for each class and head; "
     "grey where a gradient is near zero or a class has no sample.",

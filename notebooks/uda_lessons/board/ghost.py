@@ -1,14 +1,16 @@
 """The run before the last Reset: what the page keeps of it in grey, behind and beside the new one."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uda_core.run import Record, Run, Settings
+from uda_lessons.board import figures
 from uda_lessons.board.loop import Frame
 
 MOST = 300  # records kept for the grey curves
-GAP = ("domain_accuracy", "neighbour_mixing", "star_distance")  # the numbers that have a curve
+CURVES = {name: number["curve"] for name, number in figures.NUMBERS.items() if "curve" in number}
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Ghost:
     """A run's curves, last numbers and scores, and what it was trained with. The messages' shapes are the page's."""
 
     records: list[list]  # [step, losses]
-    gap: list[list]  # [step, numbers of `GAP`], where they were measured
+    gap: list[list]  # [step, numbers of `CURVES`], where they were measured
     step: int
     numbers: dict[str, float]
     scores: dict | None  # of the last frame, if they were revealed
@@ -27,10 +29,13 @@ class Ghost:
     def of(cls, run: Run, records: Sequence[Record], film: Sequence[Frame], scores: dict | None) -> "Ghost":
         """What is kept of a run that has trained and is about to be reset."""
         every = -(-len(records) // MOST)
-        measured = {frame.measured: frame.numbers for frame in film if frame.measured is not None}
+        gap: dict[int, dict[str, float]] = {}
+        for frame, (name, curve) in itertools.product(film, CURVES.items()):
+            if name in frame.numbers:
+                gap.setdefault(getattr(frame, curve), {})[name] = frame.numbers[name]
         return cls(
             records=[[r.step, r.losses] for r in records[(len(records) - 1) % every :: every]],  # the last one is there
-            gap=[[step, {name: n[name] for name in GAP if name in n}] for step, n in measured.items()],
+            gap=[list(point) for point in sorted(gap.items())],
             step=records[-1].step,
             numbers=film[-1].numbers,
             scores=scores,

@@ -73,8 +73,7 @@ class Board:
         self._rested = time.perf_counter()
         self._picture: DisplayHandle | None = None
         self._picture_class, self._pictured = f"uda-picture-{uuid.uuid4().hex[:8]}", None
-        self._umap = self._loop.points.make_map is feature_map.FeatureMap
-        if self._umap:
+        if self._loop.points.make_map is feature_map.FeatureMap:
             feature_map.worker()  # UMAP compiles while you read
         Board._boards.add(self)
 
@@ -303,9 +302,9 @@ class Board:
             return
         state = urgent | {
             "do": "state", "step": self.run.steps, "seed": self._seed, "rate": loop.steps_per_second,
-            "settings": self._values(),
-            "changed": self._ghost.changed(self.run) if self._ghost else "",
-            "trace": _trace(loop.error), "umap_error": feature_map.umap_error() if self._umap else None,
+            "settings": self._values(), "changed": self._ghost.changed(self.run) if self._ghost else "",
+            "umap": feature_map.status() if self.film and self.film[-1].map == "PCA" else "",
+            "trace": _trace(loop.error),
         }  # fmt: skip
         start, end = self._sent_records, len(loop.records)
         if end > start or state != self._sent_state:
@@ -351,15 +350,15 @@ class Board:
 
     def _facts(self) -> dict:
         pair, points = self.run.pair, self._loop.points
+        controls = describe_controls(self.run, self._controls, self._loop.steps)
         return points.facts() | {
             "method": self.run.method, "pair": pair.name, "classes": list(pair.classes),
             "numbers": [figures.NUMBERS[name] | {"name": name} for name in points.numbers], "losses": figures.LOSSES,
             "scores": figures.SCORES, "columns": figures.COLUMNS, "source": points.source, "target": points.target,
-            "controls": [*describe_controls(self.run, self._controls, self._loop.steps),
-                         *(dial.control() for dial in self._dials)],
-            "seed": self._seed,
-            "kind": points.kind, "film": False, "labels": uint16(points.y_s), "truth": self._truth is not None, "picture": self._picture_class,
-            "words": figures.WORDS | figures.KIND_WORDS[points.kind], "no_label": NO_LABEL, "ignore": IGNORE,
+            "controls": [*controls, *(dial.control() for dial in self._dials)], "seed": self._seed, "kind": points.kind,
+            "film": False, "labels": uint16(points.y_s), "truth": self._truth is not None,
+            "picture": self._picture_class, "no_label": NO_LABEL, "ignore": IGNORE,
+            "words": figures.WORDS | figures.KIND_WORDS[points.kind],
         }  # fmt: skip
 
     # -- the picture that stays in the saved notebook ------------------------------------------------------------------

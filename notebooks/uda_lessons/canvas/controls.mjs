@@ -33,7 +33,7 @@ export function makeControls(section, { controls }, store) {
       say(sent);
       store.do("set", { name: control.name, value: sent });
     });
-    section.append(html("label", { className: "control", title: control.help },
+    section.append(html("div", { className: "control", title: control.help },
       html("b", {}, control.label), html("span", { className: "muted" }, control.unit ? `[${control.unit}] ${control.help}` : control.help), output, slider));
     const show = (value) => {
       if (value !== sent && Date.now() - moved < ON_THE_WAY) return;

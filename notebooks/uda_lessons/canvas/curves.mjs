@@ -8,7 +8,7 @@ const SPIKES = 0.01; // share of the points that may lie above the axis: one ear
 export function limits(values) {
   const sorted = values.filter(Number.isFinite).sort((a, b) => a - b);
   if (!sorted.length) return [0, 1];
-  const low = sorted[0], high = sorted[Math.floor((1 - SPIKES) * (sorted.length - 1))];
+  const n = sorted.length, low = sorted[0], high = sorted[n - 1 - (n > 10 ? Math.ceil(SPIKES * n) : 0)];
   const room = 0.1 * (high - low || Math.abs(high) || 1);
   return [low >= 0 ? Math.max(0, low - room) : low - room, high + (high === low ? room : 0)];
 }
@@ -24,9 +24,9 @@ export function outgrown(points, start, [low, high], above) {
 
 // The steps that the axis holds, [first, how many]: halved as long as all fit, so that a beginning is seen.
 export function stepAxis({ records, ghost }, goal) {
-  const before = ghost?.records ?? [];
-  const first = Math.min(...[records, before].filter((r) => r.length).map((r) => r[0][0] - 1), goal - 1);
-  const needed = Math.max(first, records.at(-1)?.[0] ?? 0, before.at(-1)?.[0] ?? 0) - first; // a run may have trained before it came here
+  const trained = [...records.slice(0, 1), ...records.slice(-1), ...(ghost?.records ?? [])].map(([step]) => step);
+  const first = trained.length ? Math.min(...trained) - 1 : 0; // a run may have trained before it came here
+  const needed = Math.max(first, ...trained) - first;
   let span = Math.max(goal - first, needed, 1);
   while (span > 20 && span / 2 >= needed) span /= 2;
   return [first, span];
@@ -106,8 +106,8 @@ export function makeCurve({ label, help = "", text, fixed = null }) {
 
 export function makeCurves(section, { words, losses }) {
   const rows = new Map(), list = html("div", { className: "curves" });
-  const compared = html("span", { className: "muted" }), note = html("p", { className: "muted" });
-  section.append(html("div", { className: "head" }, html("h4", {}, "Losses"), compared), list, note);
+  const compared = html("span", { className: "muted" }), [changed, note] = [1, 2].map(() => html("p", { className: "muted" }));
+  section.append(html("div", { className: "head" }, html("h4", {}, "Losses"), compared), changed, list, note);
   let records = null, seen = 0, now, ghost = null, before = new Map(), stages;
   return (store, steps, at, theme) => {
     if (store.records !== records) {
@@ -127,7 +127,9 @@ export function makeCurves(section, { words, losses }) {
     const marks = [...store.moved.map(([step]) => [step, [1.5, 2.5]]), ...stages.map((step) => [step, []])];
     rows.forEach((row, name) => row.show({ points: now.get(name) ?? [], ghost: before.get(name), marks, steps, at, theme }));
     section.hidden = !rows.size;
-    compared.textContent = ghost ? `${words.ghost.replace("{}", ghost.step)} ${store.state.changed ? words.changed + store.state.changed : words.unchanged}` : "";
+    changed.hidden = compared.hidden = !ghost;
+    compared.textContent = words.ghost.replace("{}", ghost?.step);
+    changed.textContent = store.state.changed ? words.changed + store.state.changed : words.unchanged;
     const moved = store.moved.at(-1);
     note.textContent = [stages.length && words.stage, moved && `${words.moved} Last: ${moved[1]}, from step ${moved[0]} on.`].filter(Boolean).join(" ");
     note.hidden = !note.textContent;

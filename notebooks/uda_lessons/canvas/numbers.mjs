@@ -8,27 +8,29 @@ export function numberText({ percent: isShare, unit }, value) {
   return unit ? `${value.toFixed(2)} ${unit}` : value.toFixed(2);
 }
 
+// [step, value] of a number wherever it was measured: some are measured more rarely than looked at, and a frame holds the last.
+export function gapPoints(film, name, curve) {
+  const points = new Map();
+  for (const frame of film) if (name in frame.numbers) points.set(frame[curve], frame.numbers[name]);
+  return [...points];
+}
+
 export function makeGap(section, facts) {
   const shown = facts.numbers.filter((number) => number.curve), list = html("div", { className: "curves" });
   const rows = shown.map((number) => {
     const fixed = number.high === null ? null : [number.low, number.high];
-    const curve = makeCurve({ label: number.label, help: number.help, text: (value) => numberText(number, value), fixed });
-    list.append(curve.node);
-    return [number.name, curve];
+    const row = makeCurve({ label: number.label, help: number.help, text: (value) => numberText(number, value), fixed });
+    list.append(row.node);
+    return [number, row];
   });
   section.hidden = !shown.length;
   section.append(html("h4", {}, facts.words.gap), list, html("p", { className: "muted" }, facts.words.control));
-  let film = null, seen = 0, now, ghost = null, before = new Map();
+  let ghost = null, before = new Map();
   return (store, steps, at, theme) => {
-    if (store.film !== film) [film, seen, now] = [store.film, 0, new Map()];
     if (store.ghost !== ghost) [ghost, before] = [store.ghost, series(store.ghost.gap)];
-    for (; seen < film.length; seen++) {
-      const { measured, numbers } = film[seen], known = now.get("domain_accuracy")?.at(-1)?.[0];
-      if (measured !== null && measured !== known) series([[measured, numbers]], now); // measured more rarely than looked at
-    }
-    for (const [name, curve] of rows) {
-      const control = film[store.at]?.numbers[`${name}_control`];
-      curve.show({ points: now.get(name) ?? [], ghost: before.get(name), control, steps, at, theme });
+    for (const [{ name, curve }, row] of rows) {
+      const control = store.film[store.at]?.numbers[`${name}_control`];
+      row.show({ points: gapPoints(store.film, name, curve), ghost: before.get(name), control, steps, at, theme });
     }
   };
 }

@@ -98,7 +98,7 @@ export function render(store, model, el) {
     const s = store.state, frame = store.film[store.at];
     if (s.step === undefined) return;
     mark.hidden = frame?.map !== "PCA";
-    mark.textContent = store.film.at(-1)?.map === "UMAP" ? words.past_pca : s.umap_error ? words.no_umap : words.pca;
+    mark.textContent = words.pca[s.umap || "ready"] ?? words.pca.error;
     play.disabled = s.playing;
     pause.disabled = !s.playing;
     fill.style.width = css(s.step / s.goal);
@@ -116,7 +116,8 @@ export function render(store, model, el) {
   }
   function paint() {
     if (!stage.clientWidth) return; // hidden for the moment; the observer calls again
-    theme = { ...(isDark() ? look.dark : look.light), curve: look.accent, ghost: look.control, zoom: look.zoom };
+    theme = { ...(isDark() ? look.dark : look.light), zoom: look.zoom };
+    root.style.colorScheme = isDark() ? "dark" : "light";
     const colours = { ...theme, accent: look.accent, "on-accent": look.light.paper, control: look.control, warning: look.warning };
     for (const [name, value] of Object.entries(colours)) root.style.setProperty(`--${name}`, value);
     theme.classes.forEach((colour, i) => root.style.setProperty(`--class-${i}`, colour));
