@@ -78,8 +78,7 @@ class Board:
         self._rested = time.perf_counter()
         self._picture: DisplayHandle | None = None
         self._picture_class, self._pictured = f"uda-picture-{uuid.uuid4().hex[:8]}", None
-        self._umap = self._loop.points.make_map is feature_map.FeatureMap
-        if self._umap:
+        if self._loop.points.make_map is feature_map.FeatureMap:
             feature_map.worker()  # UMAP compiles while you read
         Board._boards.add(self)
 
