@@ -23,6 +23,11 @@ def isolation() -> list[str]:
     return []
 
 
+def users_environment() -> dict[str, str]:
+    """The environment without the number of threads that the tests themselves may run under: no reader sets it."""
+    return {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+
+
 def run_notebook(
     notebook: Path, executed: Path, timeout: float, python: str = sys.executable, **variables: str
 ) -> subprocess.CompletedProcess:
@@ -35,7 +40,7 @@ def run_notebook(
         return subprocess.run(
             [*isolation(), python, __file__, str(notebook), str(executed)],
             cwd=notebook.parent,
-            env=os.environ | {"JUPYTER_RUNTIME_DIR": sockets} | variables,
+            env=users_environment() | {"JUPYTER_RUNTIME_DIR": sockets} | variables,
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -1,7 +1,6 @@
 """A real JupyterLab with a real browser in front of it: servers, kernels, pages, and where measured times go."""
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from jupyter_client import BlockingKernelClient
+from notebook_runner import users_environment
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120  # seconds until a wait is given up: no figure is judged by it, and a busy machine is slow
@@ -113,7 +113,7 @@ class Lab:
             free.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
         folders = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
-        env = os.environ | folders | {
+        env = users_environment() | folders | {
             "IPYTHONDIR": str(home / "ipython"), "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
             "PYTHONPATH": os.pathsep.join(map(str, python_path)),
         }  # fmt: skip
