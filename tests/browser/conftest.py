@@ -1,6 +1,7 @@
 """A real JupyterLab with a real browser in front of it: servers, kernels, pages, and where measured times go."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess

@@ -42,11 +42,6 @@ class NoUmap:
         future.set_result(getattr(umap_worker, name)(*arguments))
         return future
 
-    def ask(self, name: str, *arguments) -> Future:
-        answer: Future = Future()
-        answer.set_result(getattr(umap_worker, name)(*arguments))
-        return answer
-
 
 @pytest.fixture(autouse=True)
 def _no_umap(monkeypatch, request):
