@@ -90,6 +90,7 @@ def test_nothing_overlaps_and_nothing_is_cut_off_at_any_width(board):
 
 @one_kernel
 def test_sliders_move_by_keyboard_and_the_notebook_stays_where_it_is(board):
+    train(board, 1)
     active = "document.querySelectorAll('.jp-Cell.jp-mod-active').length && document.activeElement.ariaLabel"
     slider = board.page.get_by_label("beta", exact=True).first
     slider.focus()
@@ -120,6 +121,7 @@ def test_a_setting_from_a_cell_is_shown_on_its_slider(board):
 
 @one_kernel
 def test_reset_leaves_the_run_before_in_grey_with_what_was_changed(board):
+    train(board, 1)
     board.click("Reveal")
     board.page.locator(".uda .revealed").first.wait_for(state="visible")
     wait_until(lambda: board.python("", "board._loop.idle"), "does not rest")
