@@ -299,7 +299,9 @@ def test_frames_stay_as_they_were_sent(watched, digits_task, monkeypatch):
     sent = dict(page.frames)
     assert len(sent) == len(page.board.film) >= 6
     for i, frame in enumerate(page.board.film):
-        assert sent[i] == [frame.positions, frame.predictions, frame.pseudo_labels, frame.centroids, frame.pictures]
+        assert sent[i] == [
+            frame.positions, frame.predictions, frame.pseudo_labels, frame.centroids, frame.pictures, frame.plane,
+        ]  # fmt: skip
     page.do("hello")  # a page opened anew gets the same film
     assert page.frames == sent
     n_s, n_t = len(digits_task.pair.source_train), len(digits_task.pair.target_train)

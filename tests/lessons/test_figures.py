@@ -66,7 +66,7 @@ def test_the_map_draws_each_glyph_of_its_classes():
     points = SimpleNamespace(source=2, kind="samples", y_s=torch.tensor([0, 30]))
     frame = SimpleNamespace(
         positions=uint16([[0, 0], [1, 1], [2, 2], [3, 3]]), predictions=uint16([0, 30, 30, 0]), step=0, map="PCA",
-        centroids=uint16(np.full((2, 31, 2), NO_LABEL)), notes=(),
+        centroids=uint16(np.full((2, 31, 2), NO_LABEL)), notes=(), plane=b"",
     )  # fmt: skip
     axis = figures.new_figure(3, 3).add_subplot()
     figures.draw_map(axis, points, frame, [str(c) for c in range(31)])

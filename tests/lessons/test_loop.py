@@ -28,7 +28,7 @@ def done(result) -> Future:
 @pytest.fixture(autouse=True)
 def _no_workers(monkeypatch):
     """The map stays PCA, and the domain numbers are there at once."""
-    worker = SimpleNamespace(ready=Future(), starts=1)
+    worker = SimpleNamespace(ready=Future(), starts=1, deaths=0)
     monkeypatch.setattr(feature_map, "worker", lambda: worker)
     monkeypatch.setattr(feature_map, "measure", lambda *_: done(NUMBERS))
 
