@@ -58,12 +58,13 @@ class Dial:
 
     Whoever moves it stores `value`; the board's loop moves the target's samples, between two steps. Nothing else
     changes: not the source, not the order of the samples, and pseudo-labels only when they are made anew.
+
+    Args:
+        make: the task for a value; always as many target samples, of the same classes in the same order.
     """
 
     name: str
-    make: Callable[
-        [float], Task
-    ]  # for every value, the same number of target samples of the same classes in the same order
+    make: Callable[[float], Task]
     value: float
     low: float
     high: float

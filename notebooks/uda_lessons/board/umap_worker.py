@@ -2,7 +2,7 @@
 
 Importing umap and compiling numba's functions takes seconds and would hold Python's lock; here it disturbs nobody. The
 domain numbers are measured here too, for the same reason. Started by `feature_map`, as a file of its own, so that it
-imports neither torch nor this package.
+does not import torch.
 """
 
 import pickle
