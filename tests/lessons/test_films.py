@@ -181,7 +181,7 @@ def test_a_film_of_a_lesson_shows_no_score_and_other_data_than_the_lesson(lesson
     assert film["reveal"] is None
     assert all(frame["scores"] is None for frame in film["frames"])
     assert (film["facts"]["pair"], film["run"]["seed"]) not in [("fonts-handwriting", 0), ("streets", 0)]
-    assert 30 <= len(film["frames"]) <= 60
+    assert 50 <= len(film["frames"]) <= 60
 
 
 def test_showing_a_film_imports_no_torch_no_umap_and_no_matplotlib():

@@ -40,10 +40,13 @@ def record(take: Take, **config: Any) -> bytes:
     points.POINTS, points.IMAGES = POINTS, IMAGES  # of this process: a film in the package is smaller than a board
     chosen = recipe.default_for(take.method, take.task).changed(settings=take.settings)
     run = chosen.start(data.load(take.task).pair, **config)
-    board = Board(run, controls=(), steps=chosen.length(run))
+    steps = chosen.length(run)
+    board = Board(run, controls=(), steps=steps)
     feature_map.worker().ready.result()  # the first frame is UMAP's already
-    board._loop.play()
     board._loop.settle()
+    while run.steps < steps:  # from frame to frame, so that no film depends on how fast the machine is
+        board._loop.single_steps = min(-(-steps // FRAMES), steps - run.steps)
+        board._loop.settle()
     return board.packed_film(FRAMES)
 
 
