@@ -1,5 +1,6 @@
 """The run before the last Reset, and what the page learns of it."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -52,12 +53,12 @@ def test_a_long_run_is_thinned_and_keeps_its_last_step(digits_task):
     numbers = [{"entropy": 1.0, "star_distance": 1.0}, {"domain_accuracy": 0.9, "star_distance": 0.8},
                {"domain_accuracy": 0.9, "star_distance": 0.6}]  # fmt: skip
     film = [SimpleNamespace(step=7 * i, measured=0 if i else None, numbers=n) for i, n in enumerate(numbers)]
-    ghost = Ghost.of(run, records, film, None)
+    ghost = Ghost.of(run, records, film, None, {})
     assert len(ghost.records) <= MOST
     assert ghost.records[-1] == [999, {"source_ce": pytest.approx(1 / 999)}]
     assert ghost.gap == [
         [0, {"star_distance": 1.0, "domain_accuracy": 0.9}], [7, {"star_distance": 0.8}], [14, {"star_distance": 0.6}],
     ]  # fmt: skip
-    assert ghost.changed(run) == ""
+    assert ghost.changed(dataclasses.asdict(run.settings), 0) == ""
     run.settings.warm_up = 7
-    assert ghost.changed(run) == "warm up 0 -> 7"
+    assert ghost.changed(dataclasses.asdict(run.settings), 0) == "warm up 0 -> 7"

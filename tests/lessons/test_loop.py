@@ -28,7 +28,7 @@ def done(result) -> Future:
 @pytest.fixture(autouse=True)
 def _no_workers(monkeypatch):
     """The map stays PCA, and the domain numbers are there at once."""
-    worker = SimpleNamespace(ready=Future(), starts=1, deaths=0)
+    worker = SimpleNamespace(ready=Future(), deaths=0)
     monkeypatch.setattr(feature_map, "worker", lambda: worker)
     monkeypatch.setattr(feature_map, "measure", lambda *_: done(NUMBERS))
 
@@ -226,3 +226,27 @@ def test_processor_seconds_are_counted_by_activity(watched, digits_task):
     page.rest()
     assert set(kernel.cpu_seconds) == {"training", "features", "numbers", "messages"}
     assert all(seconds > 0 for seconds in kernel.cpu_seconds.values())
+
+
+def test_a_run_paused_right_after_a_look_rests_on_all_that_is_scored(monkeypatch, digits_task):
+    monkeypatch.setattr(points, "POINTS", 20)
+    monkeypatch.setattr(loop, "WORTH", 0)
+    board = make(digits_task, "source_only", steps=60)
+    board._loop.play()
+    while not (board.film and board.film[-1].step == board.run.steps > 0):
+        board._loop.advance()
+    seen = [len(board.film[-1].target_predictions)]
+    board._loop.pause()
+    board._loop.settle()
+    seen.append(len(board.film[-1].target_predictions))
+    assert seen == [20, len(digits_task.pair.target_train)]
+
+
+def test_a_tick_is_answered_even_if_the_news_cannot_be_sent(watched, monkeypatch, digits_task):
+    page = Page(make(digits_task))
+    sent = []
+    monkeypatch.setattr(page.board, "_answer", lambda n, *_: sent.append(n))
+    monkeypatch.setattr(page.board, "_send_news", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        page.board._on_message(None, {"do": "tick", "n": 7}, [])
+    assert sent == [7]

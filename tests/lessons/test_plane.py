@@ -103,9 +103,20 @@ def test_a_run_whose_data_were_moved_is_one_that_began_there(watched):  # noqa: 
 def test_a_dial_is_a_slider_among_the_others(watched):  # noqa: F811
     *_, control = board_at(30)._facts()["controls"]
     assert control == {
-        "name": "angle", "label": "angle", "unit": "degrees", "help": "", "low": 0, "high": 90, "step": 0.9,
+        "name": "angle", "label": "angle", "unit": "degrees", "help": "", "low": 0, "high": 90, "step": 0.1,
         "value": 30, "kind": "float",
     }  # fmt: skip
+
+
+def test_the_ghost_names_a_moved_dial(watched):  # noqa: F811
+    page = Page(board_at(25, steps=2))
+    page.do("play")
+    page.rest()
+    page.do("set", name="angle", value=45)
+    page.rest()
+    page.do("reset")
+    page.rest()
+    assert page.states[-1]["changed"] == "angle 25 -> 45"
 
 
 def test_data_that_do_not_fit_are_refused(watched):  # noqa: F811

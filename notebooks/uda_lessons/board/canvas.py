@@ -9,9 +9,9 @@ from uda_lessons import canvas
 class Canvas(anywidget.AnyWidget):
     """Fixed facts are traits; records, frames and state travel as messages, with positions as uint16 bytes.
 
-    To Python: {do: "hello" | "tick" | "play" | "pause" | "step" | "reset" | "reveal"}, {do: "set", name, value} for a
-    setting, {do: "seed", value}.
-    To the page: {do: "frame" | "state" | "clear" | "reveal" | "wake" | "ghost"}.
+    To Python: {do: "hello" | "play" | "pause" | "step" | "reset" | "reveal"}, {do: "tick", n}, {do: "seed", value}, and
+    {do: "set", name, value} for a setting or a dial.
+    To the page: {do: "frame" | "state" | "answer" | "clear" | "reveal" | "wake" | "ghost"}.
     """
 
     _esm = canvas.script()

@@ -181,7 +181,8 @@ class Worker:
                 request, future = self._asked.get()
                 pickle.dump(request, process.stdin)
                 process.stdin.flush()
-        except (EOFError, OSError, pickle.UnpicklingError):
+        except Exception:  # an end, or half an answer
+            process.kill()
             process.communicate()
         self.deaths += 1
         if future is self.ready:

@@ -64,7 +64,7 @@ NUMBERS = {  # label-free; each kind of points says which of them it has, and in
     "confident": {"label": "Confident target pixels", "low": 0, "high": 1, "percent": True,
      "help": "Share of target pixels whose largest probability is above the threshold."},
     "entropy": {"label": "Target entropy", "low": 0, "high": None, "percent": False, "unit": "nats",
-     "help": "Mean entropy of the target predictions, in nats: 0 is sure, log C is clueless. The InfoMax loss is "
+     "help": "Mean entropy of the target predictions, in nats: 0 is sure, log C a uniform guess. The InfoMax loss is "
              "another number: it subtracts the entropy of the mean prediction."},
     "domain_accuracy": {"label": "Domains told apart", "low": 0.5, "high": 1, "percent": True, "curve": "measured",
      "help": "Accuracy of logistic regression, cross-validated, that guesses the domain from the features; "
@@ -115,7 +115,7 @@ WORDS = {
     "grey where a gradient is near zero or a class has no sample.",
     "reveal": "Reveal",
     "presenter": "The whole window, with larger text and marks; Escape closes it",
-    "seed": "order of the data and first weights; used from the next Reset on",
+    "seed": "order of the data and first weights; takes effect at the next Reset",
     "revealed": "Needs labels you would not have",
     "stage": "A solid line: a stage began, with a new teacher and new anchors.",
 }

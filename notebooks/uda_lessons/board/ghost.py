@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from uda_core.run import Record, Run, Settings
+from uda_core.run import Record, Run
 from uda_lessons.board import figures
 from uda_lessons.board.loop import Frame
 
@@ -22,12 +22,19 @@ class Ghost:
     step: int
     numbers: dict[str, float]
     scores: dict | None  # of the last frame, if they were revealed
-    settings: Settings  # those of the last step
+    values: dict[str, float]  # settings of the last step, and dials
     seed: int
 
     @classmethod
-    def of(cls, run: Run, records: Sequence[Record], film: Sequence[Frame], scores: dict | None) -> "Ghost":
-        """What is kept of a run that has trained and is about to be reset."""
+    def of(
+        cls,
+        run: Run,
+        records: Sequence[Record],
+        film: Sequence[Frame],
+        scores: dict | None,
+        dials: dict[str, float],
+    ) -> "Ghost":
+        """What is kept of a run that has trained and is about to be reset; `dials` as they stood when it trained."""
         every = -(-len(records) // MOST)
         gap: dict[int, dict[str, float]] = {}
         for frame, (name, curve) in itertools.product(film, CURVES.items()):
@@ -39,7 +46,7 @@ class Ghost:
             step=records[-1].step,
             numbers=film[-1].numbers,
             scores=scores,
-            settings=records[-1].settings,
+            values=dataclasses.asdict(records[-1].settings) | dials,
             seed=run.config.seed,
         )
 
@@ -48,8 +55,8 @@ class Ghost:
         kept = ("records", "gap", "step", "numbers", "scores")
         return {"do": "ghost"} | {name: getattr(self, name) for name in kept}
 
-    def changed(self, run: Run) -> str:
-        """What differs from this run now, such as "beta 0.1 -> 0, seed 0 -> 3"."""
-        old, new = (dataclasses.asdict(s) for s in (self.settings, run.settings))
+    def changed(self, new: dict[str, float], seed: int) -> str:
+        """What differs in these values and this seed, such as "beta 0.1 -> 0, seed 0 -> 3"."""
+        old = self.values
         differ = [f"{name.replace('_', ' ')} {old[name]:g} -> {new[name]:g}" for name in new if old[name] != new[name]]
-        return ", ".join(differ + [f"seed {self.seed} -> {run.config.seed}"] * (self.seed != run.config.seed))
+        return ", ".join(differ + [f"seed {self.seed} -> {seed}"] * (self.seed != seed))

@@ -60,6 +60,7 @@ class Loop:
     single_steps: int = 0  # requested and not yet done
     reset_to: RunConfig | None = None  # requested and not yet done
     error: Exception | None = None
+    trained_at: float | None = None  # where the dial stood
 
     def __post_init__(self):
         if self.dial:
@@ -137,7 +138,7 @@ class Loop:
         elif self._pending is not None and not (self.playing or self.single_steps):
             wait([self._pending.layout], self.points.slice)
         elif self._due():
-            if self._observation and self.film and self.film[-1].step == self.run.steps and not self._better_map():
+            if self._whole() and self.film and self.film[-1].step == self.run.steps and not self._better_map():
                 self._read_again()
             else:
                 with kernel.spent_on("features"):
@@ -171,7 +172,7 @@ class Loop:
         self.film.clear()
         self.goal = self.steps
         self._map, self._pending, self._numbers, self._cosines = self.points.make_map(), None, {}, None
-        self._observation: tuple[int, Observation] | None = None  # the last one, and its step
+        self._observation: tuple[int, Observation, bool] | None = None  # its step; whether of all scored
         self._read_with: tuple = ()  # the settings that the last reading depends on
         self._training = self._looking = 0.0  # seconds since the last observation: training, and all else
         self._measuring: tuple[int, Future] | None = None  # the domain numbers of this step, not there yet
@@ -186,11 +187,15 @@ class Loop:
         last = self._pending.step if self._pending else self.film[-1].step
         behind = self.run.steps - last
         if not (self.playing or self.single_steps):
-            if self._observation is None or (self.dial and self.dial.moved):
+            if not self._whole() or (self.dial and self.dial.moved):
                 return True
             return behind > 0 or self._pending is not None or self._better_map() or self._settings_moved()
         enough = behind >= max(1, self.steps // self.frames) or (behind > 0 and self._training > self.pace)
         return enough and self._pending is None and self._training >= WORTH * self._looking
+
+    def _whole(self) -> bool:
+        """Whether the last observation is of all scored samples; while it trains, only those on the map are seen."""
+        return self._observation is not None and self._observation[2]
 
     def _better_map(self) -> bool:
         """Whether UMAP can take over now."""
@@ -202,6 +207,8 @@ class Loop:
 
     def _train(self) -> None:
         start = now = time.perf_counter()
+        if self.dial:
+            self.trained_at = self.dial.value
         while self.playing or self.single_steps:
             with kernel.spent_on("training"):
                 self.records.append(self.run.step())
@@ -217,8 +224,9 @@ class Loop:
     def _observe(self, thorough: bool) -> None:
         self._training = self._looking = 0.0
         rests = not self.playing
-        if self._observation is None or self._observation[0] != self.run.steps:
-            self._observation = self.run.steps, self.points.observe(self.run, whole=rests)
+        fresh = self._observation is not None and self._observation[0] == self.run.steps
+        if not fresh or (rests and not self._whole()):
+            self._observation = self.run.steps, self.points.observe(self.run, whole=rests), rests
         due = rests or time.perf_counter() - self._measured > MEASURE
         observed = self._observation[1]
         self._pending = PendingFrame(

@@ -113,7 +113,10 @@ class Board:
             Exception: what stopped the run where no page answers, or kept a first frame from being made.
         """
         if not (kernel.is_live() if live is None else live):
-            self.play()
+            if not self.run.steps >= self._loop.steps:
+                self._loop.play()
+            with kernel.turn:
+                self._loop.settle(thorough=True)
             if get_ipython() is not None:
                 display(HTML(self._picture_html(hide=False)))
                 print(
@@ -250,10 +253,14 @@ class Board:
         self._canvas.on_msg(self._on_message)
 
     def _on_message(self, _, content: dict, buffers: list) -> None:
-        """From the page. Only a tick touches torch; the rest is noted down for it."""
+        """From the page. Only a tick trains and observes; what else is asked for is noted down for it."""
         do = content.get("do")
         if do == "tick":
-            self._answer(content.get("n"), *self._tick())
+            answer = True, 0.25
+            try:
+                answer = self._tick()
+            finally:  # whatever happens: a page without answers never asks again
+                self._answer(content.get("n"), *answer)
         elif do == "hello":
             self._page_has_nothing()
             self._send({"do": "clear"})
@@ -292,7 +299,7 @@ class Board:
                 resting = self._loop.idle
                 try:
                     self._rest() if resting else self._work()
-                except Exception as error:  # whatever it is: the page must get an answer, or it never asks again
+                except Exception as error:
                     self._loop.error = error
                 self._send_news()
             more = not self._loop.idle or self._loop.waits or (self._pictured != self._now() and bool(self.records))
@@ -314,7 +321,8 @@ class Board:
         """Do the Reset that was asked for. A run that has trained stays on the page as a ghost."""
         if self.records and self.film:
             scores = self.scores(self.film[-1]) if self.revealed else None
-            self._ghost = Ghost.of(self.run, self.records, self.film, scores)
+            dials = {dial.name: self._loop.trained_at for dial in self._dials}
+            self._ghost = Ghost.of(self.run, self.records, self.film, scores, dials)
         self.revealed = False
         self._loop.advance()
         self._page_has_nothing()
@@ -344,7 +352,8 @@ class Board:
             return
         state = urgent | {
             "do": "state", "step": self.run.steps, "seed": self._seed, "rate": loop.steps_per_second,
-            "settings": self._values(), "changed": self._ghost.changed(self.run) if self._ghost else "",
+            "settings": self._values(),
+            "changed": self._ghost.changed(self._values(), self.run.config.seed) if self._ghost else "",
             "umap": feature_map.status() if self.film and self.film[-1].map == "PCA" else "",
             "trace": _trace(loop.error),
         }  # fmt: skip

@@ -97,8 +97,9 @@ class Dial:
 
     def control(self) -> dict:
         """The slider, as `facts.controls` describes one."""
+        step = 10 ** math.floor(math.log10((self.high - self.low) / 100))  # so that round values can be set
         return {
             "name": self.name, "label": self.name.replace("_", " "), "unit": self.unit, "help": self.help,
-            "low": self.low, "high": self.high, "step": (self.high - self.low) / 100, "value": self.value,
+            "low": self.low, "high": self.high, "step": step, "value": self.value,
             "kind": "float",
         }  # fmt: skip

@@ -43,14 +43,14 @@ def compile_umap(cache: Path) -> None:
     import numba
     from umap import layouts, umap_
 
-    cached = [
-        umap_.smooth_knn_dist, umap_.compute_membership_strengths, layouts._nb_optimize_layout_euclidean_single_epoch
-    ]  # fmt: skip
+    cached: list = []
     versions = [f"{name}-{version(name)}" for name in ("umap-learn", "numba", "numpy")]
     folder = cache / "-".join([*versions, sys.implementation.cache_tag])
     numba.config.CACHE_DIR = str(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        cached += [umap_.smooth_knn_dist, umap_.compute_membership_strengths]
+        cached += [layouts._nb_optimize_layout_euclidean_single_epoch]  # UMAP's own: another version may not have it
         for function in cached:
             function.enable_caching()
         carry_on(*_small_request())

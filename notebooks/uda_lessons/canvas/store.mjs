@@ -37,7 +37,10 @@ export function makeStore(model) {
     model.send({ do: what, ...details });
     if (Date.now() - heard > PATIENCE) unanswered.clear(); // if they are answered after all, no others follow them
     if (!unanswered.size) heard = Date.now();
-    if (what === "play") silence = setTimeout(wait, SILENCE, true);
+    if (what === "play") {
+      clearTimeout(silence);
+      silence = setTimeout(wait, SILENCE, true);
+    }
     ask();
   };
   const hear = {

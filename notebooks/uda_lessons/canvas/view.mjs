@@ -158,14 +158,14 @@ export function render(store, model, el) {
 
   const news = new Set(); // shown together, once for each refresh of the screen
   function update() {
+    const frames = ["frame", "clear", "ghost"].some((what) => news.has(what));
+    news.clear(); // first: whatever fails below, the next news is shown
     if (theme) { // otherwise nothing is to be seen yet, and the first paint shows it all
-      const frames = news.has("frame") || news.has("clear") || news.has("ghost");
       if (frames) showFrame(true);
       showState();
       if (frames) showScores();
       if (frames || !store.state.playing) showCurves(); // while it trains, once for each frame
     }
-    news.clear();
   }
   const view = (what) => {
     if (!news.size) requestAnimationFrame(update);

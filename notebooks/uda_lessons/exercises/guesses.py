@@ -38,6 +38,7 @@ def predict(
     note = widgets.HTML(_note(kept, unit))
 
     def keep(change: dict) -> None:
+        _load()  # another lesson may have kept guesses meanwhile
         _guesses[name] = change["new"]
         note.value = _note(change["new"], unit)
         with suppress(OSError):
