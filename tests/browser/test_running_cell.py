@@ -43,3 +43,16 @@ def test_play_while_a_cell_runs_is_answered_at_once_and_starts_after_it(board, l
     assert board.steps() == steps
     assert board.python("", "[r.step for r in board.records]") == list(range(1, steps + 1))
     record(figures, lab, play_while_a_cell_runs=board.page.evaluate("said - pressed"))
+
+
+def test_run_all_and_play_at_once_says_so_before_python_has_said_anything(lab, browser):
+    book = lab.open(browser, [SETUP, BOARD, "time.sleep(8)"], "at_once.ipynb")
+    book.run_all()
+    book.page.wait_for_selector(".uda button.play")
+    book.page.evaluate(NOTE_WHEN, WORDS)
+    Driver(book).click("Play")
+    book.page.wait_for_function("window.said")
+    assert book.page.evaluate("said - pressed") < 2000  # 300 is aimed at; the cell runs for 8 seconds
+    wait_until(lambda: book.python("", "run.steps") >= 3, "does not train")
+    assert book.errors == []
+    book.close()

@@ -96,7 +96,11 @@ export function render(store, model, el) {
   }
   function showState() {
     const s = store.state, frame = store.film[store.at];
-    if (s.step === undefined) return;
+    if (s.step === undefined) { // Python has said nothing yet: the cells below the board may have begun before it could
+      told.textContent = store.waiting ? words.waits : "";
+      play.disabled = store.waiting;
+      return;
+    }
     mark.hidden = frame?.map !== "PCA";
     mark.textContent = words.pca[s.umap || "ready"] ?? words.pca.error;
     play.disabled = s.playing;
