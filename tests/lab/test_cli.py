@@ -294,7 +294,7 @@ def test_recipes_are_listed_and_printed_whole(run):
     status, out, _ = run("recipes")
     assert status == 0
     assert f"{'cgdm-visda':36}CGDM on VisDA-2017, as in the authors' code\n" in out
-    assert out.count("\n") == 85
+    assert out.count("\n") == 89
     status, out, _ = run("recipes", "cgdm-imageclef", "mcd-moons")
     assert status == 0
     assert out.startswith("cgdm-imageclef: uda train cgdm imageclef:S-T --recipe cgdm-imageclef\n\nabout = ")
