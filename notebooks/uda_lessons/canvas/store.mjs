@@ -6,7 +6,7 @@ import { uint16, uint8 } from "./dom.mjs";
 
 const UNDER_WAY = 2;
 const PATIENCE = 10000; // milliseconds without any answer after which a click takes ticks for lost
-const SILENCE = 250; // milliseconds without a word from Python after Play: then a cell is running, and must end first
+const SILENCE = 200; // milliseconds without a word from Python after Play: then a cell is running, and must end first
 
 function toFrame(message, buffers) {
   const [positions, predictions, pseudo, centroids] = buffers.slice(0, 4).map(uint16);
