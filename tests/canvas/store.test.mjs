@@ -69,7 +69,7 @@ test("Play without a word from Python waits for a running cell, until Python say
   const page = makePage(context), said = [];
   page.store.views.add(() => said.push(page.store.waiting));
   page.store.do("play");
-  page.pass(249);
+  page.pass(199);
   assert.deepEqual(said, []);
   page.pass(1);
   assert.deepEqual(said, [true]);
