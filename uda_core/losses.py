@@ -92,6 +92,9 @@ def rowwise_gradient_discrepancy(
     (lijin118/CGDM, utils.py).  g_s and g_t, the gradients of the losses l_s and l_t, keep their graph, so that the
     result can be back-propagated to the features.
 
+    The cosine does not see how large l_t is, but its floor does. In the authors' code l_t is divided by B once more
+    (`weighted_cross_entropy`): hand over l_t / B to be damped where theirs is, on a source that is fitted well.
+
     Args:
         heads: the parameters of each head.
         left_out: tensors per head that are not among them and count as cosine 0: biases before a batch norm, whose

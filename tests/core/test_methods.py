@@ -201,7 +201,8 @@ def test_cgdm_s_losses_are_the_published_ones(moons_task, variant, batches):
     pseudo = [slow.weighted_cross_entropy(logits, y_hat, normalise=variant == "code") for logits in z_t]
     tensors = [[p for i, p in enumerate(head.parameters()) if i not in (1, 3)] for head in heads]  # biases before BN
     if variant == "code":
-        l_gd = slow.gradient_discrepancy_by_rows(cross_entropies, pseudo, tensors, left_out=2)
+        divided = [loss / len(y_hat) for loss in pseudo]  # as the authors', where it meets the cosine's floor
+        l_gd = slow.gradient_discrepancy_by_rows(cross_entropies, divided, tensors, left_out=2)
     else:
         l_gd = slow.gradient_discrepancy_of_mean(cross_entropies, pseudo, tensors)
     expected = {
