@@ -39,7 +39,7 @@ class Discriminator(nn.Module):
 
 
 class FeatureDiscriminator(nn.Sequential):
-    """Features [B, D] -> logits [B, 1] of "target": linear layers of the hidden widths, ReLU between (Ganin et al. 2016)."""
+    """Features [B, D] -> logits [B, 1] of "target": linear layers, ReLU between (Ganin et al. 2016)."""
 
     def __init__(self, in_features: int, hidden: Sequence[int]):
         layers = list[nn.Module]()
