@@ -16,7 +16,7 @@ from uda_core.training import update
 class CORALSettings(Settings):
     """Settings of Deep CORAL."""
 
-    coral: float = option(1.0, "weight of the distance between the domains' covariances", 0.0, 1e6)
+    coral: float = option(10.0, "weight of the distance between the domains' covariances", 0.0, 1e6)
 
 
 def coral_step(run: ClassificationRun, s: CORALSettings, batch: Batch) -> Losses:
