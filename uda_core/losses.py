@@ -40,6 +40,19 @@ def sliced_wasserstein_discrepancy(
     return ((p1 @ r).sort(dim=0).values - (p2 @ r).sort(dim=0).values).square().mean()
 
 
+def coral(f_s: Tensor, f_t: Tensor) -> Tensor:
+    """L_coral = 1/(4 D^2) |C_s - C_t|_F^2 of features [B, D]; C divides by B - 1 (Sun & Saenko 2016, eq. 1-3)."""
+    return (torch.cov(f_s.T) - torch.cov(f_t.T)).square().sum() / (4 * f_s.shape[1] ** 2)
+
+
+def domain_cross_entropy(d_s: Tensor, d_t: Tensor) -> Tensor:
+    """L_d = 1/2 (mean softplus(d_s) + mean softplus(-d_t)), log 2 where it cannot tell them (Ganin et al. 2016, eq. 9).
+
+    d_s and d_t are the discriminator's logits of "target": the cross-entropy over both domains' samples together.
+    """
+    return (F.softplus(d_s).mean() + F.softplus(-d_t).mean()) / 2
+
+
 def entropy(z: Tensor) -> Tensor:
     """H_i = - sum_k p_ik log(p_ik + 1e-5), one number per sample, [B], in nats."""
     p = z.softmax(1)

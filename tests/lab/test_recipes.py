@@ -49,7 +49,7 @@ def test_a_recipe_is_complete_and_gives_a_source_for_every_value(name):
 
 def test_every_method_has_a_recipe_for_every_task_and_the_others_are_published():
     defaults = {default_for(method, task).name for method, task in DEFAULTS}
-    assert len(defaults) == len(DEFAULTS) == 77
+    assert len(defaults) == len(DEFAULTS) == 105
     assert defaults | PUBLISHED == set(names())
     assert not defaults & PUBLISHED
     for method, task in DEFAULTS:
@@ -132,7 +132,8 @@ def test_the_handwriting_takes_the_defaults_of_the_methods(method):
     assert found.settings == dataclasses.asdict(made.settings())
     assert found.steps == 400
     moons = default_for(method, "moons")
-    assert (moons.config, moons.settings, moons.steps) == ({**found.config, "dropout": 0.0}, found.settings, 300)
+    settings = found.settings | ({"ramp": 300} if method == "dann" else {})  # over the whole run
+    assert (moons.config, moons.settings, moons.steps) == ({**found.config, "dropout": 0.0}, settings, 300)
 
 
 @pytest.mark.parametrize("method", SEGMENTATION)
@@ -230,7 +231,9 @@ def test_unknown_names_are_refused():
         load("cgdm-vida")
     with pytest.raises(UserError, match="unknown method 'cgm'"):
         default_for("cgm", "moons")
-    with pytest.raises(UserError, match="unknown method for moons 'cag'; known: source_only, mcd, swd, cgdm"):
+    with pytest.raises(
+        UserError, match="unknown method for moons 'cag'; known: source_only, coral, dann, mcd, swd, cgdm"
+    ):
         default_for("cag", "moons")
     with pytest.raises(UserError, match="unknown task 'moon'"):
         default_for("cgdm", "moon")

@@ -7,16 +7,18 @@ from uda_core.methods.adaptive_batch_norm import adabn
 from uda_core.methods.cag import CAG, CAGConfig
 from uda_core.methods.cgdm import CGDM, CGDMConfig
 from uda_core.methods.classification import Config
+from uda_core.methods.coral import CORAL
+from uda_core.methods.dann import DANN
 from uda_core.methods.mcd import MCD
 from uda_core.methods.output_adversarial import OutputAdversarial
 from uda_core.methods.segmentation import SegmentationConfig
 from uda_core.methods.source_only import SourceOnly, SourceOnlyPixels
 from uda_core.methods.swd import SWD
 
-CLASSIFICATION = {method.name: method for method in (SourceOnly, MCD, SWD, CGDM)}
+CLASSIFICATION = {method.name: method for method in (SourceOnly, CORAL, DANN, MCD, SWD, CGDM)}
 SEGMENTATION = {method.name: method for method in (SourceOnlyPixels, OutputAdversarial, CAG)}
 
 __all__ = [
-    "CAG", "CGDM", "CLASSIFICATION", "MCD", "SEGMENTATION", "SWD", "CAGConfig", "CGDMConfig", "Config",
-    "OutputAdversarial", "SegmentationConfig", "SourceOnly", "adabn",
+    "CAG", "CGDM", "CLASSIFICATION", "CORAL", "DANN", "MCD", "SEGMENTATION", "SWD", "CAGConfig", "CGDMConfig",
+    "Config", "OutputAdversarial", "SegmentationConfig", "SourceOnly", "adabn",
 ]  # fmt: skip
