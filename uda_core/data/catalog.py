@@ -17,6 +17,7 @@ class Entry:
     about: str  # one line
     loader: str  # "module:function", imported when the task is loaded: some need libraries that the others do not
     dense: bool = False  # whether each pixel has a label
+    vectors: bool = False  # whether samples are vectors, not images
     sets: tuple[str, ...] = ()  # that it is read from, in the data folder; none: built in, or the user's own
     domains: Mapping[str, str] = field(default_factory=dict)  # of a family: letter -> folder; its tasks are NAME:S-T
     own: bool = False  # whether it is made of the user's own --source and --target
@@ -31,8 +32,12 @@ TASKS = {
         "printed digits teach other fonts, bent by hand: the pair on which default settings are chosen",
         "uda_core.data.digits:fonts_distorted",
     ),
-    "moons": Entry("two moons in the plane teach the same moons rotated, 2 classes", "uda_core.data.moons:moons"),
-    "blobs": Entry("three Gaussians in the plane teach the same ones moved, 3 classes", "uda_core.data.blobs:blobs"),
+    "moons": Entry(
+        "two moons in the plane teach the same moons rotated, 2 classes", "uda_core.data.moons:moons", vectors=True
+    ),
+    "blobs": Entry(
+        "three Gaussians in the plane teach the same ones moved, 3 classes", "uda_core.data.blobs:blobs", vectors=True
+    ),
     "mnist-usps": Entry(
         "scanned digits teach those of envelopes, 28x28 pixels, 10 classes",
         "uda_core.data.digit_files:mnist_usps",
@@ -82,6 +87,7 @@ TASKS = {
     "features": Entry(
         "your own frozen features: --source A.npz and --target B.npz, which the command `features` makes of folders",
         "uda_core.data.feature_files:load",
+        vectors=True,
         own=True,
     ),
     "streets": Entry(

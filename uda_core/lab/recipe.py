@@ -26,7 +26,7 @@ from typing import Any, Self
 from uda_core import distributed
 from uda_core.data.catalog import TASKS, entry_of
 from uda_core.errors import UserError, choose
-from uda_core.methods import CLASSIFICATION, SEGMENTATION
+from uda_core.methods import CLASSIFICATION, OF_VECTORS, SEGMENTATION
 from uda_core.run import Method, Run
 from uda_core.task import Pair
 
@@ -35,7 +35,7 @@ EPOCH = "epoch"  # in place of a number of steps
 HOW = ("seed", "device", "precision")  # how a run is executed, not what it is: given when it starts
 Values = Mapping[str, Any]
 NOTHING: Values = MappingProxyType({})
-METHODS = (*CLASSIFICATION, *(name for name in SEGMENTATION if name not in CLASSIFICATION))
+METHODS = (*CLASSIFICATION, *OF_VECTORS, *(name for name in SEGMENTATION if name not in CLASSIFICATION))
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def method_help(name: str) -> str:
     """
     choose("method", name, METHODS)
     lines = [f"uda train {name} TASK --set NAME=VALUE ... (default, which the recipe of a task may change; range)"]
-    for what, forms in (("images", CLASSIFICATION), ("pixels", SEGMENTATION)):
+    for what, forms in (("images", CLASSIFICATION), ("vectors", OF_VECTORS), ("pixels", SEGMENTATION)):
         if name in forms:
             config, settings = fields_of(forms[name])
             lines += [f"  settings, where {what} are labelled; --resume may change them"]
@@ -228,7 +228,8 @@ def methods_for(task: str) -> Mapping[str, Method]:
     Raises:
         UserError: for an unknown task.
     """
-    return SEGMENTATION if entry_of(task).dense else CLASSIFICATION
+    entry = entry_of(task)
+    return SEGMENTATION if entry.dense else CLASSIFICATION | OF_VECTORS if entry.vectors else CLASSIFICATION
 
 
 def method_for(name: str, task: str) -> Method:
@@ -240,6 +241,9 @@ def method_for(name: str, task: str) -> Method:
     if name not in METHODS:
         choose("method", name, METHODS)
     forms = methods_for(task)
+    if name in OF_VECTORS and name not in forms:
+        mend = "make features of images with `uda features`, and train on the task features"
+        raise UserError(f"{name} takes vectors, which {task} does not have; {mend}")
     if name not in forms:
         choose(f"method for {task}", name, forms)
     return forms[name]
