@@ -24,6 +24,7 @@ COMMANDS = {  # name -> where its function stands
     "evaluate": "uda_core.lab.evaluate:add",
     "features": "uda_core.lab.features:add",
     "bench": "uda_core.lab.bench:add",
+    "cite": "uda_core.lab.cite:add",
 }
 
 
