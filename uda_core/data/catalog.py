@@ -134,25 +134,32 @@ TASKS = {
 
 
 def load(
-    name: str, data: Path | None = None, source: str | Path | None = None, target: str | Path | None = None
+    name: str,
+    data: Path | None = None,
+    source: str | Path | None = None,
+    target: str | Path | None = None,
+    standardise: str | None = None,
 ) -> Task:
     """The task of this name, with its default parameters; files are looked for in the data folder.
 
     That is `data`, else the folder that the environment variable UDA_DATA names, else `data` where you are.
-    Tasks of the user's own data ("folders", "features") are made of `source` and `target` instead.
+    Tasks of the user's own data ("folders", "features") are made of `source` and `target` instead; of "features",
+    `standardise` says how (`feature_files.load`).
 
     Raises:
-        UserError: for an unknown name, files that are missing or damaged, and `source` and `target` where they do not
-            belong or are lacking.
+        UserError: for an unknown name, files that are missing or damaged, and `source`, `target` and `standardise`
+            where they do not belong or are lacking.
     """
     entry = entry_of(name)
     if ":" in name and not entry.domains:
         raise UserError(f"unknown task {name!r}: {name.partition(':')[0]} has no domains to choose from")
+    if standardise is not None and name != "features":
+        raise UserError(f"{name} is not made of feature files; --standardise belongs to features")
     loader = pkgutil.resolve_name(entry.loader)
     if entry.own:
         if source is None or target is None:
             raise UserError(f"{name} needs your own data: give both --source and --target")
-        return loader(Path(source), Path(target))
+        return loader(Path(source), Path(target), *([standardise] if standardise else []))
     if source is not None or target is not None:
         own = " and ".join(other for other, entry in TASKS.items() if entry.own)
         raise UserError(f"{name} brings its own data; --source and --target belong to {own}")

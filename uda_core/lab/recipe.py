@@ -1,6 +1,7 @@
 """Recipes: one TOML file for each method and task, with everything that the run is made of.
 
     load("cgdm-visda")                      a recipe by its name: the file recipes/cgdm-visda.toml
+    load("infomax", "office31:A-W")         one by its name and the task: recipes/infomax-office31.toml
     default_for("cgdm", "office31:A-W")     what `uda train cgdm office31:A-W` takes: recipes/cgdm-office31.toml
 
 Such a file reads from top to bottom, and a comment behind each value says where that is from:
@@ -35,6 +36,7 @@ EPOCH = "epoch"  # in place of a number of steps
 HOW = ("seed", "device", "precision")  # how a run is executed, not what it is: given when it starts
 Values = Mapping[str, Any]
 NOTHING: Values = MappingProxyType({})
+BY_TASK = {"infomax": "source_only", "mcd-infomax": "cgdm"}  # NAME-TASK for each task that classifies; with its method
 METHODS = (*CLASSIFICATION, *OF_VECTORS, *(name for name in SEGMENTATION if name not in CLASSIFICATION))
 
 
@@ -123,13 +125,15 @@ class Recipe:
         return self.steps or run.planned_steps or (self.epochs or 1) * _epoch(run.pair, run.config.batch_size)
 
 
-def load(name: str) -> Recipe:
-    """The recipe of this name.
+def load(name: str, task: str = "") -> Recipe:
+    """The recipe of this name; with a task, NAME-TASK if there is one.
 
     Raises:
         UserError: if there is none, or its file has a mistake.
     """
-    path = FOLDER / f"{name}.toml"
+    path, of_task = (FOLDER / f"{stem}.toml" for stem in (name, f"{name}-{task.partition(':')[0]}"))
+    if of_task.is_file():
+        return read(of_task)
     if not path.is_file():
         close = difflib.get_close_matches(name, names(), 1)
         guess = f" Did you mean {close[0]!r}?" if close else ""
