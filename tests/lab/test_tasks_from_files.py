@@ -106,7 +106,7 @@ def test_own_features_train_without_target_labels_and_are_exported(run, tmp_path
 
 @pytest.fixture
 def feature_files(tmp_path):
-    """Options for two files of 60 samples of three classes, four features each, one of them far larger than the rest."""
+    """Options for two files of 60 samples of three classes; of four features one is far larger than the rest."""
     rng = np.random.default_rng(0)
     y, middle = np.arange(60) % 3, rng.normal(size=(3, 4)) * 2
     options = []
