@@ -16,7 +16,7 @@ from uda_core import __version__, checkpoints, distributed
 from uda_core.errors import UserError
 from uda_core.evaluation import Evaluation, evaluate, label_qualities
 from uda_core.lab import main
-from uda_core.lab.recipe import METHODS, Recipe, default_for, fields_of, load, method_for, method_help, parse
+from uda_core.lab.recipe import BY_TASK, METHODS, Recipe, default_for, fields_of, load, method_for, method_help, parse
 from uda_core.lab.run_folder import RunFolder
 from uda_core.methods import CGDMConfig
 from uda_core.methods.cag import CAGRun
@@ -24,7 +24,7 @@ from uda_core.run import Run
 from uda_core.task import Task
 from uda_core.training import fit
 
-KEPT = ("method", "task", "source", "target", "recipe", "devices")  # of settings.json, when a run goes on
+KEPT = ("method", "task", "source", "target", "standardise", "recipe", "devices")  # when a run goes on
 
 
 def add(commands) -> None:
@@ -42,7 +42,8 @@ def add(commands) -> None:
     main.add_task(p, required=False)
     p.add_argument("--seed", type=int, metavar="N", help="network start, data order, dropout (default: 0)")
     p.add_argument("--steps", type=int, metavar="N", help="training steps (default: those of the recipe)")
-    about = "one of those that `uda recipes` lists, such as a published configuration (default: METHOD-TASK)"
+    by_task = "; ".join(f"{name}, with the method {method}" for name, method in BY_TASK.items())
+    about = f"one that `uda recipes` lists, such as a published one, or {by_task} (default: METHOD-TASK)"
     p.add_argument("--recipe", metavar="NAME", help=about)
     about = "changes of the recipe; `uda train METHOD --help` lists the names"
     p.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=about)
@@ -108,7 +109,7 @@ def _new(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
         raise UserError(f"the following arguments are required: {', '.join(missing)}; see uda train --help")
     recipe = default_for(args.method, args.task)
     if args.recipe:
-        recipe = load(args.recipe)
+        recipe = load(args.recipe, args.task)
         recipe.check(args.method, args.task)
     config, settings = parse(args.set, recipe.form)
     options = {name: value for name in ("weights", "precision") if (value := getattr(args, name)) is not None}
