@@ -81,12 +81,13 @@ class SegmentationRun(Run[ConfigT, SettingsT]):
 
     def embed(self, x: Tensor, domain: str) -> tuple[Tensor, Tensor]:
         """Training-mode features and logits of a batch of one domain; photometric jitter where the config has it."""
-        if self.config.jitter in (domain, "both"):
-            x = photometric_jitter(x)
         self.segmenter.train()
         use_domain(self.segmenter, domain)
-        with self._autocast:
-            f, z = self.segmenter(x)
+        with self._noise_of_device():
+            if self.config.jitter in (domain, "both"):
+                x = photometric_jitter(x)
+            with self._autocast:
+                f, z = self.segmenter(x)
         return f.float(), z.float()
 
     def separate_target_statistics(self, x: Samples | None = None) -> None:
