@@ -275,9 +275,6 @@ class Run(Generic[ConfigT, SettingsT]):
     @contextmanager
     def _noise_of_device(self) -> Iterator[None]:
         """Random numbers of this device alone, by seed, step, pass and rank; those of all are as if none were drawn."""
-        if self._ranks == 1:
-            yield
-            return
         with torch.random.fork_rng(devices=self._gpus):
             torch.manual_seed(seed_of(self.config.seed, self.steps, next(self._passes), self._rank))
             yield
