@@ -173,6 +173,8 @@ METHODS = {  # method and configuration, with settings that bring all of it into
     "mcd": ("mcd", {}, {}),
     "mcd, apart": ("mcd", {"batches": "apart"}, {}),
     "swd": ("swd", {}, {"discrepancy": 1.0}),  # its random directions are the same in both processes
+    "coral": ("coral", {}, {}),
+    "dann": ("dann", {}, {"ramp": 10}),
     "cgdm": ("cgdm", {}, {"refresh": 3}),
     "cgdm, fast": ("cgdm", {"fast": True}, {"refresh": 3}),
     "cgdm, paper": ("cgdm", {"variant": "paper"}, {"refresh": 3, "infomax": 0.0}),
@@ -185,13 +187,12 @@ def train_in_double_precision(name, batch_size):
     config = {"features": 8, "hidden": (6,), "optimizer": "sgd", "batch_size": batch_size} | config
     run = method(moons(samples=64).pair, method.run.CONFIG(**config), learning_rate=0.05, **settings)
     assert not any(isinstance(module, nn.BatchNorm1d | nn.Dropout) for module in run.extractor.modules())
-    for network in (run.extractor, run.heads):
-        network.double()
+    networks = {name: getattr(run, name).double() for name in run.NETWORK_NAMES}
     run.extractor.register_forward_pre_hook(lambda module, x: x[0].double())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.Tensor, "float", torch.Tensor.double)
         losses = [run.step().losses for _ in range(10)]
-    return {"losses": losses, "extractor": run.extractor.state_dict(), "heads": run.heads.state_dict()}
+    return {"losses": losses} | {name: network.state_dict() for name, network in networks.items()}
 
 
 @pytest.mark.parametrize("name", METHODS)
