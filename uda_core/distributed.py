@@ -5,13 +5,18 @@ the gradients, once per call and in one exchange, so every process takes the sam
 methods need not know. There is no wrapper around the networks (DDP): `autograd.grad`, graphs of graphs and the closed
 form work as they do alone, at the price that the exchange waits for the end of the backward pass.
 
-`batch_size` is per device and domain. What a loss computes over a batch, it computes over the batch of one device:
-discrepancy, sliced Wasserstein distance, gradient discrepancy, information maximisation, the weights of pseudo-labels,
-batch norm; its *gradient* is averaged. So two devices at batch size B are one at 2B for cross-entropies and
-`classifier_discrepancy`, but for rounding, and near it for the others. Batch norm's running statistics are averaged
-after each step: between two steps, networks and optimisers are equal everywhere. Dropout and jitter differ by device:
-the first carries the run's random state on, the others start each step from seed, step and rank, so that a checkpoint
-of the first is one of all.
+`batch_size` is per device and domain. Where a method classifies, only the backbone works on the batch of one device:
+its features, and the labels, are gathered (`gather_features`), so that heads, with their batch norm and dropout, and
+losses see the batch of all devices, the same on each. So R devices at batch size B are one at R B but for rounding,
+if the backbone has neither batch norm nor dropout and no image is augmented. Its batch norm sees B samples per domain:
+with the small network on `fonts-handwriting`, between steps 101 and 400 and without dropout, gradients of 4 x (8 + 8)
+have a cosine of 0.76 to 0.95 with those of 32 + 32. With losses per device it would be 0.05 to 0.24 for L_gd, 0.20 to
+0.41 for InfoMax, 0.32 to 0.54 for L_dis. Where a method segments, each loss sees the images of one device, and its
+gradient is averaged.
+
+Batch norm's running statistics are averaged after each step: between two steps, networks and optimisers are equal
+everywhere. So is the random state, and a checkpoint of the first process is one of all. What differs by device, dropout
+outside the heads and jitter, has random numbers of its own (`Run._noise_of_device`).
 
 Built on torch.distributed: gloo between CPUs and for single numbers, NCCL between GPUs. The processes are started by
 torchrun, on one machine or several, or by `uda train --devices N`, which calls the same launcher.
@@ -21,6 +26,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -79,6 +85,29 @@ def largest(value: int) -> int:
 def share(samples: int) -> Tensor:
     """The indices, out of so many samples in order, that this process looks at."""
     return torch.arange(samples).tensor_split(ranks())[rank()]
+
+
+def gather_features(f: Tensor, domains: int) -> Tensor:
+    """The features [domains R B, D] of all R processes, domain by domain, from those of each, f [domains B, D].
+
+    Each process then computes the same losses. Their gradient for its own f is R times that of the joint loss, since
+    the extractor's gradient is the sum over the processes of which `average_gradients_` makes the mean. The heads'
+    gradients are equal everywhere, and so is their mean.
+    """
+    whole: Tensor = _Gathered.apply(f)
+    return whole.unflatten(0, (ranks(), domains, -1)).transpose(0, 1).flatten(0, 2)
+
+
+class _Gathered(torch.autograd.Function):
+    """`gather` of parts of equal length, [B, D] -> [R B, D], with a gradient for the process's own part."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        return gather(part, ranks() * len(part))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return ranks() * gradients[0].chunk(ranks())[rank()]
 
 
 def gather(part: Tensor, samples: int) -> Tensor:

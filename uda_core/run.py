@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -264,14 +265,19 @@ class Run(Generic[ConfigT, SettingsT]):
     @contextmanager
     def _own_random_state(self) -> Iterator[None]:
         with torch.random.fork_rng(devices=self._gpus):
-            if self._rank:
-                torch.manual_seed(seed_of(self.config.seed, self.steps, self._rank))
-            else:
-                torch.set_rng_state(self._random_state[0])
-                for gpu, state in zip(self._gpus, self._random_state[1:], strict=True):
-                    torch.cuda.set_rng_state(state, gpu)
+            torch.set_rng_state(self._random_state[0])
+            for gpu, state in zip(self._gpus, self._random_state[1:], strict=True):
+                torch.cuda.set_rng_state(state, gpu)
+            self._passes = itertools.count()
             yield
             self._random_state = self._get_random_state()
+
+    @contextmanager
+    def _noise_of_device(self) -> Iterator[None]:
+        """Random numbers of this device alone, by seed, step, pass and rank; those of all are as if none were drawn."""
+        with torch.random.fork_rng(devices=self._gpus):
+            torch.manual_seed(seed_of(self.config.seed, self.steps, next(self._passes), self._rank))
+            yield
 
     def _get_random_state(self) -> list[Tensor]:
         return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, self._gpus)]

@@ -71,7 +71,10 @@ class Unlabelled:
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's data. `i_t` [B] are the target samples' places in the training set, to look up pseudo-labels by."""
+    """One step's data. `i_t` [B] are the target samples' places in the training set, to look up pseudo-labels by.
+
+    Where several devices train one classifier, x_s and x_t are the samples of one, y_s and i_t those of all.
+    """
 
     x_s: Tensor
     y_s: Tensor

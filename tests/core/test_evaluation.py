@@ -110,6 +110,16 @@ def test_mean_iou_by_hand():
     assert (result.source_score, result.confusion.sum()) == (1.0, 7)
 
 
+def test_mean_iou_of_classes_that_the_truth_lacks():
+    """Road 3 of 4, car none but predicted once, pole none and never predicted. The authors' mean: (3/4 + 0) / 2."""
+    confusion = np.array([[3, 1, 0], [0, 0, 0], [0, 0, 0]])
+    assert evaluation.mean_iou(confusion) == 3 / 4
+    assert evaluation.mean_iou(confusion, absent_counts=True) == 3 / 8
+    assert evaluation.mean_iou(confusion, [0, 2], absent_counts=True) == 3 / 4
+    complete = np.array([[3, 1], [1, 1]])
+    assert evaluation.mean_iou(complete) == evaluation.mean_iou(complete, absent_counts=True)
+
+
 def test_mean_iou_is_that_of_scikit_learn():
     generator = torch.Generator().manual_seed(0)
     y, prediction = (torch.randint(5, (3, 8, 9), generator=generator) for _ in range(2))

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import math
 import re
 
 import pytest
 import torch
 from set_files import write_domainnet, write_imageclef, write_visda2017
 
+from uda_core.anchors import min_pixels
 from uda_core.data import TASKS, image_folders
 from uda_core.data.image_folders import Preprocessing
 from uda_core.errors import UserError
@@ -89,6 +91,10 @@ def test_departures_are_those_of_the_code():
         assert heads not in load(name).departures  # MCD's digits start as torch has them
         assert (dropout in recipe.describe(name)) == (name != "mcd-svhn")
     assert heads in load("mcd-visda").departures
+    for name, stride_4 in (("gta5", (263, 479)), ("gta5-cityscapes", (263, 479)), ("synthia-cityscapes", (190, 320))):
+        pixels = math.ceil(min_pixels(*stride_4))
+        assert f"takes {pixels} of {stride_4[0]}x{stride_4[1]} pixels" in recipe.describe(f"cag-{name}")
+    assert load("cag-synthia-cityscapes").departures == load("cag-synthia-cityscapes-13").departures
 
 
 # -- values ------------------------------------------------------------------------------------------------------------

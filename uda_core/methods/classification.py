@@ -3,7 +3,8 @@
 Letters: B samples per domain in a batch, D features, C classes; x inputs, f [., D] features, z [., C] logits of a head.
 """
 
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
 import torch
@@ -17,7 +18,7 @@ from uda_core.models.features import make_features
 from uda_core.models.heads import Head
 from uda_core.pseudo_labels import UNLABELLED, cluster_labels
 from uda_core.run import Run, RunConfig, Settings, evaluating, option
-from uda_core.samples import Samples, chunks, read
+from uda_core.samples import Batch, Samples, chunks, read
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,16 @@ class ClassificationRun(Run[ConfigT, Settings]):
     # -- the words of the methods --------------------------------------------------------------------------------------
 
     def embed(self, *x: Tensor) -> Tensor:
-        """Training-mode features [sum of B, D]. In one joint batch the domains share its statistics."""
-        with self._autocast:
+        """Training-mode features [sum of B, D]. In one joint batch the domains share its statistics.
+
+        Of several devices each computes those of its own batch, and gets the features of all.
+        """
+        with self._autocast, self._noise_of_device() if self._ranks > 1 else nullcontext():
             if self.config.batches == "joint":
-                return self.extractor(torch.cat(x)).float()
-            return torch.cat([self.extractor(batch).float() for batch in x])
+                f = self.extractor(torch.cat(x)).float()
+            else:
+                f = torch.cat([self.extractor(batch).float() for batch in x])
+        return distributed.gather_features(f, len(x)) if self._ranks > 1 else f
 
     def classify(self, f: Tensor, domains: int = 2) -> list[tuple[Tensor, Tensor]]:
         """Training-mode logits of features, per domain those of both heads: [(z1_s, z2_s), (z1_t, z2_t)]."""
@@ -103,6 +109,14 @@ class ClassificationRun(Run[ConfigT, Settings]):
         clusters = cluster_labels(distributed.gather(f, len(x)), distributed.gather(z[0] + z[1], len(x)))
         self.pseudo_labels = clusters.y_hat
         self.counts["empty_clusters"] = int(clusters.empty.sum())
+
+    def _next_batch(self) -> Batch:
+        """Samples of this device, labels and places of all devices, as the features will be."""
+        batch = super()._next_batch()
+        if self._ranks == 1:
+            return batch
+        y_s, i_t = (distributed.gather(own, self._ranks * len(own)) for own in (batch.y_s, batch.i_t))
+        return replace(batch, y_s=y_s, i_t=i_t)
 
     # -- applying the networks, without changing anything --------------------------------------------------------------
 

@@ -4,6 +4,7 @@ Letters: B images per domain in a batch, D features, C classes; x [B,3,H,W] imag
 features, z [B,C,h,w] logits.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -81,12 +82,13 @@ class SegmentationRun(Run[ConfigT, SettingsT]):
 
     def embed(self, x: Tensor, domain: str) -> tuple[Tensor, Tensor]:
         """Training-mode features and logits of a batch of one domain; photometric jitter where the config has it."""
-        if self.config.jitter in (domain, "both"):
-            x = photometric_jitter(x)
         self.segmenter.train()
         use_domain(self.segmenter, domain)
-        with self._autocast:
-            f, z = self.segmenter(x)
+        with self._noise_of_device() if self._ranks > 1 else nullcontext():
+            if self.config.jitter in (domain, "both"):
+                x = photometric_jitter(x)
+            with self._autocast:
+                f, z = self.segmenter(x)
         return f.float(), z.float()
 
     def separate_target_statistics(self, x: Samples | None = None) -> None:
