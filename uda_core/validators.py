@@ -8,11 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from uda_core.losses import cosine, entropy, weighted_cross_entropy
+from uda_core.losses import cosine, entropy, information_maximisation, weighted_cross_entropy
 from uda_core.methods.classification import ClassificationRun
 from uda_core.run import evaluating
 
 NORM_FLOOR = 1e-4  # a gradient shorter than this has no direction worth showing
+RULE = "infomax"
+RULES = {  # that choose between runs: name -> the number of `of_predictions` whose lowest value is chosen
+    "infomax": "target InfoMax",
+    "entropy": "target entropy",
+    "commonest": "commonest predicted class",
+}
 
 
 def head_agreement(z1: Tensor, z2: Tensor) -> float:
@@ -23,6 +29,23 @@ def head_agreement(z1: Tensor, z2: Tensor) -> float:
 def mean_entropy(*z: Tensor) -> float:
     """Mean over samples and heads of H(p), in nats: from 0 (sure) to log C (clueless)."""
     return float(torch.stack([entropy(head).mean() for head in z]).mean())
+
+
+def mean_infomax(*z: Tensor) -> float:
+    """Mean over heads of L_im on all samples at once: from -log C (sure of each, all classes alike) to 0."""
+    return float(torch.stack([information_maximisation(head) for head in z]).mean())
+
+
+def of_predictions(*z: Tensor) -> dict[str, float]:
+    """What the logits of both heads on all samples of an unlabelled set say; shares are of its samples."""
+    read_as = sum(z).argmax(1).bincount(minlength=z[0].shape[1])
+    return {
+        "head agreement": head_agreement(*z),
+        "target entropy": mean_entropy(*z),
+        "target InfoMax": mean_infomax(*z),
+        "rarest predicted class": read_as.min().item() / len(z[0]),
+        "commonest predicted class": read_as.max().item() / len(z[0]),
+    }
 
 
 def class_gradient_cosines(run: ClassificationRun, samples: int = 256, floor: float = NORM_FLOOR) -> Tensor:
