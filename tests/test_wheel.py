@@ -65,7 +65,7 @@ def test_the_wheel_holds_both_packages_their_data_and_nothing_else(wheel):
     inside = [PurePosixPath(name) for name in zipfile.ZipFile(wheel).namelist()]
     info = f"uda_core-{uda_core.__version__}.dist-info"
     assert {path.parts[0] for path in inside} == {"uda_core", "uda_lessons", info}
-    suffixes = {".py", ".mjs", ".css", ".csv", ".film", ".toml", ".md"}
+    suffixes = {".py", ".bib", ".mjs", ".css", ".csv", ".film", ".toml", ".md"}
     folders = {"uda_core": "uda_core", "uda_core/download": "data_download", "uda_lessons": "notebooks/uda_lessons"}
     files = {
         PurePosixPath(there) / path.relative_to(ROOT / here).as_posix()

@@ -255,3 +255,23 @@ def adversarial_loss(verdict, domain):
     aim = {"source": 0, "target": 1}[domain]
     numbers = list(verdict.flatten())
     return sum((d - aim) ** 2 for d in numbers) / len(numbers)
+
+
+def coral(f_s, f_t):
+    """Sun & Saenko 2016, eq. 1-3, as printed: C = (D^T D - (1^T D)^T (1^T D) / n) / (n - 1), entry by entry."""
+    width, total = f_s.shape[1], 0
+    for i in range(width):
+        for j in range(width):
+            entries = []
+            for f in (f_s, f_t):
+                n = len(f)
+                inner = sum(row[i] * row[j] for row in f)
+                entries.append((inner - sum(row[i] for row in f) * sum(row[j] for row in f) / n) / (n - 1))
+            total = total + (entries[0] - entries[1]) ** 2
+    return total / (4 * width**2)
+
+
+def domain_cross_entropy(d_s, d_t):
+    """Ganin et al. 2016, eq. 9: the log loss of d = sigmoid(logit), with the target as class 1, averaged per domain."""
+    lost = [-(1 - 1 / (1 + (-d).exp())).log() for d in d_s], [-(1 / (1 + (-d).exp())).log() for d in d_t]
+    return sum(sum(part) / len(part) for part in lost) / 2

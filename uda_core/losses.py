@@ -40,6 +40,19 @@ def sliced_wasserstein_discrepancy(
     return ((p1 @ r).sort(dim=0).values - (p2 @ r).sort(dim=0).values).square().mean()
 
 
+def coral(f_s: Tensor, f_t: Tensor) -> Tensor:
+    """L_coral = 1/(4 D^2) |C_s - C_t|_F^2 of features [B, D]; C divides by B - 1 (Sun & Saenko 2016, eq. 1-3)."""
+    return (torch.cov(f_s.T) - torch.cov(f_t.T)).square().sum() / (4 * f_s.shape[1] ** 2)
+
+
+def domain_cross_entropy(d_s: Tensor, d_t: Tensor) -> Tensor:
+    """L_d = 1/2 (mean softplus(d_s) + mean softplus(-d_t)), log 2 where it cannot tell them (Ganin et al. 2016, eq. 9).
+
+    d_s and d_t are the discriminator's logits of "target": the cross-entropy over both domains' samples together.
+    """
+    return (F.softplus(d_s).mean() + F.softplus(-d_t).mean()) / 2
+
+
 def entropy(z: Tensor) -> Tensor:
     """H_i = - sum_k p_ik log(p_ik + 1e-5), one number per sample, [B], in nats."""
     p = z.softmax(1)
@@ -91,6 +104,9 @@ def rowwise_gradient_discrepancy(
     Do source and target pull each output unit of the heads the same way? Row by row, as in the authors' code
     (lijin118/CGDM, utils.py).  g_s and g_t, the gradients of the losses l_s and l_t, keep their graph, so that the
     result can be back-propagated to the features.
+
+    The cosine does not see how large l_t is, but its floor does. In the authors' code l_t is divided by B once more
+    (`weighted_cross_entropy`): hand over l_t / B to be damped where theirs is, on a source that is fitted well.
 
     Args:
         heads: the parameters of each head.

@@ -21,6 +21,7 @@ class Clusters:
 
     y_hat: Tensor  # [N] int64, the pseudo-label of each sample
     empty: Tensor  # [C] bool, classes without a sample after the first assignment
+    centroids: Tensor  # [C, D+1], to which `y_hat` is the nearest
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,19 @@ def cluster_labels(features: Tensor, logits: Tensor) -> Clusters:
         raise ValueError(f"features and logits must be of one length above 0, got {len(features)} and {len(logits)}")
     if not (features.isfinite().all() and logits.isfinite().all()):
         raise FloatingPointError("features or logits are not finite: lower learning_rate and Reset")
-    f = F.normalize(torch.cat([features, features.new_ones(len(features), 1)], dim=1), dim=1)  # [N, D+1]
+    f = on_sphere(features)
     p = logits.softmax(1)
     soft = centroids(f, p)
     y_hat = nearest_centroid(f, soft)
     members = F.one_hot(y_hat, logits.shape[1]).to(f.dtype)
     empty = members.sum(0) == 0
     hard = torch.where(empty[:, None], soft, centroids(f, members))
-    return Clusters(nearest_centroid(f, hard), empty)
+    return Clusters(nearest_centroid(f, hard), empty, hard)
+
+
+def on_sphere(f: Tensor) -> Tensor:
+    """(f, 1) / |(f, 1)|: features [N, D] as points [N, D+1] of the unit sphere."""
+    return F.normalize(torch.cat([f, f.new_ones(len(f), 1)], dim=1), dim=1)
 
 
 def centroids(f: Tensor, membership: Tensor) -> Tensor:
@@ -76,7 +82,12 @@ def centroids(f: Tensor, membership: Tensor) -> Tensor:
 
 def nearest_centroid(f: Tensor, c: Tensor) -> Tensor:
     """Index of the centroid with the smallest cosine distance, [N]. The distance to a zero vector is 1."""
-    return (f @ F.normalize(c, dim=1).T).argmax(1)
+    return cosine_similarities(f, c).argmax(1)
+
+
+def cosine_similarities(f: Tensor, c: Tensor) -> Tensor:
+    """Of points f [N, D+1] of the unit sphere and centroids c [C, D+1]: [N, C], 0 for a centroid that is zero."""
+    return f @ F.normalize(c, dim=1).T
 
 
 def anchor_labels(d: Tensor, margin: float) -> Tensor:

@@ -21,9 +21,10 @@ RULES = {  # that choose between runs: name -> the number of `of_predictions` wh
 }
 
 
-def head_agreement(z1: Tensor, z2: Tensor) -> float:
-    """Share of samples to which both heads give the same class, from 0 to 1. They can agree and be wrong."""
-    return (z1.argmax(1) == z2.argmax(1)).float().mean().item()
+def head_agreement(*z: Tensor) -> float:
+    """Share of samples to which all heads give the same class, from 0 to 1. They can agree and be wrong."""
+    y = torch.stack([head.argmax(1) for head in z])
+    return (y == y[0]).all(0).float().mean().item()
 
 
 def mean_entropy(*z: Tensor) -> float:
@@ -61,8 +62,8 @@ def class_gradient_cosines(run: ClassificationRun, samples: int = 256, floor: fl
     f_s, f_t = run.features(source.x[i_s]), run.features(target.x[i_t])
     y_s = source.y[i_s].to(f_s.device)
     if run.pseudo_labels is None:
-        z1, z2 = run.predict(target.x[i_t])
-        y_hat = (z1 + z2).argmax(1)
+        first, *others = run.predict(target.x[i_t])
+        y_hat = sum(others, start=first).argmax(1)
     else:
         y_hat = run.pseudo_labels.to(f_t.device)[i_t.to(f_t.device)]
     cosines = torch.full((len(run.heads), len(run.pair.classes)), torch.nan)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transcriptions as slow
 from torch.nn import functional as F
 
 from uda_core import losses
@@ -39,7 +40,7 @@ def readable(heads, f, y_s, y_hat):
     """Target logits and L_gd by `losses.rowwise_gradient_discrepancy`."""
     z = [head(f).chunk(2) for head in heads]
     loss_s = sum(F.cross_entropy(z_s, y_s) for z_s, _ in z)
-    loss_t = sum(losses.weighted_cross_entropy(z_t, y_hat) for _, z_t in z)
+    loss_t = sum(losses.weighted_cross_entropy(z_t, y_hat) for _, z_t in z) / len(y_hat)
     parameters = [head.matched_parameters for head in heads]
     return [z_t for _, z_t in z], losses.rowwise_gradient_discrepancy(
         loss_s, loss_t, parameters, left_out=len(heads[0].norms)
@@ -63,6 +64,28 @@ def test_it_equals_the_readable_form(shape, dropout):
         results.append((torch.stack(z_t), l_gd, torch.autograd.grad(l_gd, f)[0]))
     for ours, theirs in zip(*results, strict=True):
         assert relative(ours, theirs) < 1e-10
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_on_a_fitted_source_it_equals_the_authors_form(fitted):
+    """Theirs divides the target's loss by B once more, which lowers its gradient against the floor of the cosine."""
+    b, c = 8, 4
+    (head, _), f, _, y_hat = make(b, c, (), c)
+    y_s = torch.arange(b) % c
+    if fitted:
+        with torch.no_grad():
+            head.linears[0].weight.copy_(torch.eye(c))
+            head.linears[0].bias.zero_()
+            f.copy_(12 * F.one_hot(torch.cat([y_s, y_hat]), c))
+    z_s, z_t = head(f).chunk(2)
+    l_s, l_t = F.cross_entropy(z_s, y_s), losses.weighted_cross_entropy(z_t, y_hat)
+    forms = [logits_and_gradient_discrepancy([head, head], f, y_s, y_hat)[1]]
+    for loss in (l_t / b, l_t):
+        forms.append(slow.gradient_discrepancy_by_rows([l_s], [loss], [head.matched_parameters], left_out=0))
+    ours, theirs, undivided = (torch.autograd.grad(l_gd, f, retain_graph=True)[0] for l_gd in forms)
+    assert forms[0].item() == pytest.approx(forms[1].item(), rel=1e-12)
+    assert relative(ours, theirs) < 1e-10
+    assert (relative(ours, undivided) > 0.5) == fitted
 
 
 def test_it_equals_the_readable_form_in_float32_as_far_as_rounding_goes():

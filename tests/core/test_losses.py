@@ -52,6 +52,32 @@ def test_sliced_wasserstein_equals_its_transcription(b, c):
     same_value_and_gradient(ours, slow.sliced_wasserstein_discrepancy(z1, z2, directions), z1, z2)
 
 
+@pytest.mark.parametrize(("b", "d"), SHAPES[1:])
+def test_coral_equals_its_transcription_and_ignores_means(b, d):
+    f_s, f_t = logits(b, d), logits(b + 1, d, seed=1)
+    same_value_and_gradient(losses.coral(f_s, f_t), slow.coral(f_s, f_t), f_s, f_t)
+    assert losses.coral(f_s, f_s + 5).item() == pytest.approx(0, abs=1e-20)
+
+
+def test_coral_by_hand():
+    f_s, f_t = tensor([[0.0, 0.0], [2.0, 2.0]]), tensor([[0.0, 1.0], [2.0, 1.0]])  # C_s all 2, C_t 2 and zeros
+    assert losses.coral(f_s, f_t).item() == pytest.approx(3 * 4 / (4 * 2**2))
+
+
+@pytest.mark.parametrize("b", [1, 2, 7])
+def test_domain_cross_entropy_equals_its_transcription(b):
+    d_s, d_t = logits(b, 1).flatten(), logits(b, 1, seed=1).flatten()
+    ours, theirs = losses.domain_cross_entropy(d_s, d_t), slow.domain_cross_entropy(d_s, d_t)
+    same_value_and_gradient(ours, theirs, d_s, d_t)
+
+
+def test_domain_cross_entropy_by_hand():
+    assert losses.domain_cross_entropy(torch.zeros(3), torch.zeros(3)).item() == pytest.approx(math.log(2))
+    verdict = tensor([math.log(3)])  # says target with 3/4
+    expected = (math.log(4) + math.log(4 / 3)) / 2
+    assert losses.domain_cross_entropy(verdict, verdict).item() == pytest.approx(expected)
+
+
 def test_classifier_discrepancy_by_hand():
     z1, z2 = tensor([[math.log(3), 0.0]]), tensor([[0.0, 0.0]])  # p1 = (3/4, 1/4), p2 = (1/2, 1/2)
     assert losses.classifier_discrepancy(z1, z2).item() == pytest.approx(0.25)

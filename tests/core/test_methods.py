@@ -9,9 +9,9 @@ import torch
 import transcriptions as slow
 from torch import nn
 
-from uda_core import methods
+from uda_core import losses, methods
 from uda_core.errors import UserError
-from uda_core.methods import CGDMConfig
+from uda_core.methods import CGDMConfig, dann
 from uda_core.models import heads
 from uda_core.models.features import FEATURE_EXTRACTORS, LastBatch
 from uda_core.pseudo_labels import cluster_labels
@@ -25,7 +25,19 @@ SMALL = {"batch_size": 16, "features": 8, "hidden": (6,)}
 
 
 @pytest.mark.parametrize(
-    "name", ["source_only", "mcd", "swd", "cgdm", "output_adversarial", "cag", "classification", "segmentation"]
+    "name",
+    [
+        "source_only",
+        "coral",
+        "dann",
+        "mcd",
+        "swd",
+        "cgdm",
+        "output_adversarial",
+        "cag",
+        "classification",
+        "segmentation",
+    ],
 )
 def test_the_modules_of_the_methods_are_modules(name):
     found = import_module(f"uda_core.methods.{name}")
@@ -201,7 +213,8 @@ def test_cgdm_s_losses_are_the_published_ones(moons_task, variant, batches):
     pseudo = [slow.weighted_cross_entropy(logits, y_hat, normalise=variant == "code") for logits in z_t]
     tensors = [[p for i, p in enumerate(head.parameters()) if i not in (1, 3)] for head in heads]  # biases before BN
     if variant == "code":
-        l_gd = slow.gradient_discrepancy_by_rows(cross_entropies, pseudo, tensors, left_out=2)
+        divided = [loss / len(y_hat) for loss in pseudo]  # as the authors', where it meets the cosine's floor
+        l_gd = slow.gradient_discrepancy_by_rows(cross_entropies, divided, tensors, left_out=2)
     else:
         l_gd = slow.gradient_discrepancy_of_mean(cross_entropies, pseudo, tensors)
     expected = {
@@ -450,3 +463,51 @@ def test_a_configuration_of_another_method_is_refused(moons_task):
     with pytest.raises(UserError, match="mcd needs a Config here, got a CGDMConfig"):
         methods.MCD(moons_task.pair, CGDMConfig(variant="paper"))
     assert methods.CGDM(moons_task.pair, methods.Config(batch_size=16)).config == CGDMConfig(batch_size=16)
+
+
+# -- CORAL and DANN ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "moves"), [("coral", [BOTH]), ("dann", [BOTH, set()])])
+def test_one_update_moves_features_and_heads(monkeypatch, moons_task, method, moves):
+    run = make(method, moons_task.pair)
+    seen = watch(monkeypatch, run)
+    run.step()
+    assert [moved for _, moved in seen] == moves  # DANN's second moves its discriminator alone
+
+
+def test_lambda_by_hand():
+    assert dann.reversal(0) == 0
+    assert dann.reversal(0.5) == pytest.approx(0.9866142981514305)  # tanh(5 p) at p = 1/2
+    assert dann.reversal(1) == dann.reversal(2) == pytest.approx(0.9999092042625951)
+
+
+def test_features_ascend_the_domain_loss_and_the_discriminator_descends_it(monkeypatch, moons_task):
+    run = make(
+        "dann", moons_task.pair, {"domain": 100.0, "ramp": 1, "learning_rate": 1e-3}, optimizer="sgd", dropout=0.0
+    )
+    run.steps = 1  # p = 1
+    batches, inside = keep_batches(run), []
+    update = dann.update
+    domain = lambda: losses.domain_cross_entropy(  # noqa: E731
+        *run.discriminator(run.embed(batches[0].x_s, batches[0].x_t)).chunk(2)
+    ).item()
+
+    def spy(loss, *optimizers):
+        before = domain()
+        update(loss, *optimizers)
+        inside.append(domain() - before)
+
+    monkeypatch.setattr(dann, "update", spy)
+    run.step()
+    assert inside[0] > 0 > inside[1]
+
+
+def test_dann_without_its_term_is_coral_without_its_own(digits_task):
+    a = make(
+        "dann", digits_task.pair, {"domain": 0.0}, dropout=0.0
+    )  # its discriminator draws numbers before dropout does
+    b = make("coral", digits_task.pair, {"coral": 0.0}, dropout=0.0)
+    for _ in range(3):
+        a.step(), b.step()
+    assert same_networks(a, b)

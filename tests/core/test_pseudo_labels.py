@@ -66,6 +66,19 @@ def test_clusters_correct_a_wrong_belief():
     assert cluster_labels(f, z).y_hat.tolist() == [0, 0, 0, 1, 1, 1]
 
 
+def test_the_centroids_are_those_of_the_first_assignment():
+    """(3, 4) and (0, 0) become (3, 4, 1) / sqrt(26) and (0, 0, 1); the second class is empty and keeps its soft one."""
+    f, z = tensor([[3.0, 4.0], [0.0, 0.0], [3.0, 4.0]]), tensor([[4.0, 0.0, 0.0], [0.0, 0.0, 4.0], [4.0, 0.0, 0.0]])
+    clusters = cluster_labels(f, z)
+    assert clusters.y_hat.tolist() == [0, 2, 0]
+    assert clusters.empty.tolist() == [False, True, False]
+    r = 1 / math.sqrt(26)
+    c = clusters.centroids.tolist()
+    assert c[0] == pytest.approx([3 * r, 4 * r, r])
+    assert c[2] == pytest.approx([0, 0, 1])
+    assert c[1] == pytest.approx([2 * r, 8 / 3 * r, (2 * r + 1) / 3], rel=1e-5)  # each sample with the same weight
+
+
 def test_one_class():
     f, _ = random_target(5, 3, 1, 0)
     clusters = cluster_labels(f, f[:, :1])

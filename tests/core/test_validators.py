@@ -24,6 +24,8 @@ def run(digits_task):
 def test_head_agreement_counts_equal_classes():
     z1, z2 = torch.tensor([[2.0, 1], [0, 1], [5, 0], [0, 3]]), torch.tensor([[9.0, 1], [1, 0], [1, 0], [0, 1]])
     assert validators.head_agreement(z1, z2) == 0.75
+    assert validators.head_agreement(z1) == 1
+    assert validators.head_agreement(z1, z2, z1.flip(1)) == 0
 
 
 def test_mean_entropy_runs_from_zero_to_log_c():

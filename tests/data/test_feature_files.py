@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from uda_core import methods
-from uda_core.data import feature_files
+from uda_core.data import feature_files, load
 from uda_core.data.splits import tenth
 from uda_core.errors import UserError
 from uda_core.evaluation import evaluate
@@ -101,6 +101,58 @@ def test_a_target_without_labels_trains_and_predicts_and_has_no_score(files):
     assert unknown.source_score == known.source_score
     assert unknown.per_class == dict.fromkeys(CLASSES.tolist())
     assert str(unknown).splitlines()[1] == "target, target_test: accuracy not known, for there are no labels"
+
+
+VALUES = {
+    "features": np.array([[0.0, 5.0, 1.0]] * 12 + [[4.0, 5.0, 3.0]] * 12, np.float16),
+    "labels": np.arange(24) % 2,
+}
+MOVED = {"features": np.array([[10.0, 7.0, 1.0], [30.0, 7.0, 1.0]], np.float16), "labels": np.arange(2)}
+BARE = {"classes": None}
+
+
+@pytest.mark.parametrize(
+    ("how", "source", "target"),
+    [
+        ("none", [0, 5, 1], [[10, 7, 1], [30, 7, 1]]),
+        ("per-domain", [-1, 0, -1], [[-1, 0, 0], [1, 0, 0]]),
+        ("source", [-1, 0, -1], [[4, 2, -1], [14, 2, -1]]),
+    ],
+)
+def test_features_are_standardised_by_hand_computed_numbers(how, source, target, files):
+    """The source's means are 2, 5, 2 and its deviations 2, 0, 1; the target's 20, 7, 1 and 10, 0, 0."""
+    task = feature_files.load(*files(VALUES | BARE, MOVED | BARE), how)
+    assert task.pair.source_train.x[0].tolist() == source
+    assert task.pair.target_train.x.tolist() == target
+    assert task.pair.target_test.x is task.pair.target_train.x
+    assert task.pair.source_train.x.dtype == task.pair.target_train.x.dtype == torch.float32
+
+
+def test_what_validates_is_standardised_by_what_trains(files):
+    x = X.copy()
+    x[[3, 4, 5]] = 60.0  # the samples that validate
+    train = np.delete(x, [3, 4, 5], axis=0).astype(np.float64)
+    pair = feature_files.load(*files({"features": x}), "per-domain").pair
+    np.testing.assert_allclose(pair.source_val.x[0], (60 - train.mean(0)) / train.std(0), rtol=1e-4)
+    np.testing.assert_allclose(pair.source_train.x.mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(pair.source_train.x.std(0, correction=0), 1, rtol=1e-5)
+
+
+def test_a_feature_that_hardly_varies_is_finite(files):
+    """0.1 is no float16: a mean of copies of it, in floating point, differs from them by rounding."""
+    for how in ("per-domain", "source"):
+        pair = feature_files.load(
+            *files({"features": np.full_like(X, 0.1)}, {"features": np.full_like(X, 0.1)}), how
+        ).pair
+        assert pair.source_train.x.abs().max() < 1e-3
+        assert pair.target_train.x.abs().max() < 1e-3
+
+
+def test_an_unknown_standardisation_is_refused(files):
+    with pytest.raises(UserError, match="unknown standardise 'target'; known: none, per-domain, source"):
+        feature_files.load(*files(), "target")
+    with pytest.raises(UserError, match="moons is not made of feature files; --standardise belongs to features"):
+        load("moons", standardise="source")
 
 
 def bad(array, i, value):

@@ -21,7 +21,7 @@ from uda_core.evaluation import evaluate as score
 from uda_core.lab import bench, train
 from uda_core.lab import main as cli
 from uda_core.lab.recipe import METHODS, fields_of, parse
-from uda_core.methods import CLASSIFICATION, SEGMENTATION
+from uda_core.methods import CLASSIFICATION, OF_VECTORS, SEGMENTATION
 from uda_core.task import Truth
 
 
@@ -286,6 +286,7 @@ def test_tasks_are_listed_with_their_data(run):
         assert f"{name:24}{entry.about}" in out
     built_in = [entry for entry in TASKS.values() if not entry.sets and not entry.own]
     assert out.count("data: built in, nothing to download") == len(built_in)
+    assert out.count("recipes by name: infomax, mcd-infomax\n") == sum(not entry.dense for entry in TASKS.values())
     assert "published recipes: cgdm-visda, cgdm-visda-paper, mcd-visda, swd-visda\n" in out
     assert out.count("published figures start from --weights ResNet50_Weights.IMAGENET1K_V1\n") == 4
 
@@ -294,12 +295,35 @@ def test_recipes_are_listed_and_printed_whole(run):
     status, out, _ = run("recipes")
     assert status == 0
     assert f"{'cgdm-visda':36}CGDM on VisDA-2017, as in the authors' code\n" in out
-    assert out.count("\n") == 89
+    assert out.count("\n") == 134
     status, out, _ = run("recipes", "cgdm-imageclef", "mcd-moons")
     assert status == 0
     assert out.startswith("cgdm-imageclef: uda train cgdm imageclef:S-T --recipe cgdm-imageclef\n\nabout = ")
     assert "\nmcd-moons: uda train mcd moons --recipe mcd-moons\n" in out
     assert re.search(r"\ninfomax = 0.1 +# lijin118/CGDM 012d631, train_image_clef.py\n", out)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_names_its_papers(name, run):
+    """But source only, which is nobody's in particular."""
+    status, out, _ = run("cite", name)
+    assert (status, out.count("@") > 0) == ((2, False) if name == "source_only" else (0, True))
+
+
+def test_papers_are_printed_as_bibtex_each_once(run):
+    _, everything, _ = run("cite")
+    keys = re.findall(r"^@\w+\{(\w+),$", everything, re.MULTILINE)
+    assert keys == [
+        "saito2018mcd", "lee2019swd", "du2021cgdm", "liang2020shot", "sun2016coral", "ganin2016dann", "li2017adabn",
+        "krause2010rim", "hu2017imsat", "pedregosa2011sklearn", "tsai2018adaptsegnet", "zhang2019cag",
+    ]  # fmt: skip
+    assert everything.count("{") == everything.count("}")
+    for entry in everything.split("\n\n"):
+        key, year, author = (re.search(p, entry)[1] for p in (r"\{(\w+),", r"year = \{(\d+)\}", r"author = \{(\w+),"))
+        assert key.startswith(author.lower() + year)
+        assert re.search(r"title = \{.+\},\n", entry)
+    _, some, _ = run("cite", "cgdm", "clusters", "infomax")
+    assert re.findall(r"@\w+\{(\w+),", some) == ["du2021cgdm", "liang2020shot", "krause2010rim", "hu2017imsat"]
 
 
 def test_tasks_say_what_is_missing_and_where_to_get_it(run, tmp_path):
@@ -363,6 +387,7 @@ def test_seeds_are_a_range_or_a_list(text, seeds):
         "bench anchors",
         "bench accuracy",
         "bench loader",
+        "cite",
     ],
 )
 def test_help_gives_an_example_that_parses(command, run):
@@ -375,7 +400,7 @@ def test_help_gives_an_example_that_parses(command, run):
 
 def test_help_of_train_lists_methods_and_leaves_their_settings_to_them(run):
     _, out, _ = run("train", "--help")
-    assert ", ".join(METHODS) in out
+    assert ", ".join(METHODS) in " ".join(out.split())
     assert "uda train METHOD --help" in out
     assert not any(word in out for word in ("beta ", "stage_steps", "weight of"))
 
@@ -385,7 +410,7 @@ def test_help_of_a_method_lists_its_own_settings(name, run):
     status, out, _ = run("train", name, "--help")
     assert status == 0
     listed = [line.split()[0] for line in out.splitlines() if line.startswith("    ")]
-    forms = [forms[name] for forms in (CLASSIFICATION, SEGMENTATION) if name in forms]
+    forms = [forms[name] for forms in (CLASSIFICATION, OF_VECTORS, SEGMENTATION) if name in forms]
     assert listed == [field for form in forms for fields in reversed(fields_of(form)) for field in fields]
 
 
@@ -432,10 +457,20 @@ def test_a_command_that_fails_raises_its_own_error(fails, run, monkeypatch):
 
 
 MISTAKES = [
-    ("train cgm moons", "unknown method 'cgm'; known: source_only, mcd, swd, cgdm, output_adversarial, cag."),
+    (
+        "train cgm moons",
+        "unknown method 'cgm'; known: source_only, mcd, swd, cgdm, clusters, logistic_regression, output_adversarial,",
+    ),
+    (
+        "train logistic_regression mnist-usps",
+        "logistic_regression takes vectors, which mnist-usps does not have; make features of images with",
+    ),
     ("train cgdm moon", "unknown task 'moon'; known: fonts-handwriting, fonts-distorted, moons,"),
     ("train cgdm streets", "unknown method for streets 'cgdm'; known: source_only, output_adversarial, cag."),
-    ("train cag moons", "unknown method for moons 'cag'; known: source_only, mcd, swd, cgdm."),
+    ("train cag moons", "unknown method for moons 'cag'; known: source_only, mcd, swd, cgdm, clusters, logistic_"),
+    ("train mcd moons --standardise source", "moons is not made of feature files; --standardise belongs to features"),
+    ("train mcd moons --recipe mcd-infomax", "recipe mcd-infomax-moons is for cgdm on moons, not for mcd on moons"),
+    ("cite cgmd", "unknown reference 'cgmd'; known: adabn, cag, cgdm,"),
     ("train cag streets --set network=smal", "unknown network 'smal'; known: small, efficientnet_lite0,"),
     ("train cag streets --set warm_up=hot", "unknown warm_up 'hot'; known: none, adabn, adversarial."),
     ("train source_only streets --set labels=anchors", "unknown setting 'labels'"),  # cag alone has it

@@ -13,7 +13,7 @@ from uda_core.data.image_folders import Preprocessing
 from uda_core.errors import UserError
 from uda_core.lab import recipe
 from uda_core.lab.main import main
-from uda_core.lab.recipe import FOLDER, HOW, Recipe, default_for, fields_of, load, names, read
+from uda_core.lab.recipe import BY_TASK, FOLDER, HOW, Recipe, default_for, fields_of, load, methods_for, names, read
 from uda_core.methods import CLASSIFICATION, SEGMENTATION
 from uda_core.samples import Labelled, Unlabelled
 from uda_core.task import Pair
@@ -22,7 +22,8 @@ PUBLISHED = {
     "cgdm-visda", "cgdm-visda-paper", "cgdm-imageclef", "cgdm-imageclef-paper", "cgdm-domainnet",
     "cgdm-domainnet-paper", "mcd-digits", "mcd-svhn", "mcd-visda", "swd-digits", "swd-visda", "cag-gta5",
 }  # fmt: skip
-DEFAULTS = [(m, task) for task, entry in TASKS.items() for m in (SEGMENTATION if entry.dense else CLASSIFICATION)]
+DEFAULTS = [(method, task) for task in TASKS for method in methods_for(task)]
+NAMED = {f"{name}-{task}" for task, entry in TASKS.items() if not entry.dense for name in ("infomax", "mcd-infomax")}
 
 
 def pair_of(samples: int) -> Pair:
@@ -49,13 +50,37 @@ def test_a_recipe_is_complete_and_gives_a_source_for_every_value(name):
 
 def test_every_method_has_a_recipe_for_every_task_and_the_others_are_published():
     defaults = {default_for(method, task).name for method, task in DEFAULTS}
-    assert len(defaults) == len(DEFAULTS) == 77
-    assert defaults | PUBLISHED == set(names())
-    assert not defaults & PUBLISHED
+    assert len(defaults) == len(DEFAULTS) == 105 + 14 + 3  # with clusters, and on vectors logistic regression
+    assert sorted([*defaults, *PUBLISHED, *NAMED]) == names()
     for method, task in DEFAULTS:
         default_for(method, task).check(method, task)
     assert default_for("cgdm", "office31:A-W").name == "cgdm-office31"
     assert default_for("cgdm", "imageclef:I-P").name == "cgdm-imageclef-ours"
+
+
+@pytest.mark.parametrize("task", [task for task, entry in TASKS.items() if not entry.dense])
+def test_infomax_alone_and_with_mcd_are_found_by_the_task(task):
+    """They are what source only and MCD have on the task, with the one term more."""
+    alone, with_mcd = (load(name, f"{task}:A-W") for name in ("infomax", "mcd-infomax"))
+    assert (alone.name, with_mcd.name) == (f"infomax-{task}", f"mcd-infomax-{task}")
+    assert [r.method for r in (alone, with_mcd)] == list(BY_TASK.values()) == ["source_only", "cgdm"]
+    source_only, mcd = (default_for(method, task) for method in ("source_only", "mcd"))
+    assert alone.settings == source_only.settings | {"infomax": 0.3}
+    assert with_mcd.settings == mcd.settings | {"infomax": 0.3, "alpha": 0, "beta": 0, "warm_up": 0, "refresh": 10**6}
+    assert alone.config == source_only.config
+    assert with_mcd.config == mcd.config | {"variant": "code", "fast": with_mcd.config["fast"]}
+    for recipe_, like in ((alone, source_only), (with_mcd, mcd)):
+        assert (recipe_.steps, recipe_.epochs) == (like.steps, like.epochs)
+    with pytest.raises(UserError, match="unknown recipe 'infomax'"):
+        load("infomax")
+
+
+def test_clusters_have_what_source_only_has():
+    for task in (task for task, entry in TASKS.items() if not entry.dense):
+        ours, theirs = default_for("clusters", task), default_for("source_only", task)
+        assert (ours.config, ours.settings, ours.steps, ours.epochs) == (
+            theirs.config, theirs.settings, theirs.steps, theirs.epochs,
+        )  # fmt: skip
 
 
 def test_departures_are_those_of_the_code():
@@ -132,7 +157,8 @@ def test_the_handwriting_takes_the_defaults_of_the_methods(method):
     assert found.settings == dataclasses.asdict(made.settings())
     assert found.steps == 400
     moons = default_for(method, "moons")
-    assert (moons.config, moons.settings, moons.steps) == ({**found.config, "dropout": 0.0}, found.settings, 300)
+    settings = found.settings | ({"ramp": 300} if method == "dann" else {})  # over the whole run
+    assert (moons.config, moons.settings, moons.steps) == ({**found.config, "dropout": 0.0}, settings, 300)
 
 
 @pytest.mark.parametrize("method", SEGMENTATION)
@@ -230,7 +256,9 @@ def test_unknown_names_are_refused():
         load("cgdm-vida")
     with pytest.raises(UserError, match="unknown method 'cgm'"):
         default_for("cgm", "moons")
-    with pytest.raises(UserError, match="unknown method for moons 'cag'; known: source_only, mcd, swd, cgdm"):
+    with pytest.raises(
+        UserError, match="unknown method for moons 'cag'; known: source_only, coral, dann, mcd, swd, cgdm"
+    ):
         default_for("cag", "moons")
     with pytest.raises(UserError, match="unknown task 'moon'"):
         default_for("cgdm", "moon")

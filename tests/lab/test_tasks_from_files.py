@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from set_files import tree, write_domainnet, write_imageclef, write_office31, write_visda2017
 
 from uda_core.data import image_folders
@@ -101,3 +102,79 @@ def test_own_features_train_without_target_labels_and_are_exported(run, tmp_path
     assert "target, target_test: accuracy not known, for there are no labels\n" in said
     assert said.endswith("source_val.npz, target_test.npz, predictions.csv\n")
     assert np.load(tmp_path / "out" / "target_test.npz")["predictions"].shape == (25,)
+
+
+@pytest.fixture
+def feature_files(tmp_path):
+    """Options for two files of 60 samples of three classes; of four features one is far larger than the rest."""
+    rng = np.random.default_rng(0)
+    y, middle = np.arange(60) % 3, rng.normal(size=(3, 4)) * 2
+    options = []
+    for name, shift in (("source", 0.0), ("target", 1.0)):
+        x = (middle[y] + rng.normal(size=(60, 4)) + shift) * np.array([1, 1, 1, 100])
+        np.savez(tmp_path / f"{name}.npz", features=x.astype(np.float32), labels=y)
+        options += [f"--{name}", tmp_path / f"{name}.npz"]
+    return options
+
+
+def weights_of(folder, name):
+    return torch.load(folder / "checkpoint.pt", weights_only=True)[name]
+
+
+def test_a_run_stays_on_the_data_that_it_was_standardised_to(run, tmp_path, feature_files):
+    small = ["--set", "batch_size=8", "features=4", "hidden=5", "dropout=0.5"]
+    words = ["train", "mcd", "features", *feature_files, "--standardise", "per-domain", *small]
+    assert run(*words, "--steps", 6, "--out", tmp_path / "whole")[0] == 0
+    assert run(*words, "--steps", 3, "--out", tmp_path / "part")[0] == 0
+    settings = json.loads((tmp_path / "part" / "settings.json").read_text())
+    assert settings["standardise"] == "per-domain"
+    status, _, err = run("train", "--resume", tmp_path / "part", "--steps", 6, "--standardise", "source")
+    assert (status, "standardise is 'per-domain' there, not 'source'; a run keeps it" in err) == (2, True)
+    assert run("train", "--resume", tmp_path / "part", "--steps", 6)[0] == 0
+    for name in ("extractor", "heads"):
+        whole, part = (weights_of(tmp_path / folder, name) for folder in ("whole", "part"))
+        assert all(torch.equal(part[key], value) for key, value in whole.items())
+    for name in ("settings.json", "summary.json"):
+        assert json.loads((tmp_path / "part" / name).read_text()).get("standardise", "per-domain") == "per-domain"
+    score = json.loads((tmp_path / "whole" / "summary.json").read_text())["target"]["score"]
+    assert f"target, target_test: accuracy {score:.1%}\n" in run("evaluate", tmp_path / "part")[1]
+    assert (
+        run(
+            *[word for word in words if word not in ("--standardise", "per-domain")],
+            "--steps",
+            6,
+            "--out",
+            tmp_path / "n",
+        )[0]
+        == 0
+    )
+    assert not torch.equal(weights_of(tmp_path / "n", "heads")["0.linears.0.weight"], whole["0.linears.0.weight"])
+    assert "standardise" not in json.loads((tmp_path / "n" / "settings.json").read_text())
+
+
+def test_logistic_regression_is_trained_scored_and_exported_like_the_others(run, tmp_path, feature_files):
+    out, words = tmp_path / "run", ["train", "logistic_regression", "features", *feature_files]
+    assert run(*words, "--standardise", "source", "--set", "clusters=true", "C=0.5", "--out", out)[0] == 0
+    settings = json.loads((out / "settings.json").read_text())
+    assert (settings["recipe"], settings["steps"]) == ("logistic_regression-features", 1)
+    assert (settings["config"]["C"], settings["config"]["clusters"]) == (0.5, True)
+    score = json.loads((out / "summary.json").read_text())["target"]["score"]
+    assert (
+        f"target, target_test: accuracy {score:.1%}\n"
+        in run("evaluate", out, "--adabn", "--export", tmp_path / "out")[1]
+    )
+    held = np.load(tmp_path / "out" / "target_test.npz")
+    assert (held["predictions"] == held["labels"]).mean() == pytest.approx(score)
+    assert run("train", "--resume", out)[1].endswith("a larger --steps trains on\n")
+    before = weights_of(out, "heads")
+    assert run("train", "--resume", out, "--steps", 2)[0] == 0
+    assert all(torch.equal(value, before[name]) for name, value in weights_of(out, "heads").items())
+
+
+def test_clusters_are_exported_as_they_are_scored(run, tmp_path):
+    assert run("train", "clusters", "moons", "--steps", 20, "--out", tmp_path / "run")[0] == 0
+    score = json.loads((tmp_path / "run" / "summary.json").read_text())["target"]["score"]
+    status, out, _ = run("evaluate", tmp_path / "run", "--export", tmp_path / "out")
+    assert (status, f"target, target_test: accuracy {score:.1%}\n" in out) == (0, True)
+    held = np.load(tmp_path / "out" / "target_test.npz")
+    assert (held["predictions"] == held["labels"]).mean() == pytest.approx(score)

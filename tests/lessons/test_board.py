@@ -325,6 +325,17 @@ def test_a_frame_shows_what_the_networks_say(watched, digits_task):
     assert frame.map == "PCA"
 
 
+def test_a_frame_of_clusters_shows_the_source_by_the_heads_and_the_target_by_its_clusters(watched, digits_task):
+    page = Page(make(digits_task, "clusters"))
+    page.do("step")
+    page.rest()
+    points, run, frame = page.board._loop.points, page.board.run, page.board.film[-1]
+    z = torch.cat([sum(run.predict(x, domain)) for x, domain in ((points.x_s, "source"), (points.x_t, "target"))])
+    assert np.frombuffer(frame.predictions, "<u2").tolist() == z.argmax(1).tolist()
+    assert not torch.equal(sum(run.predict(points.x_t, "source")).argmax(1), sum(run.predict(points.x_t)).argmax(1))
+    assert frame.numbers["agreement"] == 1
+
+
 def test_gradient_cosines_are_for_cgdm_only(watched, digits_task):
     assert Page(make(digits_task, "mcd")).board.film[0].cosines is None
 

@@ -17,6 +17,7 @@ class Entry:
     about: str  # one line
     loader: str  # "module:function", imported when the task is loaded: some need libraries that the others do not
     dense: bool = False  # whether each pixel has a label
+    vectors: bool = False  # whether samples are vectors, not images
     sets: tuple[str, ...] = ()  # that it is read from, in the data folder; none: built in, or the user's own
     domains: Mapping[str, str] = field(default_factory=dict)  # of a family: letter -> folder; its tasks are NAME:S-T
     own: bool = False  # whether it is made of the user's own --source and --target
@@ -31,8 +32,12 @@ TASKS = {
         "printed digits teach other fonts, bent by hand: the pair on which default settings are chosen",
         "uda_core.data.digits:fonts_distorted",
     ),
-    "moons": Entry("two moons in the plane teach the same moons rotated, 2 classes", "uda_core.data.moons:moons"),
-    "blobs": Entry("three Gaussians in the plane teach the same ones moved, 3 classes", "uda_core.data.blobs:blobs"),
+    "moons": Entry(
+        "two moons in the plane teach the same moons rotated, 2 classes", "uda_core.data.moons:moons", vectors=True
+    ),
+    "blobs": Entry(
+        "three Gaussians in the plane teach the same ones moved, 3 classes", "uda_core.data.blobs:blobs", vectors=True
+    ),
     "mnist-usps": Entry(
         "scanned digits teach those of envelopes, 28x28 pixels, 10 classes",
         "uda_core.data.digit_files:mnist_usps",
@@ -82,6 +87,7 @@ TASKS = {
     "features": Entry(
         "your own frozen features: --source A.npz and --target B.npz, which the command `features` makes of folders",
         "uda_core.data.feature_files:load",
+        vectors=True,
         own=True,
     ),
     "streets": Entry(
@@ -128,25 +134,32 @@ TASKS = {
 
 
 def load(
-    name: str, data: Path | None = None, source: str | Path | None = None, target: str | Path | None = None
+    name: str,
+    data: Path | None = None,
+    source: str | Path | None = None,
+    target: str | Path | None = None,
+    standardise: str | None = None,
 ) -> Task:
     """The task of this name, with its default parameters; files are looked for in the data folder.
 
     That is `data`, else the folder that the environment variable UDA_DATA names, else `data` where you are.
-    Tasks of the user's own data ("folders", "features") are made of `source` and `target` instead.
+    Tasks of the user's own data ("folders", "features") are made of `source` and `target` instead; of "features",
+    `standardise` says how (`feature_files.load`).
 
     Raises:
-        UserError: for an unknown name, files that are missing or damaged, and `source` and `target` where they do not
-            belong or are lacking.
+        UserError: for an unknown name, files that are missing or damaged, and `source`, `target` and `standardise`
+            where they do not belong or are lacking.
     """
     entry = entry_of(name)
     if ":" in name and not entry.domains:
         raise UserError(f"unknown task {name!r}: {name.partition(':')[0]} has no domains to choose from")
+    if standardise is not None and name != "features":
+        raise UserError(f"{name} is not made of feature files; --standardise belongs to features")
     loader = pkgutil.resolve_name(entry.loader)
     if entry.own:
         if source is None or target is None:
             raise UserError(f"{name} needs your own data: give both --source and --target")
-        return loader(Path(source), Path(target))
+        return loader(Path(source), Path(target), *([standardise] if standardise else []))
     if source is not None or target is not None:
         own = " and ".join(other for other, entry in TASKS.items() if entry.own)
         raise UserError(f"{name} brings its own data; --source and --target belong to {own}")

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from uda_core.data.splits import tenth
-from uda_core.errors import UserError
+from uda_core.errors import UserError, choose
 from uda_core.samples import Labelled, Unlabelled
 from uda_core.task import Pair, Task, Truth
 
 KNOWN = ("features", "labels", "classes")
+STANDARDISE = ("none", "per-domain", "source")
 
 
 @dataclass(frozen=True)
@@ -29,16 +30,23 @@ class FeatureFile:
     classes: tuple[str, ...] | None
 
 
-def load(source: Path, target: Path) -> Task:
+def load(source: Path, target: Path, standardise: str = "none") -> Task:
     """The task of a source and a target file; all of the target trains, without labels, and tests (transductive).
 
     The second, twelfth, 22nd ... sample of each class of the source validates, the others train. The classes are those
     that either file names (both must name the same, in the same order), else numbers up to the source's largest label.
 
+    Args:
+        source: the file with labels.
+        target: the other one.
+        standardise: "per-domain": each feature minus its mean over the domain's training samples, divided by its
+            standard deviation there; "source": both domains with the source's numbers; "none": as it is in the file.
+
     Raises:
         UserError: if a file is not as this module describes it, the source has no labels, the two files differ in the
-            width of their features or in their classes, or a label is too large.
+            width of their features or in their classes, a label is too large, or `standardise` is unknown.
     """
+    choose("standardise", standardise, STANDARDISE)
     s, t = read(source), read(target)
     if s.labels is None:
         raise UserError(f"{source}: no array 'labels'; the source needs one label a sample")
@@ -53,11 +61,22 @@ def load(source: Path, target: Path) -> Task:
             raise UserError(f"{path}: labels run from {y.min()} to {y.max()}, but there are {len(classes)} classes")
 
     held_out = tenth(s.labels)
-    train, val = (Labelled(s.features[chosen], s.labels[chosen]) for chosen in (~held_out, held_out))
-    x_t = Unlabelled(t.features)
+    x_s, x_t = s.features, t.features
+    if standardise != "none":
+        of_target = x_t if standardise == "per-domain" else x_s[~held_out]
+        x_s, x_t = standardised(x_s, x_s[~held_out]), standardised(x_t, of_target)
+    train, val = (Labelled(x_s[chosen], s.labels[chosen]) for chosen in (~held_out, held_out))
     name = f"features:{Path(source).stem}-{Path(target).stem}"
     truth = None if t.labels is None else Truth(t.labels, t.labels)
-    return Task(Pair(name, classes, train, val, x_t, x_t), truth)
+    target_x = Unlabelled(x_t)
+    return Task(Pair(name, classes, train, val, target_x, target_x), truth)
+
+
+def standardised(x: Tensor, of: Tensor) -> Tensor:
+    """Features x [N, D], each minus its mean and divided by its deviation over `of` [M, D]; by 1 if it is constant."""
+    from sklearn.preprocessing import StandardScaler  # not at the top: it takes a second to import
+
+    return torch.from_numpy(StandardScaler().fit(of.numpy()).transform(x.numpy()))
 
 
 def read(path: Path) -> FeatureFile:

@@ -24,6 +24,7 @@ COMMANDS = {  # name -> where its function stands
     "evaluate": "uda_core.lab.evaluate:add",
     "features": "uda_core.lab.features:add",
     "bench": "uda_core.lab.bench:add",
+    "cite": "uda_core.lab.cite:add",
 }
 
 
@@ -121,12 +122,14 @@ def add_task(parser: argparse.ArgumentParser, required: bool = True) -> None:
     for domain in ("source", "target"):
         about = f"your own {domain}: a folder of class folders (task folders) or an .npz file (task features)"
         parser.add_argument(f"--{domain}", type=Path, metavar="PATH", help=about)
+    about = "for the task features: none (default), per-domain (mean 0 and deviation 1 in each), or source (its alone)"
+    parser.add_argument("--standardise", metavar="HOW", help=about)
 
 
 def record_of(args: argparse.Namespace) -> dict[str, str]:
-    """The task by name, and where one's own data lies, for settings.json."""
+    """The task by name, where one's own data lies, and how features are standardised, for settings.json."""
     own = {name: str(path.absolute()) for name in ("source", "target") if (path := getattr(args, name))}
-    return {"task": args.task, **own}
+    return {"task": args.task, **own, **({"standardise": args.standardise} if args.standardise else {})}
 
 
 def task_of(record: dict[str, str], data: Path | None) -> Task:
@@ -135,7 +138,7 @@ def task_of(record: dict[str, str], data: Path | None) -> Task:
     Raises:
         UserError: if there is none, or its data is missing or damaged.
     """
-    return load(record["task"], data, record.get("source"), record.get("target"))
+    return load(record["task"], data, record.get("source"), record.get("target"), record.get("standardise"))
 
 
 def example_of(words: str) -> str:

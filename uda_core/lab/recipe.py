@@ -1,6 +1,7 @@
 """Recipes: one TOML file for each method and task, with everything that the run is made of.
 
     load("cgdm-visda")                      a recipe by its name: the file recipes/cgdm-visda.toml
+    load("infomax", "office31:A-W")         one by its name and the task: recipes/infomax-office31.toml
     default_for("cgdm", "office31:A-W")     what `uda train cgdm office31:A-W` takes: recipes/cgdm-office31.toml
 
 Such a file reads from top to bottom, and a comment behind each value says where that is from:
@@ -26,7 +27,7 @@ from typing import Any, Self
 from uda_core import distributed
 from uda_core.data.catalog import TASKS, entry_of
 from uda_core.errors import UserError, choose
-from uda_core.methods import CLASSIFICATION, SEGMENTATION
+from uda_core.methods import CLASSIFICATION, OF_VECTORS, SEGMENTATION
 from uda_core.run import Method, Run
 from uda_core.task import Pair
 
@@ -35,7 +36,8 @@ EPOCH = "epoch"  # in place of a number of steps
 HOW = ("seed", "device", "precision")  # how a run is executed, not what it is: given when it starts
 Values = Mapping[str, Any]
 NOTHING: Values = MappingProxyType({})
-METHODS = (*CLASSIFICATION, *(name for name in SEGMENTATION if name not in CLASSIFICATION))
+BY_TASK = {"infomax": "source_only", "mcd-infomax": "cgdm"}  # NAME-TASK for each task that classifies; with its method
+METHODS = (*CLASSIFICATION, *OF_VECTORS, *(name for name in SEGMENTATION if name not in CLASSIFICATION))
 
 
 @dataclass(frozen=True)
@@ -123,13 +125,15 @@ class Recipe:
         return self.steps or run.planned_steps or (self.epochs or 1) * _epoch(run.pair, run.config.batch_size)
 
 
-def load(name: str) -> Recipe:
-    """The recipe of this name.
+def load(name: str, task: str = "") -> Recipe:
+    """The recipe of this name; with a task, NAME-TASK if there is one.
 
     Raises:
         UserError: if there is none, or its file has a mistake.
     """
-    path = FOLDER / f"{name}.toml"
+    path, of_task = (FOLDER / f"{stem}.toml" for stem in (name, f"{name}-{task.partition(':')[0]}"))
+    if of_task.is_file():
+        return read(of_task)
     if not path.is_file():
         close = difflib.get_close_matches(name, names(), 1)
         guess = f" Did you mean {close[0]!r}?" if close else ""
@@ -169,7 +173,7 @@ def method_help(name: str) -> str:
     """
     choose("method", name, METHODS)
     lines = [f"uda train {name} TASK --set NAME=VALUE ... (default, which the recipe of a task may change; range)"]
-    for what, forms in (("images", CLASSIFICATION), ("pixels", SEGMENTATION)):
+    for what, forms in (("images", CLASSIFICATION), ("vectors", OF_VECTORS), ("pixels", SEGMENTATION)):
         if name in forms:
             config, settings = fields_of(forms[name])
             lines += [f"  settings, where {what} are labelled; --resume may change them"]
@@ -228,7 +232,8 @@ def methods_for(task: str) -> Mapping[str, Method]:
     Raises:
         UserError: for an unknown task.
     """
-    return SEGMENTATION if entry_of(task).dense else CLASSIFICATION
+    entry = entry_of(task)
+    return SEGMENTATION if entry.dense else CLASSIFICATION | OF_VECTORS if entry.vectors else CLASSIFICATION
 
 
 def method_for(name: str, task: str) -> Method:
@@ -240,6 +245,9 @@ def method_for(name: str, task: str) -> Method:
     if name not in METHODS:
         choose("method", name, METHODS)
     forms = methods_for(task)
+    if name in OF_VECTORS and name not in forms:
+        mend = "make features of images with `uda features`, and train on the task features"
+        raise UserError(f"{name} takes vectors, which {task} does not have; {mend}")
     if name not in forms:
         choose(f"method for {task}", name, forms)
     return forms[name]

@@ -5,7 +5,7 @@ import textwrap
 
 from uda_core.data import TASKS, missing
 from uda_core.lab import main
-from uda_core.lab.recipe import default_for, describe, load, methods_for, names
+from uda_core.lab.recipe import BY_TASK, default_for, describe, load, methods_for, names
 
 
 def add(commands) -> None:
@@ -18,7 +18,8 @@ def tasks(args: argparse.Namespace) -> int:
     """Print every task, its data, its methods and its recipes."""
     published: dict[str, list[str]] = {name: [] for name in TASKS}
     defaults = {default_for(method, task).name for task in TASKS for method in methods_for(task)}
-    for name in sorted({*names()} - defaults):
+    by_task = {f"{name}-{task}" for name in BY_TASK for task in TASKS}
+    for name in sorted({*names()} - defaults - by_task):
         for task in load(name).tasks:
             published[task].append(name)
     for name, entry in TASKS.items():
@@ -30,6 +31,7 @@ def tasks(args: argparse.Namespace) -> int:
             *([f"names: {name}:S-T, where S and T are two of {domains}"] if domains else []),
             f"data: {there}",
             f"methods: {', '.join(methods_for(name))}",
+            *([f"recipes by name: {', '.join(BY_TASK)}"] if not entry.dense else []),
             *([f"published recipes: {', '.join(published[name])}"] if published[name] else []),
             *(f"from scratch; published figures start from --weights {w}" for w in _weights(name)),
         ]
@@ -43,7 +45,8 @@ def add_recipes(commands) -> None:
     p = main.add_command(commands, "recipes", recipes, about, "recipes cgdm-visda")
     p.description += (
         "\nEach is a file; METHOD-TASK is what `uda train METHOD TASK` takes (METHOD-TASK-ours, where a published one\n"
-        "has that name), the others are published configurations, which --recipe NAME takes."
+        "has that name), the others are published configurations, which --recipe NAME takes. For each task that\n"
+        f"classifies there are {' and '.join(f'{name}-TASK' for name in BY_TASK)}, where --recipe needs no -TASK."
     )
     p.add_argument("name", nargs="*", metavar="NAME", help="a recipe to print (default: list them all)")
 

@@ -17,7 +17,7 @@ from uda_core import __version__, checkpoints, distributed
 from uda_core.errors import UserError
 from uda_core.evaluation import Evaluation, evaluate, label_qualities
 from uda_core.lab import main
-from uda_core.lab.recipe import METHODS, Recipe, default_for, fields_of, load, method_for, method_help, parse
+from uda_core.lab.recipe import BY_TASK, METHODS, Recipe, default_for, fields_of, load, method_for, method_help, parse
 from uda_core.lab.run_folder import RunFolder
 from uda_core.methods import CGDMConfig
 from uda_core.methods.cag import CAGRun
@@ -27,7 +27,7 @@ from uda_core.training import fit
 from uda_core.validators import RULE, RULES
 
 # of settings.json, when a run goes on
-KEPT = ("method", "task", "source", "target", "recipe", "devices", "restarts", "choose")
+KEPT = ("method", "task", "source", "target", "standardise", "recipe", "devices", "restarts", "choose")
 Then = Callable[[Any, RunFolder], None]  # what is done with a finished run
 
 
@@ -46,7 +46,8 @@ def add(commands) -> None:
     main.add_task(p, required=False)
     p.add_argument("--seed", type=int, metavar="N", help="network start, data order, dropout (default: 0)")
     p.add_argument("--steps", type=int, metavar="N", help="training steps (default: those of the recipe)")
-    about = "one of those that `uda recipes` lists, such as a published configuration (default: METHOD-TASK)"
+    by_task = "; ".join(f"{name}, with the method {method}" for name, method in BY_TASK.items())
+    about = f"one that `uda recipes` lists, such as a published one, or {by_task} (default: METHOD-TASK)"
     p.add_argument("--recipe", metavar="NAME", help=about)
     about = "changes of the recipe; `uda train METHOD --help` lists the names"
     p.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=about)
@@ -124,7 +125,7 @@ def new_run(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
         raise UserError(f"the following arguments are required: {', '.join(missing)}; see uda train --help")
     recipe = default_for(args.method, args.task)
     if args.recipe:
-        recipe = load(args.recipe)
+        recipe = load(args.recipe, args.task)
         recipe.check(args.method, args.task)
     config, settings = parse(args.set, recipe.form)
     options = {name: value for name in ("weights", "precision") if (value := getattr(args, name)) is not None}

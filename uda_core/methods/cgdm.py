@@ -150,7 +150,7 @@ class CGDMRun(ClassificationRun[CGDMConfig]):
         if self.config.variant == "paper":
             return z_t, flattened_gradient_discrepancy(l_s, l_t, parameters)
         left_out = len(heads[0].norms)  # biases before a batch norm: without a gradient, but counted in the mean
-        return z_t, rowwise_gradient_discrepancy(l_s, l_t, parameters, left_out)
+        return z_t, rowwise_gradient_discrepancy(l_s, l_t / len(y_hat), parameters, left_out)  # B: see its floor
 
 
 def _of_variant(config: RunConfig) -> dict[str, float]:

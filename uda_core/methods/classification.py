@@ -41,7 +41,7 @@ class ClassificationRun(Run[ConfigT, Settings]):
 
     CONFIG: ClassVar[type[Config]] = Config
     NETWORK_NAMES = ("extractor", "heads")
-    OPTIMIZER_NAMES = ("features_opt", "heads_opt")
+    OPTIMIZER_NAMES: ClassVar[tuple[str, ...]] = ("features_opt", "heads_opt")
 
     def _build(self) -> None:
         if self.pair.dense:
@@ -110,18 +110,21 @@ class ClassificationRun(Run[ConfigT, Settings]):
         """Samples x, tensor or files -> features [N, D], as used at test time."""
         return self._evaluate(x)[0]
 
-    def predict(self, x: Samples, domain: str = "target") -> tuple[Tensor, Tensor]:
-        """Samples x -> the two heads' logits, each [N, C]. The predicted class is the argmax of their sum."""
-        return self._evaluate(x)[1]
+    def predict(self, x: Samples, domain: str = "target") -> tuple[Tensor, ...]:
+        """Samples x -> the heads' logits, each [N, C]. The predicted class is the argmax of their sum."""
+        return self.features_and_logits(x, domain)[1]
+
+    def features_and_logits(self, x: Samples, domain: str = "target") -> tuple[Tensor, tuple[Tensor, ...]]:
+        """`features` and `predict` in one pass through the network."""
+        return self._evaluate(x)
 
     @torch.no_grad()
-    def _evaluate(self, x: Samples, of: Tensor | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def _evaluate(self, x: Samples, of: Tensor | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
         with evaluating(self.extractor, self.heads), self._autocast:
             parts = read(x, chunks(x, of=of))
             f = torch.cat([self.extractor(part.to(self.config.device)).float() for part in parts])
         with evaluating(self.extractor, self.heads):
-            first, second = self.heads
-            return f, (first(f), second(f))
+            return f, tuple(head(f) for head in self.heads)
 
 
 def ce(z: tuple[Tensor, Tensor], y: Tensor) -> Tensor:

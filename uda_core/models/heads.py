@@ -92,12 +92,15 @@ class Head(nn.Module):
 def logits_and_gradient_discrepancy(
     heads: Sequence[Head], f: Tensor, y_s: Tensor, y_hat: Tensor
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Target logits of both heads, and L_gd row by row, from one forward of joint features f [2B, D] (source first)."""
+    """Target logits of both heads, and L_gd row by row, from one forward of joint features f [2B, D] (source first).
+
+    The target's gradient is that of L_wce / B, as the authors have it: its size decides where the cosine's floor lies.
+    """
     z_t, tapes, deltas = [], [], []
     for head in heads:
         z, tape = head.forward_with_activations(f)
         z_source, z_target = z.chunk(2)
-        d_s, d_t = cross_entropy_delta(z_source, y_s), weighted_cross_entropy_delta(z_target, y_hat)
+        d_s, d_t = cross_entropy_delta(z_source, y_s), weighted_cross_entropy_delta(z_target, y_hat) / len(y_hat)
         deltas.append((torch.cat([d_s, torch.zeros_like(d_t)]), torch.cat([torch.zeros_like(d_s), d_t])))
         z_t.append(z_target)
         tapes.append(tape)

@@ -24,7 +24,7 @@ from uda_core.anchors import (
 from uda_core.maps import at_stride, resize
 from uda_core.methods.cag import CAGConfig, CAGRun, CAGSettings
 from uda_core.pseudo_labels import anchor_labels, confidence_labels
-from uda_core.run import Run, Settings, evaluating
+from uda_core.run import Run, Settings
 from uda_core.samples import IGNORE
 from uda_lessons.board.feature_map import FeatureMap
 from uda_lessons.board.plane import PlaneMap, regions
@@ -48,8 +48,8 @@ class Observation:
 class SampleObservation(Observation):
     """Of samples: the logits too."""
 
-    z_s: list[Tensor]  # of each head, [source, C]
-    z_t: list[Tensor]  # [M, C], or of those on the map alone
+    z_s: tuple[Tensor, ...]  # of each head, [source, C]
+    z_t: tuple[Tensor, ...]  # [M, C], or of those on the map alone
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class SamplePoints:
     def observe(self, run: Run, whole: bool = True) -> SampleObservation:
         """Features and logits of the points on the map; `whole`: and logits of all target samples that are scored."""
         x_t = self.x_t if whole else self.x_t[: self.target]
-        (f_s, z_s), (f_t, z_t) = (self._features_and_logits(run, x) for x in (self.x_s, x_t))
+        (f_s, z_s), (f_t, z_t) = (run.features_and_logits(*of) for of in ((self.x_s, "source"), (x_t, "target")))
         f_t = f_t[: self.target]
         return SampleObservation(torch.cat([f_s, f_t]), (f_s, f_t), z_s, z_t)
 
@@ -136,13 +136,6 @@ class SamplePoints:
                 ),
             },
         )
-
-    @staticmethod
-    def _features_and_logits(run: Run, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """`run.features(x)` and `run.predict(x)` in one pass through the extractor."""
-        f = run.features(x)
-        with evaluating(run.heads):
-            return f, [head(f) for head in run.heads]
 
     def stars(self, positions: np.ndarray, predictions: np.ndarray, observed: Observation) -> np.ndarray:
         """[2, C, 2]: centroids of the source by label, of the target by prediction."""

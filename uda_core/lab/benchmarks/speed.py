@@ -70,7 +70,7 @@ def _heads_forms() -> dict[str, Callable[[], None]]:
 
     def by_domain() -> tuple:
         z_s, z_t = zip(*(head(f).chunk(2) for head in heads), strict=True)
-        l_s, l_t = ce(z_s, y_s), sum(weighted_cross_entropy(z, y_hat) for z in z_t)
+        l_s, l_t = ce(z_s, y_s), sum(weighted_cross_entropy(z, y_hat) for z in z_t) / BATCH
         parameters, left_out = [head.matched_parameters for head in heads], len(heads[0].norms)
         return z_t, rowwise_gradient_discrepancy(l_s, l_t, parameters, left_out)
 
@@ -91,7 +91,7 @@ def naive_gradient_discrepancy(
     """One `autograd.grad` for each tensor, domain and head: 40 calls for two heads of ten tensors."""
     per_head = []
     for head, source, target in zip(heads, z_s, z_t, strict=True):
-        l_s, l_t = F.cross_entropy(source, y_s), weighted_cross_entropy(target, y_hat)
+        l_s, l_t = F.cross_entropy(source, y_s), weighted_cross_entropy(target, y_hat) / len(y_hat)
         cosines = []
         for parameter in head.parameters():
             (g_s,) = torch.autograd.grad(l_s, parameter, create_graph=True)

@@ -1,0 +1,59 @@
+"""DANN: Domain-Adversarial Neural Network (Ganin et al., JMLR 2016, arXiv 1505.07818).
+
+Letters: x_s, y_s, x_t a batch of labelled source and unlabelled target samples, f their features [2B, D].
+"""
+
+import math
+from dataclasses import dataclass
+
+from uda_core.losses import domain_cross_entropy
+from uda_core.methods.classification import ClassificationRun, Config, ce
+from uda_core.models.discriminator import FeatureDiscriminator
+from uda_core.run import Losses, Method, Settings, option
+from uda_core.samples import Batch
+from uda_core.training import update
+
+
+@dataclass
+class DANNSettings(Settings):
+    """Settings of DANN."""
+
+    domain: float = option(1.0, "weight of the domain loss, for the features", 0.0, 100.0)
+    ramp: int = option(400, "steps over which the reversal grows from 0 to 1; the run's length", 1, 10**9, "steps")
+
+
+def reversal(p: float) -> float:
+    """lambda = 2 / (1 + exp(-10 p)) - 1 at the fraction p of the training, from 0 to 1 (section 5.2.2)."""
+    return 2 / (1 + math.exp(-10 * min(p, 1))) - 1
+
+
+def dann_step(run: "DANNRun", s: DANNSettings, batch: Batch) -> Losses:
+    """Features and heads fit the source, the features against the discriminator; it learns to separate the domains.
+
+    Both gradients are taken before anything moves: those of one backward pass through a gradient reversal layer.
+    """
+    f = run.embed(batch.x_s, batch.x_t)
+    z_s, _ = run.classify(f)  # both heads learn the source's labels
+    source_ce, l_d = ce(z_s, batch.y_s), domain_cross_entropy(*run.discriminator(f).chunk(2))
+    strength = s.domain * reversal(run.steps / s.ramp)
+    update(source_ce - strength * l_d, run.features_opt, run.heads_opt)  # minus: the features ascend the domain loss
+
+    l_d = domain_cross_entropy(*run.discriminator(f.detach()).chunk(2))
+    update(l_d, run.discriminator_opt)  # plus: the discriminator descends it
+    return {"source_ce": source_ce, "domain": l_d}
+
+
+class DANNRun(ClassificationRun[Config]):
+    """A classification run with a discriminator of features: the paper's 100 for small networks, else 1024-1024."""
+
+    NETWORK_NAMES = ("extractor", "heads", "discriminator")
+    OPTIMIZER_NAMES = ("features_opt", "heads_opt", "discriminator_opt")
+
+    def _build(self) -> None:
+        super()._build()
+        hidden = (100,) if self.config.network in ("small", "mcd_digits") else (1024, 1024)
+        self.discriminator = FeatureDiscriminator(self.heads[0].linears[0].in_features, hidden).to(self.config.device)
+        self.discriminator_opt = self._optimizer(self.discriminator, momentum=0.9)
+
+
+DANN = Method("dann", dann_step, DANNSettings, DANNRun)
