@@ -13,12 +13,15 @@ from uda_core.methods.classification import ClassificationRun
 from uda_core.run import evaluating
 
 NORM_FLOOR = 1e-4  # a gradient shorter than this has no direction worth showing
-RULE = "infomax"
 RULES = {  # that choose between runs: name -> the number of `of_predictions` whose lowest value is chosen
+    "commonest": "commonest predicted class",
     "infomax": "target InfoMax",
     "entropy": "target entropy",
-    "commonest": "commonest predicted class",
 }
+# The best mean of the picks from all 120 triples of ten CGDM runs on fonts-distorted, by a fifth of a point: 88.9, against
+# 88.7 by infomax, 88.4 by entropy, 88.0 without a choice. It prefers balanced predictions: for a target that is not
+# balanced, neither this rule nor infomax is a reason.
+RULE = "commonest"
 
 
 def head_agreement(*z: Tensor) -> float:

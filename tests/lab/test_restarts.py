@@ -187,7 +187,7 @@ def test_no_run_is_chosen_where_all_diverge(tmp_path, run, monkeypatch):
     [
         ("mcd moons --choose entropy", "--choose chooses between restarts; add --restarts 3"),
         ("mcd moons --restarts 1", "--restarts must be at least 2, got 1"),
-        ("mcd moons --restarts 3 --choose accuracy", "unknown rule 'accuracy'; known: infomax, entropy, commonest"),
+        ("mcd moons --restarts 3 --choose accuracy", "unknown rule 'accuracy'; known: commonest, infomax, entropy"),
         ("cag streets --restarts 3", "--restarts is for tasks that label whole samples, but streets labels pixels"),
         ("mcd moons --restarts 3 --devices 2", "--restarts trains in a single process; leave --devices out"),
         ("--resume THREE --restarts 2", "3 restarts there, not 2; leave it out"),
