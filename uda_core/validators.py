@@ -8,11 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from uda_core.losses import cosine, entropy, weighted_cross_entropy
+from uda_core.losses import cosine, entropy, information_maximisation, weighted_cross_entropy
 from uda_core.methods.classification import ClassificationRun
 from uda_core.run import evaluating
 
 NORM_FLOOR = 1e-4  # a gradient shorter than this has no direction worth showing
+RULES = {  # that choose between runs: name -> the number of `of_predictions` whose lowest value is chosen
+    "commonest": "commonest predicted class",
+    "infomax": "target InfoMax",
+    "entropy": "target entropy",
+}
+# The best mean of its picks from all 120 triples of ten CGDM runs on fonts-distorted, but by a fifth of a point: 88.9,
+# by infomax 88.7, by entropy 88.4, without a choice 88.0. It and infomax prefer balanced predictions: they say nothing
+# of a target that is not balanced.
+RULE = "commonest"
 
 
 def head_agreement(*z: Tensor) -> float:
@@ -24,6 +33,23 @@ def head_agreement(*z: Tensor) -> float:
 def mean_entropy(*z: Tensor) -> float:
     """Mean over samples and heads of H(p), in nats: from 0 (sure) to log C (clueless)."""
     return float(torch.stack([entropy(head).mean() for head in z]).mean())
+
+
+def mean_infomax(*z: Tensor) -> float:
+    """Mean over heads of L_im on all samples at once: from -log C (sure of each, all classes alike) to 0."""
+    return float(torch.stack([information_maximisation(head) for head in z]).mean())
+
+
+def of_predictions(*z: Tensor) -> dict[str, float]:
+    """What the logits of both heads on all samples of an unlabelled set say; shares are of its samples."""
+    read_as = torch.stack(z).sum(0).argmax(1).bincount(minlength=z[0].shape[1])
+    return {
+        "head agreement": head_agreement(*z),
+        "target entropy": mean_entropy(*z),
+        "target InfoMax": mean_infomax(*z),
+        "rarest predicted class": read_as.min().item() / len(z[0]),
+        "commonest predicted class": read_as.max().item() / len(z[0]),
+    }
 
 
 def class_gradient_cosines(run: ClassificationRun, samples: int = 256, floor: float = NORM_FLOOR) -> Tensor:

@@ -35,6 +35,32 @@ def test_mean_entropy_runs_from_zero_to_log_c():
     assert validators.mean_entropy(sure, clueless) == pytest.approx(math.log(4) / 2, abs=1e-4)
 
 
+def test_mean_infomax_runs_from_minus_log_c_to_zero():
+    balanced, one_class, clueless = 100 * torch.eye(4), 100 * torch.eye(4)[[0, 0, 0, 0]], torch.zeros(4, 4)
+    assert validators.mean_infomax(balanced, balanced) == pytest.approx(-math.log(4), abs=1e-3)
+    assert validators.mean_infomax(one_class) == pytest.approx(0, abs=1e-3)  # sure of each, but of one class alone
+    assert validators.mean_infomax(clueless) == pytest.approx(0, abs=1e-3)  # balanced, but sure of none
+    assert validators.mean_infomax(balanced, clueless) == pytest.approx(-math.log(4) / 2, abs=1e-3)
+
+
+def test_what_predictions_say_is_of_the_whole_set():
+    p = torch.tensor([[0.9, 0.05, 0.05], [0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.6, 0.2, 0.2]], dtype=torch.float64)
+    q = torch.tensor([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.1, 0.8, 0.1], [0.2, 0.5, 0.3]], dtype=torch.float64)
+    found = validators.of_predictions(p.log(), q.log())  # log p1 + log p2 is largest at 0, 0, 1 and 0
+    h, l_im = [], []
+    for probabilities in (p.tolist(), q.tolist()):
+        means = [sum(column) / 4 for column in zip(*probabilities, strict=True)]
+        h.append(sum(-p_k * math.log(p_k) for row in probabilities for p_k in row) / 4)
+        l_im.append(h[-1] + sum(m_k * math.log(m_k) for m_k in means))
+    assert found == {
+        "head agreement": 0.5,
+        "target entropy": pytest.approx(sum(h) / 2, abs=1e-4),  # 1e-5 stands inside the logarithms
+        "target InfoMax": pytest.approx(sum(l_im) / 2, abs=1e-4),
+        "rarest predicted class": 0.0,
+        "commonest predicted class": 0.75,
+    }
+
+
 def test_cosines_equal_a_slow_transcription(run):
     """One loss and one backward pass for each class, domain and head, on copies."""
     cosines = validators.class_gradient_cosines(run, samples=50)

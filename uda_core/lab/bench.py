@@ -23,7 +23,7 @@ def add(commands) -> None:
     p = main.add_command(benches, "accuracy", bench_accuracy, "every method, seed by seed", example)
     p.add_argument("--seeds", default="0-9", metavar="A-B", help="a range, or a list such as 0,3,4 (default: 0-9)")
     about = "fonts-handwriting (default), imbalanced, rehearsal, streets, streets-rehearsal, camvid-day-dusk, "
-    about += "mnist-usps, usps-mnist, office31-features"
+    about += "mnist-usps, usps-mnist, office31-features, restarts-rehearsal, restarts"
     p.add_argument("--table", default="fonts-handwriting", metavar="NAME", help=about)
     main.add_data(p)
     p.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="results file: what it holds is kept")

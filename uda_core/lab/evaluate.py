@@ -15,7 +15,7 @@ def add(commands) -> None:
     """The command `evaluate`."""
     example = "evaluate runs/cgdm-moons-seed1 --adabn"
     p = main.add_command(commands, "evaluate", evaluate_run, "score a trained run again", example)
-    p.add_argument("run", type=Path, metavar="RUN_DIR", help="folder that `train` wrote")
+    p.add_argument("run", type=Path, metavar="RUN_DIR", help="folder that `train` wrote; of restarts, the chosen run")
     p.add_argument("--adabn", action="store_true", help="batch norm re-estimated on the unlabelled target")
     p.add_argument("--device", default="cpu", metavar="D", help="cpu (default) or cuda, wherever it was trained")
     about = "folder for the embeddings, predictions and confusion matrix; see uda_core/lab/exports.py"
@@ -25,7 +25,7 @@ def add(commands) -> None:
 
 def evaluate_run(args: argparse.Namespace) -> int:
     """Print the scores of the run in a folder, and export what they are made of; the exit status."""
-    folder = RunFolder(args.run)
+    folder = RunFolder(args.run).chosen()
     saved = folder.settings()
     task = main.task_of(saved, args.data)
     method = method_for(saved["method"], saved["task"])

@@ -26,14 +26,16 @@ class RunFolder:
         source.pt, stage1.pt  the run at its milestones
         progress.json         the seconds it took, the steps at which it reached its milestones
         summary.json          the scores, once it is finished
+        seed0/, seed1/ ...    in place of all that, with --restarts: a folder like this for each run
+        choice.json           which of those was chosen, and why
 
     It may be killed at any moment: metrics.jsonl is never behind the checkpoint, and every other file is written whole
     or not at all. Nothing is written before a step has worked, so a start that fails leaves nothing behind, and a
     --resume that fails changes nothing. Of several processes that train one run, rank 0 alone writes here.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, whole: Path | None = None):
+        self.path, self.whole = path, whole or path  # what --resume takes: the folder of the restarts, if it is of such
         self.checkpoint, self.before = path / "checkpoint.pt", path / "checkpoint-before.pt"
         self.good: Path | None = None  # the checkpoint that this process wrote or read last
         self.good_step = 0
@@ -41,8 +43,17 @@ class RunFolder:
         self._metrics: IO[bytes] | None = None  # open once a step has worked
 
     def holds_run(self) -> bool:
-        """Whether a run was started here."""
-        return (self.path / "settings.json").exists() or self.has_checkpoint()
+        """Whether a run was started here, or restarts."""
+        return (self.path / "settings.json").exists() or self.has_checkpoint() or bool(self.restarts())
+
+    def restarts(self) -> list[Path]:
+        """The folders in this one of runs that `train --restarts` has started."""
+        folders = (RunFolder(file.parent) for file in self.path.glob("seed*/settings.json"))
+        return sorted(folder.path for folder in folders if "restarts" in folder.read("settings.json"))
+
+    def chosen(self) -> "RunFolder":
+        """That of the restarts which was chosen; without restarts, the folder itself."""
+        return RunFolder(self.path / self.read("choice.json").get("chosen", ""))
 
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint to go on from, damaged or not."""
@@ -194,4 +205,4 @@ class RunFolder:
 
     def resume_command(self) -> str:
         """The command that goes on with the run."""
-        return f"uda train --resume {shlex.quote(str(self.path))}"
+        return f"uda train --resume {shlex.quote(str(self.whole))}"

@@ -5,9 +5,10 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -23,8 +24,11 @@ from uda_core.methods.cag import CAGRun
 from uda_core.run import Run
 from uda_core.task import Task
 from uda_core.training import fit
+from uda_core.validators import RULE, RULES
 
-KEPT = ("method", "task", "source", "target", "standardise", "recipe", "devices")  # when a run goes on
+# of settings.json, when a run goes on
+KEPT = ("method", "task", "source", "target", "standardise", "recipe", "devices", "restarts", "choose")
+Then = Callable[[Any, RunFolder], None]  # what is done with a finished run
 
 
 def add(commands) -> None:
@@ -53,6 +57,10 @@ def add(commands) -> None:
     p.add_argument("--precision", metavar="P", help=about)
     about = "GPUs (with --set device=cuda) or processes that share the work; batch_size is per device (default: 1)"
     p.add_argument("--devices", type=int, metavar="N", help=about)
+    about = "train N runs, of seed and those after it; score the one that RULE chooses, which needs no target labels"
+    p.add_argument("--restarts", type=int, metavar="N", help=about)
+    about = f"{', '.join(RULES)}: by which number of the predictions on the target, the lowest (default: {RULE})"
+    p.add_argument("--choose", metavar="RULE", help=about)
     folder = p.add_mutually_exclusive_group()
     folder.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: runs/METHOD-TASK-seedN)")
     about = "go on with the run in this folder; --set may change what is no fixed part of it, --steps may grow"
@@ -83,28 +91,36 @@ def train(args: argparse.Namespace) -> int:
         raise UserError(f"--steps must be at least 1, got {args.steps}")
     if not args.checkpoint_minutes >= 0:
         raise UserError(f"--checkpoint-minutes must be at least 0, got {args.checkpoint_minutes}")
+    if args.restarts is not None or args.choose or (args.resume and RunFolder(args.resume).restarts()):
+        from uda_core.lab import restarts  # which needs this module
+
+        return restarts.train(args)
     if args.resume:
-        folder, what, recipe = _resumed(args)
+        folder, what, recipe = resumed_run(args)
         if folder.read("summary.json").get("steps") == recipe.steps:
             done = f"finished, {recipe.steps} steps, scores in summary.json"
             print(f"{folder.path}: {done}; a larger --steps trains on")
             return 0
     else:
-        folder, what, recipe = _new(args)
+        folder, what, recipe = new_run(args)
     work = folder, what, recipe, args.checkpoint_minutes, args.data
-    if not _several(what["devices"]):
-        return _train_and_score(*work)
+    if not several(what["devices"]):
+        return train_run(*work)
     from uda_core.lab.launch import launch  # needed here alone
 
     try:
-        return launch(what["devices"], recipe.config.get("device", "cpu"), _train_and_score, *work)
+        return launch(what["devices"], recipe.config.get("device", "cpu"), train_run, *work)
     except ChildProcessError as error:
         way_on = f"; go on with: {folder.resume_command()}" if folder.holds_run() else ""
         raise UserError(f"{error}{way_on}") from error
 
 
-def _new(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
-    """A folder that holds no run yet; method, task and so on; and the recipe, with the changes of the options."""
+def new_run(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
+    """A folder that holds no run yet; method, task and so on; and the recipe, with the changes of the options.
+
+    Raises:
+        UserError: if the folder holds one, or an option does not fit.
+    """
     if missing := [name.upper() for name in ("method", "task") if getattr(args, name) is None]:
         raise UserError(f"the following arguments are required: {', '.join(missing)}; see uda train --help")
     recipe = default_for(args.method, args.task)
@@ -115,16 +131,17 @@ def _new(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
     options = {name: value for name in ("weights", "precision") if (value := getattr(args, name)) is not None}
     recipe = recipe.changed({"seed": args.seed or 0} | config | options, settings, args.steps)
     name = f"{args.method}-{args.task.replace(':', '-')}-seed{recipe.config['seed']}"
+    name += f"-restarts{args.restarts}" if args.restarts else ""
     folder = RunFolder(args.out or Path("runs", name))
     if folder.holds_run():
         what = f"{folder.path} holds a run already"
         raise UserError(f"{what}; go on with --resume {folder.path}, give another --out, or delete the folder")
-    devices = args.devices if args.devices is not None else distributed.started() if _several(1) else 1
+    devices = args.devices if args.devices is not None else distributed.started() if several(1) else 1
     what = {"method": args.method, **main.record_of(args), "recipe": recipe.name, "devices": devices}
     return folder, what, recipe
 
 
-def _resumed(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
+def resumed_run(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
     """The folder; its method, task and so on; and the recipe of its run: that which it was started with, and changes.
 
     Options may change the settings and the device and raise the number of steps; what else they name must agree.
@@ -157,16 +174,21 @@ def _resumed(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
     return folder, {name: saved[name] for name in KEPT if name in saved}, recipe
 
 
-def _several(devices: int) -> bool:
+def several(devices: int) -> bool:
     """Whether several processes train together, or torchrun started this one."""
     return devices != 1 or "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def _train_and_score(folder: RunFolder, what: dict, recipe: Recipe, minutes: float, data: Path | None) -> int:
-    """Train, in this process and those that it may be together with; then the first one scores. The exit status."""
-    several = _several(what["devices"])
-    with distributed.together(recipe.config.get("device", "cpu")) if several else nullcontext():
-        first = not several or distributed.rank() == 0
+def train_run(
+    folder: RunFolder, what: dict, recipe: Recipe, minutes: float, data: Path | None, then: Then | None = None
+) -> int:
+    """Train, in this process and those that it may be together with; the first one then scores. The exit status.
+
+    `then` is called with the finished run instead of scoring it.
+    """
+    together = several(what["devices"])
+    with distributed.together(recipe.config.get("device", "cpu")) if together else nullcontext():
+        first = not together or distributed.rank() == 0
         task = main.task_of(what, data)
         run = recipe.start(task.pair)
         if folder.has_checkpoint():
@@ -174,14 +196,19 @@ def _train_and_score(folder: RunFolder, what: dict, recipe: Recipe, minutes: flo
             folder.load(run)
             run.settings = settings
         steps = recipe.length(run)
-        caught = _train(run, steps, folder if first else None, what, minutes, several)
+        caught = _train(run, steps, folder if first else None, what, minutes, together)
     if run.steps < steps:
         if first:
             print(f"interrupted: step {run.steps} of {steps} is saved in {folder.checkpoint}", file=sys.stderr)
             print(f"go on with: {folder.resume_command()}", file=sys.stderr)
         return 128 + caught
-    if not first:
-        return 0
+    if first:
+        then(run, folder) if then else _score(run, task, folder, what, recipe)
+    return 0
+
+
+def _score(run: Run, task: Task, folder: RunFolder, what: dict, recipe: Recipe) -> None:
+    """Write the scores of a finished run to its folder, and print them."""
     evaluation = evaluate(run, task)  # the first look at the target's labels
     reached = {}
     if isinstance(run, CAGRun):
@@ -194,10 +221,9 @@ def _train_and_score(folder: RunFolder, what: dict, recipe: Recipe, minutes: flo
             if scores.get(why):
                 print(f"  {why.replace('_', ' ')}: {', '.join(scores[why])}")
     print(evaluation, f"written to {folder.path}", sep="\n")
-    return 0
 
 
-def _train(run: Run, steps: int, folder: RunFolder | None, what: dict, minutes: float, several: bool) -> int:
+def _train(run: Run, steps: int, folder: RunFolder | None, what: dict, minutes: float, together: bool) -> int:
     """Train up to step `steps`, or until a signal comes; returns its number, or 0.
 
     Into the folder, if there is one, go a line of JSON per step, and a checkpoint every so many minutes, at each of the
@@ -207,7 +233,7 @@ def _train(run: Run, steps: int, folder: RunFolder | None, what: dict, minutes: 
     with (
         folder.recording(run, what | {"steps": steps}) if folder else nullcontext(),
         _interruption() as caught,
-        tqdm(initial=run.steps, total=steps, unit="step") as bar,
+        tqdm(initial=run.steps, total=steps, unit="step", disable=run.steps == steps) as bar,
     ):
         for record in fit(run, steps - run.steps):
             if folder:
@@ -215,7 +241,7 @@ def _train(run: Run, steps: int, folder: RunFolder | None, what: dict, minutes: 
             bar.set_postfix({name: f"{value:.3f}" for name, value in record.losses.items()}, refresh=False)
             bar.update()
             number = caught[0] if caught else 0
-            if several:
+            if together:
                 number = distributed.largest(number)
             if number:
                 break

@@ -206,16 +206,12 @@ def commonest_mistakes(result: Evaluation, most: int = 3) -> Iterator[Number]:
 def label_free(run: Run) -> dict[str, float]:
     """What one can know of a finished classifier without a target label."""
     x_s, x_t = run.pair.source_train.x, run.pair.target_train.x
-    z, f_s, f_t = run.predict(x_t), *(run.features(x).cpu() for x in (x_s, x_t))
-    cosines, read_as = validators.class_gradient_cosines(run), sum(z).argmax(1).bincount(minlength=z[0].shape[1])
-    return {
-        "head agreement": validators.head_agreement(*z),
-        "target entropy": validators.mean_entropy(*z),
+    f_s, f_t = (run.features(x).cpu() for x in (x_s, x_t))
+    cosines = validators.class_gradient_cosines(run)
+    return validators.of_predictions(*run.predict(x_t)) | {
         "domain accuracy": domain_gap.domain_accuracy(f_s, f_t).value,
         "neighbour mixing": domain_gap.neighbour_mixing(f_s, f_t).value,
         "lowest class cosine": cosines[cosines.isfinite()].min().item(),
-        "rarest predicted class": read_as.min().item() / len(x_t),
-        "commonest predicted class": read_as.max().item() / len(x_t),
     }
 
 

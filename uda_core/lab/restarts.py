@@ -1,0 +1,98 @@
+"""`uda train --restarts N`: the same with N seeds, and one of the runs chosen without target labels.
+
+Two classes that a run exchanges early stay exchanged, however long it trains; another seed may not exchange them. The
+runs are trained one after another, each into a folder that `--resume` and `evaluate` take like any other. The target's
+labels are opened after the choice, for the scores of the chosen run.
+"""
+
+import argparse
+import sys
+
+from uda_core.data.catalog import entry_of
+from uda_core.errors import UserError, choose
+from uda_core.lab.recipe import Recipe
+from uda_core.lab.run_folder import RunFolder
+from uda_core.lab.train import new_run, resumed_run, several, train_run
+from uda_core.methods.classification import ClassificationRun
+from uda_core.validators import RULE, RULES, of_predictions
+
+Work = tuple[RunFolder, dict, Recipe]  # one run, as `train_run` takes it
+
+
+def train(args: argparse.Namespace) -> int:
+    """Train all runs, choose one, score it; the exit status.
+
+    A run whose losses are no longer finite cannot be chosen; --resume tries it again from its last good checkpoint.
+
+    Raises:
+        UserError: for options that do not fit, or if no run is left to choose from.
+    """
+    whole, works = _resumed(args) if args.resume else _new(args)
+    numbers, failed = dict[str, dict[str, float]](), dict[str, dict[str, str]]()
+
+    def look(run: ClassificationRun, folder: RunFolder) -> None:
+        numbers[folder.path.name] = of_predictions(*run.predict(run.pair.target_train.x))
+
+    for work in works:
+        name = work[0].path.name
+        print(f"{name}:", file=sys.stderr)
+        try:
+            if status := train_run(*work, args.checkpoint_minutes, args.data, look):
+                return status
+        except UserError as error:
+            if not isinstance(error.__cause__, FloatingPointError):
+                raise
+            failed[name] = {"failed": str(error)}
+            print(f"warning: {name} cannot be chosen: {error}", file=sys.stderr)
+    if not numbers:
+        raise UserError(f"{whole.path}: no run to choose from, for none kept finite losses; lower learning_rate")
+    rule = works[0][1]["choose"]
+    lowest = RULES[rule]
+    chosen = min(numbers, key=lambda name: numbers[name][lowest])
+    why = f"its {lowest} is the lowest"
+    whole.write("choice.json", {"rule": rule, "chosen": chosen, "why": why, "runs": numbers | failed})
+    for name, values in numbers.items():
+        print(f"{name}: " + ", ".join(f"{number} {values[number]:.4f}" for number in RULES.values()))
+    print(f"chosen by {rule}: {chosen}, for {why}; the scores of that run:")
+    [work] = (work for work in works if work[0].path.name == chosen)
+    return train_run(*work, args.checkpoint_minutes, args.data)
+
+
+def _new(args: argparse.Namespace) -> tuple[RunFolder, list[Work]]:
+    """The folder of all runs, and each of them, none begun."""
+    if args.restarts is None:
+        raise UserError("--choose chooses between restarts; add --restarts 3")
+    if args.restarts < 2:
+        raise UserError(f"--restarts must be at least 2, got {args.restarts}")
+    whole, what, recipe = new_run(args)
+    if entry_of(what["task"]).dense:
+        raise UserError(f"--restarts is for tasks that label whole samples, but {what['task']} labels pixels")
+    if several(what["devices"]):
+        raise UserError("--restarts trains in a single process; leave --devices out")
+    seeds = [recipe.config["seed"] + i for i in range(args.restarts)]
+    what |= {"restarts": seeds, "choose": choose("rule", args.choose or RULE, RULES)}
+    return whole, [(_folder(whole, seed), what, recipe.changed({"seed": seed})) for seed in seeds]
+
+
+def _resumed(args: argparse.Namespace) -> tuple[RunFolder, list[Work]]:
+    """The same of restarts that have begun: a run that has not is made like one that has."""
+    whole, works = RunFolder(args.resume), list[Work]()
+    begun = whole.restarts()
+    if not begun:
+        raise UserError(f"{whole.path}: no restarts to choose from; leave --restarts and --choose out")
+    saved = RunFolder(begun[0]).settings()
+    if args.restarts not in (None, len(saved["restarts"])):
+        raise UserError(f"{whole.path}: {len(saved['restarts'])} restarts there, not {args.restarts}; leave it out")
+    rule = choose("rule", args.choose or saved["choose"], RULES)
+    for seed in saved["restarts"]:
+        folder = _folder(whole, seed)
+        path = folder.path if folder.path in begun else begun[0]
+        _, what, recipe = resumed_run(argparse.Namespace(**vars(args) | {"resume": path}))
+        if path != folder.path:
+            recipe = recipe.changed({"seed": seed, "weights": saved["config"]["weights"]})
+        works.append((folder, what | {"choose": rule}, recipe))
+    return whole, works
+
+
+def _folder(whole: RunFolder, seed: int) -> RunFolder:
+    return RunFolder(whole.path / f"seed{seed}", whole.path)
