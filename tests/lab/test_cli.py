@@ -295,7 +295,7 @@ def test_recipes_are_listed_and_printed_whole(run):
     status, out, _ = run("recipes")
     assert status == 0
     assert f"{'cgdm-visda':36}CGDM on VisDA-2017, as in the authors' code\n" in out
-    assert out.count("\n") == 134
+    assert out.count("\n") == 162
     status, out, _ = run("recipes", "cgdm-imageclef", "mcd-moons")
     assert status == 0
     assert out.startswith("cgdm-imageclef: uda train cgdm imageclef:S-T --recipe cgdm-imageclef\n\nabout = ")
@@ -459,7 +459,7 @@ def test_a_command_that_fails_raises_its_own_error(fails, run, monkeypatch):
 MISTAKES = [
     (
         "train cgm moons",
-        "unknown method 'cgm'; known: source_only, mcd, swd, cgdm, clusters, logistic_regression, output_adversarial,",
+        "unknown method 'cgm'; known: source_only, clusters, coral, dann, mcd, swd, cgdm, logistic_regression,",
     ),
     (
         "train logistic_regression mnist-usps",
@@ -467,7 +467,7 @@ MISTAKES = [
     ),
     ("train cgdm moon", "unknown task 'moon'; known: fonts-handwriting, fonts-distorted, moons,"),
     ("train cgdm streets", "unknown method for streets 'cgdm'; known: source_only, output_adversarial, cag."),
-    ("train cag moons", "unknown method for moons 'cag'; known: source_only, mcd, swd, cgdm, clusters, logistic_"),
+    ("train cag moons", "unknown method for moons 'cag'; known: source_only, clusters, coral, dann, mcd, swd, cgdm,"),
     ("train mcd moons --standardise source", "moons is not made of feature files; --standardise belongs to features"),
     ("train mcd moons --recipe mcd-infomax", "recipe mcd-infomax-moons is for cgdm on moons, not for mcd on moons"),
     ("cite cgmd", "unknown reference 'cgmd'; known: adabn, cag, cgdm,"),

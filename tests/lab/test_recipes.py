@@ -263,7 +263,7 @@ def test_unknown_names_are_refused():
     with pytest.raises(UserError, match="unknown method 'cgm'"):
         default_for("cgm", "moons")
     with pytest.raises(
-        UserError, match="unknown method for moons 'cag'; known: source_only, coral, dann, mcd, swd, cgdm"
+        UserError, match="unknown method for moons 'cag'; known: source_only, clusters, coral, dann, mcd, swd, cgdm"
     ):
         default_for("cag", "moons")
     with pytest.raises(UserError, match="unknown task 'moon'"):

@@ -41,7 +41,7 @@ class ClassificationRun(Run[ConfigT, Settings]):
     """A run with one feature extractor and two heads. A domain changes nothing here: both share all statistics."""
 
     CONFIG: ClassVar[type[Config]] = Config
-    NETWORK_NAMES = ("extractor", "heads")
+    NETWORK_NAMES: ClassVar[tuple[str, ...]] = ("extractor", "heads")
     OPTIMIZER_NAMES: ClassVar[tuple[str, ...]] = ("features_opt", "heads_opt")
 
     def _build(self) -> None:

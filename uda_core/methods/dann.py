@@ -5,10 +5,12 @@ Letters: x_s, y_s, x_t a batch of labelled source and unlabelled target samples,
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 from uda_core.losses import domain_cross_entropy
 from uda_core.methods.classification import ClassificationRun, Config, ce
 from uda_core.models.discriminator import FeatureDiscriminator
+from uda_core.models.heads import Head
 from uda_core.run import Losses, Method, Settings, option
 from uda_core.samples import Batch
 from uda_core.training import update
@@ -52,7 +54,8 @@ class DANNRun(ClassificationRun[Config]):
     def _build(self) -> None:
         super()._build()
         hidden = (100,) if self.config.network in ("small", "mcd_digits") else (1024, 1024)
-        self.discriminator = FeatureDiscriminator(self.heads[0].linears[0].in_features, hidden).to(self.config.device)
+        width = cast(Head, self.heads[0]).linears[0].in_features
+        self.discriminator = FeatureDiscriminator(width, hidden).to(self.config.device)
         self.discriminator_opt = self._optimizer(self.discriminator, momentum=0.9)
 
 
