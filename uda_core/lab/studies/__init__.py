@@ -4,6 +4,7 @@
     note = "..."              what stands below the table
     details = true            also the commonest mistakes and what needs no target label; may be left out
     [rows]                    name = what `Arm` takes
+    [factorial]               or, in place of rows or before them, every combination of terms; see `cells`
 
 On a CPU, in one thread; `STUDIES["streets"].rows["CAG"].start(task.pair)` makes the run of a row.
 """
@@ -12,7 +13,8 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import permutations
+from functools import reduce
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,14 @@ from tqdm import tqdm
 from uda_core import domain_gap, methods, validators
 from uda_core.checkpoints import write_whole
 from uda_core.data import feature_files, load
+from uda_core.data.blobs import blobs
 from uda_core.data.digits import fonts_handwriting
 from uda_core.data.sets import data_folder
 from uda_core.errors import UserError, choose
 from uda_core.evaluation import Evaluation, evaluate, label_qualities, supervised
 from uda_core.lab import recipe, results
 from uda_core.lab.recipe import Recipe
+from uda_core.lab.studies.traces import Trace
 from uda_core.run import Run
 from uda_core.task import Pair, Task
 
@@ -73,15 +77,21 @@ class Arm:
         as_text = {name: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for name, v in values.items()}
         return {name: text for name, text in as_text.items() if text != "None"}
 
-    def measure(self, task: Task, seed: int, details: bool = False) -> list[Number]:
-        """Train with one seed; every number that it reaches, at each of its milestones or at the end."""
+    def measure(self, task: Task, seed: int, details: bool = False, trace: Trace | None = None) -> list[Number]:
+        """Train with one seed; every number that it reaches, at each of its milestones or at the end.
+
+        What the run predicts on the way goes into `trace`.
+        """
         if self.supervised:
             task = replace(task, pair=supervised(task))
         run, numbers, seconds = self.start(task.pair, seed=seed), list[Number](), 0.0
-        for _ in range(self.changed().length(run)):
+        length = self.changed().length(run)
+        for _ in range(length):
             started = time.process_time()
             record = run.step()
             seconds += time.process_time() - started
+            if trace:
+                trace.look(run, last=run.steps == length)
             if run.milestone:
                 numbers += scores(run, task, run.milestone, evaluate(run, task))
             if run.milestone == "source" and self.adabn:
@@ -119,9 +129,17 @@ class Study:
         values = {name: arm.describe() for name, arm in self.rows.items()}
         return pd.DataFrame.from_dict(values, orient="index").fillna("").rename_axis("row")
 
-    def measure(self, row: str, tasks: Mapping[str, Task], seed: int) -> pd.DataFrame:
-        """One row on one seed, as lines of a results file; of several tasks also their mean score."""
-        numbers = {name: self.rows[row].measure(task, seed, self.details) for name, task in tasks.items()}
+    def measure(self, row: str, tasks: Mapping[str, Task], seed: int, out: Path) -> pd.DataFrame:
+        """One row on one seed, as lines of the results file `out`; of several tasks also their mean score.
+
+        Traces of classifiers go beside `out`, but for those that are scored otherwise than they were trained.
+        """
+        arm, numbers = self.rows[row], dict[str, list[Number]]()
+        for name, task in tasks.items():
+            trace = None if task.pair.dense or arm.adabn or arm.supervised else Trace(task)
+            numbers[name] = arm.measure(task, seed, self.details, trace)
+            if trace:
+                trace.write(out, row, seed, name)
         lines = [(row, seed, name, *number) for name, of_task in numbers.items() for number in of_task]
         if len(tasks) > 1:
             ends = [next(n[3] for n in of_task if n[1:3] == ("score", "")) for of_task in numbers.values()]
@@ -162,7 +180,7 @@ def measure(name: str, seeds: Sequence[int], out: Path, data: Path | None = None
     write_whole(beside, settings.to_csv(lineterminator="\n").encode())
     torch.set_num_threads(1)
     for seed, row in tqdm(left, unit="run"):
-        measured = study.measure(row, tasks, seed)
+        measured = study.measure(row, tasks, seed, out)
         held = pd.concat([held, measured]) if len(held) else measured
         held = held.iloc[held["row"].map(list(study.rows).index).argsort(kind="stable")]
         results.write(held, out, comments)
@@ -239,11 +257,32 @@ def office31_features(data: Path | None) -> dict[str, Task]:
     return {f"{s}->{t}": feature_files.load(files[s], files[t]) for s, t in permutations(files, 2)}
 
 
+def blobs_moved(data: Path | None) -> dict[str, Task]:
+    """Three Gaussians in the plane, with class B of the target at three places on its way into A's half."""
+    return {f"B at {b:g}": blobs(b=b) for b in (0.5, -0.5, -1.0)}
+
+
+def cells(recipe: str, off: Mapping[str, Any], on: Mapping[str, Mapping[str, Any]]) -> dict[str, Arm]:
+    """Every combination of terms, by the names of those that are on: a recipe with the settings `off`, changed by `on`.
+
+    >>> list(cells("cgdm-blobs", {"infomax": 0, "alpha": 0}, {"InfoMax": {"infomax": 0.3}, "labels": {"alpha": 1.0}}))
+    ['none', 'labels', 'InfoMax', 'InfoMax + labels']
+    """
+    made = {}
+    for chosen in product((False, True), repeat=len(on)):
+        names = [name for name, is_on in zip(on, chosen, strict=True) if is_on]
+        settings = reduce(lambda settings, name: settings | on[name], names, dict(off))
+        made[" + ".join(names) or "none"] = Arm(recipe, settings=settings)
+    return made
+
+
 def read(path: Path) -> Study:
     """The study that a file holds."""
     values = tomllib.loads(path.read_text(encoding="utf-8"))
-    return Study(**values | {"rows": {name: Arm(**row) for name, row in values["rows"].items()}})
+    rows = {name: Arm(**row) for name, row in values.pop("rows", {}).items()}
+    factorial = cells(**values.pop("factorial")) if "factorial" in values else {}
+    return Study(**values, rows=factorial | rows)
 
 
-LOADERS = {"imbalanced": imbalanced, "office31-features": office31_features}
+LOADERS = {"imbalanced": imbalanced, "office31-features": office31_features, "blobs-moved": blobs_moved}
 STUDIES = {path.stem: read(path) for path in sorted(Path(__file__).parent.glob("*.toml"))}
