@@ -6,15 +6,18 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scenes import tiny_task
 from set_files import digits, write_mnist, write_usps
 
+from uda_core import validators
+from uda_core.data.blobs import blobs
 from uda_core.errors import UserError
 from uda_core.evaluation import evaluate, label_qualities
 from uda_core.lab import results, studies
-from uda_core.lab.studies import STUDIES, Arm, Study
+from uda_core.lab.studies import STUDIES, Arm, Study, traces
 from uda_core.methods import adabn
 
 RNG = np.random.default_rng(0)
@@ -65,6 +68,61 @@ def test_default_settings_are_those_of_the_best_trial():
     for name in ("MCD, discrepancy 10", "SWD", "CGDM (code)"):
         described = STUDIES["fonts-handwriting"].rows[name].describe()
         assert (trials.eq({of: described.get(of, "") for of in trials.columns}).all(axis=1)).any(), name
+
+
+def test_a_factorial_study_has_every_combination_of_its_terms():
+    off = {"infomax": 0.0, "alpha": 0.0, "beta": 0.0, "k": 0}
+    on = {"InfoMax": {"infomax": 0.3}, "GD": {"beta": 0.1, "k": 4}, "labels": {"alpha": 1.0}}
+    made = studies.cells("cgdm-blobs", off, on)
+    names = "none, labels, GD, GD + labels, InfoMax, InfoMax + labels, InfoMax + GD, InfoMax + GD + labels"
+    assert ", ".join(made) == names
+    assert made["none"].settings == off
+    assert made["InfoMax + GD"].settings == {"infomax": 0.3, "alpha": 0.0, "beta": 0.1, "k": 4}
+    assert all(arm.recipe == "cgdm-blobs" and not arm.config for arm in made.values())
+
+
+@pytest.mark.parametrize("name", ["factorial-fonts", "factorial-blobs", "factorial-office31"])
+def test_each_term_of_a_factorial_study_is_on_in_half_of_its_cells(name):
+    cells = [arm.settings for row, arm in STUDIES[name].rows.items() if row not in ("source only",)][:16]
+    for term in ("discrepancy", "infomax", "alpha", "beta"):
+        assert sorted(map(bool, (settings[term] for settings in cells))) == [False] * 8 + [True] * 8
+    assert all((settings["k"] > 0) == bool(settings["discrepancy"] or settings["beta"]) for settings in cells)
+    assert len({tuple(sorted(settings.items())) for settings in cells}) == 16
+
+
+# -- traces ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_trace_holds_what_a_run_predicts_every_fifty_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(traces, "EVERY", 2)
+    task, arm, out = blobs(classes=(30, 30, 30)), Arm("mcd-blobs", {"batch_size": 16}, steps=5), tmp_path / "a.csv"
+    study = Study("blobs", "", {"MCD": arm})
+    for seed in (0, 1, 0):  # the last one takes the place of the first
+        study.measure("MCD", {"": task}, seed, out)
+    table = pd.read_csv(tmp_path / "a.traces.csv", keep_default_na=False)
+    assert table[["row", "seed", "step"]].values.tolist() == [["MCD", s, n] for s in (1, 0) for n in (2, 4, 5)]
+    with np.load(tmp_path / "a.traces" / "MCD-seed1.npz") as held:
+        arrays = dict(held)
+    assert arrays["steps"].tolist() == [2, 4, 5]
+    assert (arrays["target"].shape, arrays["source"].shape) == ((3, 2, 90, 3), (3, 2, 600, 3))
+    run = arm.start(task.pair, seed=1)
+    for _ in range(5):
+        run.step()
+    z = run.predict(task.pair.target_test.x)
+    np.testing.assert_array_equal(arrays["target"][-1], torch.stack(z).half().numpy())
+    np.testing.assert_array_equal(arrays["source_features"], run.features(task.pair.source_val.x).half().numpy())
+    last = table[(table["seed"] == 1) & (table["step"] == 5)].iloc[0]
+    assert last["score"] == pytest.approx(evaluate(run, task).score, abs=1e-4)
+    assert last["target InfoMax"] == pytest.approx(validators.mean_infomax(*z), abs=1e-4)
+
+
+def test_what_is_scored_otherwise_than_it_was_trained_leaves_no_trace(tmp_path):
+    task, config = blobs(classes=(30, 30, 30)), {"batch_size": 16}
+    rows = {"a": Arm("source_only-blobs", config, steps=2, adabn=True)}
+    rows["s"] = Arm("source_only-blobs", config, steps=2, supervised=True)
+    for row in rows:
+        Study("blobs", "", rows).measure(row, {"": task}, 0, tmp_path / "a.csv")
+    assert not any(tmp_path.iterdir())
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
@@ -157,7 +215,7 @@ def measured(monkeypatch, tmp_path):
     rows = {"a": Arm("source_only-moons", steps=1), "b": Arm("mcd-moons", steps=1)}
     monkeypatch.setitem(STUDIES, "small", Study("moons", "Note.", rows))
     ran, measure = [], Study.measure
-    monkeypatch.setattr(Study, "measure", lambda self, row, *a: ran.append((row, a[-1])) or measure(self, row, *a))
+    monkeypatch.setattr(Study, "measure", lambda self, row, *a: ran.append((row, a[1])) or measure(self, row, *a))
     studies.measure("small", [0, 1], tmp_path / "small.csv")
     assert ran == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
     ran.clear()

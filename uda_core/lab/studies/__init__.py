@@ -129,16 +129,16 @@ class Study:
         values = {name: arm.describe() for name, arm in self.rows.items()}
         return pd.DataFrame.from_dict(values, orient="index").fillna("").rename_axis("row")
 
-    def measure(self, row: str, tasks: Mapping[str, Task], seed: int, out: Path) -> pd.DataFrame:
-        """One row on one seed, as lines of the results file `out`; of several tasks also their mean score.
+    def measure(self, row: str, tasks: Mapping[str, Task], seed: int, out: Path | None = None) -> pd.DataFrame:
+        """One row on one seed, as lines of a results file; of several tasks also their mean score.
 
-        Traces of classifiers go beside `out`, but for those that are scored otherwise than they were trained.
+        Traces of classifiers go beside the file `out`, but for those that are scored otherwise than they were trained.
         """
         arm, numbers = self.rows[row], dict[str, list[Number]]()
         for name, task in tasks.items():
             trace = None if task.pair.dense or arm.adabn or arm.supervised else Trace(task)
             numbers[name] = arm.measure(task, seed, self.details, trace)
-            if trace:
+            if trace and out:
                 trace.write(out, row, seed, name)
         lines = [(row, seed, name, *number) for name, of_task in numbers.items() for number in of_task]
         if len(tasks) > 1:
