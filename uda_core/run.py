@@ -249,6 +249,11 @@ class Run(Generic[ConfigT, SettingsT]):
         self.steps, self.counts = state["steps"], dict(state["counts"])
         for name in self.NETWORK_NAMES + self.OPTIMIZER_NAMES:
             getattr(self, name).load_state_dict(state[name])
+        for name in self.OPTIMIZER_NAMES:  # fused optimisers need the strides of the weights, which may have changed
+            for parameter, moments in getattr(self, name).state.items():
+                for key, moment in moments.items():
+                    if isinstance(moment, Tensor) and moment.shape == parameter.shape:
+                        moments[key] = torch.empty_like(parameter).copy_(moment)
         for name in self.STATE_NAMES:
             setattr(self, name, copy.copy(state[name]))
         self.pseudo_labels, self._random_state = state["pseudo_labels"], state["random_state"]

@@ -44,6 +44,23 @@ def test_resumed_run_is_bit_identical(method, digits_task, tmp_path):
     assert (tmp_path / "whole.pt").read_bytes() == (tmp_path / "resumed.pt").read_bytes()
 
 
+def test_a_checkpoint_from_before_channels_last_goes_on_alike(digits_task):
+    """Weights and Adam's moments saved in other strides: the same steps as without a stop."""
+    whole, _ = trained("mcd", digits_task.pair, 3)
+    state = copy.deepcopy(whole.state_dict())
+    before = {name: weight.contiguous() for name, weight in state["extractor"].items()}
+    changed = [name for name, weight in before.items() if weight.stride() != state["extractor"][name].stride()]
+    state["extractor"] = before
+    for moments in state["features_opt"]["state"].values():
+        moments |= {name: moments[name].contiguous() for name in ("exp_avg", "exp_avg_sq")}
+    assert changed
+
+    resumed = CLASSIFICATION["mcd"](digits_task.pair, Config(batch_size=32))
+    resumed.load_state_dict(state)
+    assert list(fit(resumed, 3)) == list(fit(whole, 3))
+    assert_same(resumed.state_dict(), whole.state_dict())
+
+
 def test_bytes_tell_runs_apart_and_hold_no_file_name(moons, tmp_path):
     for name, seed in (("a.pt", 0), ("another-name.pt", 0), ("seed-1.pt", 1)):
         run, _ = trained("mcd", moons.pair, 1, seed)

@@ -1,5 +1,6 @@
 """Networks that make features, as published, and the command that turns class folders into a file of features."""
 
+import copy
 import math
 from itertools import pairwise
 
@@ -89,6 +90,23 @@ def test_mcd_colour_digits_layer_by_layer():
     assert pooled == [(64, 32, 32), (64, 16, 16), (64, 16, 16), (64, 8, 8), (128, 8, 8), (8192,)]
     assert {(p.kernel_size, p.stride, p.padding) for p in net if isinstance(p, nn.MaxPool2d)} == {(3, 2, 1)}
     assert net[-1].p == 0.5
+
+
+@pytest.mark.parametrize(("name", "shape"), [("resnet18", (3, 33, 40)), ("mcd_colour_digits", (3, 32, 32))])
+def test_channels_last_changes_nothing_but_rounding(name, shape):
+    """Features and gradients in float64, against the same network in torch's own layout."""
+    torch.manual_seed(0)
+    net = make_features(name, shape, 0)[0].double().train()
+    for dropout in (m for m in net.modules() if isinstance(m, nn.Dropout)):
+        dropout.p = 0.0
+    other = copy.deepcopy(net).to(memory_format=torch.contiguous_format)
+    assert any(a.stride() != b.stride() for a, b in zip(net.parameters(), other.parameters(), strict=True))
+    x, outcomes = random(4, *shape).double(), []
+    for module in (net, other):
+        f = module(x)
+        outcomes.append([f, *torch.autograd.grad(f.square().mean(), list(module.parameters()))])
+    for ours, theirs in zip(*outcomes, strict=True):
+        assert (ours - theirs).abs().max() <= 1e-10 * theirs.abs().max() + 1e-12
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import platform
 import re
 import shutil
 import signal
@@ -598,6 +599,25 @@ def test_mistake_is_told_without_traceback_or_slow_imports():
     assert {name for name in imported if name.startswith("uda_core.lab.")} == {
         "uda_core.lab.main", "uda_core.lab.train", "uda_core.lab.recipe", "uda_core.lab.run_folder",
     }  # fmt: skip
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+@pytest.mark.parametrize(("line", "kept"), [("main(['tasks'])", True), ("", False)])
+def test_freed_memory_is_kept_for_the_next_step(line, kept):
+    """Whether tensors of 64 MB, made and freed again and again, cost page faults after a command."""
+    code = f"""
+import resource, torch
+from uda_core.lab.main import main
+{line}
+faults = []
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.zeros(2**24)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(faults[-1])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (int(done.stdout.splitlines()[-1]) < 20) == kept
 
 
 def test_the_module_runs_the_same_command():

@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 from uda_core import distributed
 from uda_core.errors import UserError
+from uda_core.lab.main import keep_freed_memory
 
 START_METHOD = "spawn"  # of the processes: CUDA allows no other
 GRACE = 2.0  # seconds that a failure which may be the echo of another one waits, so that the other is seen first
@@ -106,6 +107,7 @@ def _work(function: Callable[..., int], args: tuple) -> int:
     An error waits before it ends the process if it may be the echo of another one: a closed connection, after a process
     was killed, or what the first process reports as well, with the way on.
     """
+    keep_freed_memory()
     os.setpgrp()  # so that Ctrl-C in the terminal reaches it once, through `_handing_on`
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tqdm.set_lock(threading.RLock())  # by default a semaphore, about which Python warns where a process was killed

@@ -6,6 +6,7 @@ as the default of `command`, which returns the exit status. Other packages add t
 """
 
 import argparse
+import ctypes
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
@@ -42,6 +43,7 @@ class Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit status: 0, 2 for bad input (a line on stderr), 130 after Ctrl-C, 143 after SIGTERM."""
     words = sys.argv[1:] if argv is None else argv
+    keep_freed_memory()
     try:
         args = parser_for(words).parse_args(words)
         return args.command(args)
@@ -85,6 +87,18 @@ def add_chosen(commands, words: list[str], own: list[EntryPoint], group: str) ->
                 raise
         else:
             add(commands)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what this process frees, up to 1 GiB at a time, for the next step; without glibc nothing happens.
+
+    Otherwise every large tensor is given back to the system and comes anew, page by page: 160,000 page faults in a step
+    of CGDM on ResNet-18 with 16 + 16 images of 128 pixels, and 5 % of its processor time. The same as the variables
+    MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_, which the process would have to find when it starts.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        for threshold in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+            libc.mallopt(threshold, 2**30)
 
 
 # -- what the commands share -------------------------------------------------------------------------------------------

@@ -46,8 +46,6 @@ class Encoder(nn.Module):
         if weights != "none":
             state = _lite0_weights(net, weights) if name == LITE0 else _resnet_weights(name, weights)
             self._load(state, weights, HALF if name == LITE0 else IMAGENET)
-        if name == LITE0:
-            self.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
 
     def _load(self, state: dict[str, Tensor], origin: str, normalisation: tuple) -> None:
         """Take the weights of a state dict, whole or not at all; `origin` names them in the error."""
@@ -78,6 +76,7 @@ class Backbone(Encoder):
             net = get_model(name)
             width, net.fc = net.fc.in_features, nn.Identity()
         super().__init__(name, net, (width, width), weights)
+        self.to(memory_format=torch.channels_last)  # on a CPU 22 % faster for ResNet-50, 7 % for ResNet-18
 
 
 class ResNet(Encoder):
@@ -109,6 +108,7 @@ class EfficientNetLite0(Encoder):
         net = _package("timm").create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 3))
         super().__init__(LITE0, net, tuple(net.feature_info.channels()), weights)
         del net.blocks[5:]  # stride 32, and not used
+        self.to(memory_format=torch.channels_last)  # a quarter faster on a CPU; dilated ResNets are not
 
 
 def _resnet_weights(name: str, weights: str) -> dict[str, Tensor]:

@@ -5,21 +5,21 @@ Letters: B samples, D features, C classes; a [B, n] input of a linear layer, h [
 `logits_and_gradient_discrepancy` is the fast twin of `losses.rowwise_gradient_discrepancy`, equal in float64. The
 gradient of a linear layer is D^T a, where a [B, n] is its input and D [B, m] the gradient of the loss with respect to
 its output.  Row-wise inner products of two such gradients are column sums of D_s * (K D_t), with the Gram matrix
-K = a a^T [B, B], so that no [m, n] gradient is ever formed.  D is carried backwards by hand through ReLU, batch norm
-and dropout.  All of it is ordinary differentiable torch: a single backward pass gives the gradient with respect to the
-features.
+K = a a^T [B, B], so that no [m, n] gradient is ever formed (`RowProducts`).  D is carried backwards by hand through
+ReLU, batch norm and dropout.  A single backward pass then gives the gradient with respect to the features.
 
 Batch norm couples the rows of the two domains, so every D has the rows of the *joint* batch, zero at first in the other
 domain.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from uda_core.losses import LOG_FLOOR, cosine
@@ -32,8 +32,7 @@ class Activations:
     a: Tensor  # [B, n] input of the linear layer
     x_hat: Tensor | None = None  # [B, m] normalised output; None for the last layer, which has no batch norm
     inv_std: Tensor | None = None  # [m]
-    relu: Tensor | float = 1.0  # [B, m] 1 where the ReLU is open
-    dropout: Tensor | float = 1.0  # [B, n] factor applied to the layer's input
+    gate: Tensor | None = None  # [B, m] from batch norm to the next layer: ReLU (0 or 1) times dropout's factor
 
 
 class Head(nn.Module):
@@ -59,12 +58,12 @@ class Head(nn.Module):
 
     def forward_with_activations(self, f: Tensor) -> tuple[Tensor, list[Activations]]:
         """The same in training mode, written out, keeping what `logits_and_gradient_discrepancy` needs."""
-        tape = []
-        for linear, norm in zip(self.linears, self.norms, strict=False):
-            mask = F.dropout(torch.ones_like(f), self.dropout) if self.dropout else 1.0
-            a = f * mask
-            h = linear(a)
-            var, mean = torch.var_mean(h, 0, correction=0)
+        tape, a = [], F.dropout(f, self.dropout) if self.norms else f
+        for i, norm in enumerate(self.norms):
+            h = self.linears[i](a)
+            mean = h.mean(0)
+            centred = h - mean
+            var = centred.square().mean(0)  # on a CPU ten times as fast as torch.var_mean
             assert norm.momentum is not None
             running_mean, running_var, batches = norm.buffers()
             with torch.no_grad():
@@ -72,12 +71,15 @@ class Head(nn.Module):
                 running_mean.lerp_(mean.to(running_mean.dtype), norm.momentum)
                 running_var.lerp_(var.to(running_var.dtype) * len(h) / (len(h) - 1), norm.momentum)
             inv_std = (var + norm.eps).rsqrt()
-            x_hat = (h - mean) * inv_std
-            h = norm.weight * x_hat + norm.bias
-            tape.append(Activations(a, x_hat, inv_std, (h > 0).to(h.dtype), mask))
-            f = h.relu()
-        tape.append(Activations(f))
-        return self.linears[-1](f), tape
+            x_hat = centred * inv_std
+            h = torch.addcmul(norm.bias, norm.weight, x_hat)
+            gate = (h > 0).to(h.dtype)
+            if norm is not self.norms[-1]:
+                gate = F.dropout(gate, self.dropout)
+            tape.append(Activations(a, x_hat, inv_std, gate))
+            a = h * gate
+        tape.append(Activations(a))
+        return self.linears[-1](a), tape
 
     @cached_property
     def matched_parameters(self) -> list[Tensor]:
@@ -96,56 +98,83 @@ def logits_and_gradient_discrepancy(
 
     The target's gradient is that of L_wce / B, as the authors have it: its size decides where the cosine's floor lies.
     """
-    z_t, tapes, deltas = [], [], []
-    for head in heads:
-        z, tape = head.forward_with_activations(f)
-        z_source, z_target = z.chunk(2)
-        d_s, d_t = cross_entropy_delta(z_source, y_s), weighted_cross_entropy_delta(z_target, y_hat) / len(y_hat)
-        deltas.append((torch.cat([d_s, torch.zeros_like(d_t)]), torch.cat([torch.zeros_like(d_s), d_t])))
-        z_t.append(z_target)
-        tapes.append(tape)
-    l_gd = torch.stack(list(map(_head_discrepancy, heads, tapes, deltas)))
-    return (z_t[0], z_t[1]), l_gd.mean()
+    logits, tapes = zip(*(head.forward_with_activations(f) for head in heads), strict=True)
+    z_s, z_t = torch.stack(logits).chunk(2, 1)
+    d_s, d_t = cross_entropy_delta(z_s, y_s), weighted_cross_entropy_delta(z_t, y_hat) / len(y_hat)
+    none = torch.zeros_like(d_s)
+    deltas = torch.stack([torch.cat([d_s, none], 1), torch.cat([none, d_t], 1)], 2)  # [heads, 2B, 2, C]
+    products, weights = zip(
+        *(p for each in zip(heads, tapes, deltas, strict=True) for p in _products(*each)), strict=True
+    )
+    ss, st, _, tt = torch.cat(products, 1)
+    tensors = 4 * len(heads[0].norms) + 2  # of each head; biases before a batch norm count as cosine 0
+    return (z_t[0], z_t[1]), 1 - torch.cat(weights) @ cosine(st, ss, tt) / (tensors * len(heads))
 
 
 def cross_entropy_delta(z: Tensor, y: Tensor) -> Tensor:
-    """Gradient of the mean cross-entropy with respect to its logits: (p - y) / B, [B, C]."""
-    return (z.softmax(1) - F.one_hot(y, z.shape[1])) / len(z)
+    """Gradient of the mean cross-entropy with respect to its logits: (p - y) / B; z [..., B, C], y [B]."""
+    return (z.softmax(-1) - F.one_hot(y, z.shape[-1])) / len(y)
 
 
 def weighted_cross_entropy_delta(z: Tensor, y_hat: Tensor) -> Tensor:
-    """Gradient of `losses.weighted_cross_entropy` with respect to its logits, [B, C].
+    """Gradient of `losses.weighted_cross_entropy` with respect to its logits z [..., B, C].
 
     1/W [ w_i (p_i - y_i) - CE_i exp(-H_i) dH_i/dz_i ], with W = sum_i w_i held constant,
     dH/dz_j = p_j (q_j - sum_k p_k q_k) and q_k = - log(p_k + 1e-5) - p_k / (p_k + 1e-5).
     """
-    log_p = z.log_softmax(1)
+    y, log_p = F.one_hot(y_hat, z.shape[-1]), z.log_softmax(-1)
     p = log_p.exp()
     log_floored = (p + LOG_FLOOR).log()
     q = -log_floored - p / (p + LOG_FLOOR)
-    confidence = (p * log_floored).sum(1, keepdim=True).exp()  # exp(-H_i)
-    ce = -log_p.gather(1, y_hat[:, None])
-    dh = p * (q - (p * q).sum(1, keepdim=True))
-    total = (1 + confidence).sum().detach()
-    return ((1 + confidence) * (p - F.one_hot(y_hat, z.shape[1])) - ce * confidence * dh) / total
+    confidence = (p * log_floored).sum(-1, keepdim=True).exp()  # exp(-H_i)
+    ce = -(y * log_p).sum(-1, keepdim=True)
+    dh = p * (q - (p * q).sum(-1, keepdim=True))
+    total = (1 + confidence).sum(-2, keepdim=True).detach()
+    return ((1 + confidence) * (p - y) - ce * confidence * dh) / total
 
 
-def _head_discrepancy(head: Head, tape: list[Activations], delta: tuple[Tensor, Tensor]) -> Tensor:
-    d = torch.stack(delta)  # [2, B, m]: source, target
-    terms = []
+def _products(head: Head, tape: list[Activations], d: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """For the k rows of a tensor or two: <g_s, g_s>, <g_s, g_t> twice, <g_t, g_t> [4, k], and the weights of the rows.
+
+    The rows of a tensor weigh 1 together. d [2B, 2, C]: gradients with respect to the logits, the source's first.
+    """
     for i in reversed(range(len(tape))):
-        layer, last = tape[i], i == len(tape) - 1
-        if layer.x_hat is not None and layer.inv_std is not None:
-            d = d * layer.relu
-            scale, shift = (d * layer.x_hat).sum(1, keepdim=True), d.sum(1, keepdim=True)  # BN's gradients, [2, 1, m]
-            for g in (scale[:, 0], shift[:, 0]):
-                terms.append(cosine((g[0] * g[1]).sum(), *(g * g).sum(1)))
-            d = head.norms[i].weight * layer.inv_std * (d - (shift + layer.x_hat * scale) / len(layer.a))
-        kd = layer.a @ layer.a.T @ d  # [2, B, m]
-        terms.append(cosine((d[0] * kd[1]).sum(0), *(d * kd).sum(1)).mean())  # weight, one cosine per row
-        if last:
-            g = d.sum(1)  # bias; those before a batch norm count as cosine 0
-            terms.append(cosine((g[0] * g[1]).sum(), *(g * g).sum(1)))
+        layer = tape[i]
+        if layer.x_hat is None or layer.inv_std is None or layer.gate is None:
+            vectors = d.sum(0)[None]  # the bias; those before a batch norm have no gradient
+        else:
+            x_hat, d = layer.x_hat[:, None], d * layer.gate[:, None]
+            vectors = torch.stack([(d * x_hat).sum(0), d.sum(0)])  # batch norm's weight and bias, [2, 2, m]
+            scale, shift = vectors / len(d)
+            d = head.norms[i].weight * layer.inv_std * (d - torch.addcmul(shift, x_hat, scale))
+        yield (vectors @ vectors.mT).flatten(1).T, d.new_ones(len(vectors))
+        m = d.shape[2]
+        yield RowProducts.apply(layer.a, d), d.new_full((m,), 1 / m)
         if i:
-            d = d @ head.linears[i].weight * layer.dropout
-    return 1 - sum(terms, start=d.new_zeros(())) / (len(terms) + len(head.norms))
+            d = d @ head.linears[i].weight
+
+
+class RowProducts(torch.autograd.Function):
+    """<g_i, g_j> of each row of the gradients g_i = d_i^T a of one weight, i and j source or target: [4, m].
+
+    Column by column d_i^T K d_j with K = a a^T, for a [2B, n] and d [2B, 2, m].  For a loss L of them, with
+    u_i = sum_j (dL/d<g_i, g_j> + dL/d<g_j, g_i>) d_j, dL/dd_i = K u_i and dL/da = sum_i u_i d_i^T a. What autograd does
+    not know: K u is made of K d, which is there already.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, d: Tensor) -> Tensor:
+        """a, d -> the products, source with source first, target with target last."""
+        kd = (a @ a.T @ d.flatten(1)).view_as(d)
+        ctx.save_for_backward(a, d, kd)
+        (ss, tt), st = (d * kd).sum(0), (d[:, 0] * kd[:, 1]).sum(0)
+        return torch.stack([ss, st, st, tt])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """dL/d<g_i, g_j> [4, m] -> dL/da, dL/dd."""
+        a, d, kd = ctx.saved_tensors
+        own, other = 2 * gradient[::3], gradient[1] + gradient[2]
+        u, ku = ((own * x).addcmul_(other, x.flip(1)) for x in (d, kd))
+        return u.flatten(1) @ d.flatten(1).T @ a, ku
