@@ -1,6 +1,8 @@
 """The benchmark of the fast forms compares like with like, and its exit status shows whether its targets are met."""
 
+import inspect
 import json
+import sys
 
 import pytest
 import torch
@@ -38,6 +40,27 @@ def test_one_round_measures_every_form(monkeypatch):
     for row in result["ratios"]:
         assert row["ratio"] == result["median_ms"][row["slow"]] / result["median_ms"][row["fast"]]
     assert all(name in table(result) for name in result["median_ms"])
+
+
+def test_a_peer_that_is_not_installed_is_named_with_the_way_to_install_it(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pytorch_adapt", None)
+    assert list(speed._mcd_forms()) == ["MCD step, ours"]
+    monkeypatch.setattr(speed, "_cpu_forms", lambda: {name: int for pair in speed.TARGETS for name in pair})
+    line = '-     pytorch-adapt==0.0.83, not installed here: python3 -m pip install "pytorch-adapt==0.0.83" "setuptools<81"'
+    assert line in table(speed.measure(rounds=2))
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "speed", "--help"])
+    assert speed.PEER_INSTALL in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not speed._peer(), reason="needs pytorch-adapt")
+def test_the_peer_takes_the_steps_of_mcd():
+    """The same optimisers step as often: all of them in A, the heads' in B, the features' in each of four steps C."""
+    step = speed._mcd_forms()[f"MCD step, {speed.PEER}"]
+    run = inspect.getclosurevars(step).nonlocals["theirs"]
+    step()
+    for optimizer, times in ((run.features_opt, 1 + 4), (run.heads_opt, 1 + 1)):
+        assert {int(moments["step"]) for moments in optimizer.state.values()} == {times}
 
 
 def test_device_that_is_not_here_is_refused():

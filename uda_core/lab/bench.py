@@ -14,8 +14,12 @@ def add(commands) -> None:
     """The command `bench`, with commands of its own."""
     p = main.add_command(commands, "bench", None, "measure speed, reading, or accuracy over seeds", "bench speed")
     benches = p.add_subparsers(required=True, metavar="WHAT")
-    about = "the gradient discrepancy, fast against naive forms"
+    about = "training steps, fast against naive forms"
     speed = main.add_command(benches, "speed", bench_speed, about, "bench speed")
+    speed.description += (
+        "\nMCD's step is compared with that of pytorch-adapt where it is installed (its torchmetrics needs pkg_resources):"
+        '\n  python3 -m pip install "pytorch-adapt==0.0.83" "setuptools<81"'
+    )
     speed.add_argument("--device", default="cpu", metavar="D", help="cpu (default), or cuda: CGDM on ResNet-101 only")
     about = "category anchors, vectorised against loops"
     anchors = main.add_command(benches, "anchors", bench_anchors, about, "bench anchors")
@@ -43,7 +47,7 @@ def add(commands) -> None:
 
 
 def bench_speed(args: argparse.Namespace) -> int:
-    """Measure the forms of the gradient discrepancy; the exit status is 1 if a target is missed."""
+    """Measure the forms of a training step; the exit status is 1 if a target is missed."""
     from uda_core.lab.benchmarks import report, speed, table  # each benchmark brings its own imports
 
     result = speed.measure(device=args.device)

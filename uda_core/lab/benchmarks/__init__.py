@@ -52,11 +52,12 @@ def race(
 
 
 def table(result: dict) -> str:
-    """The figures of `race`, one line each, and the images per second, where there are some."""
+    """The figures of `race`, one line each, the images per second, and what was missing, where there are some."""
     lines = [f"{ms:9.1f} ms  {name}" for name, ms in result["median_ms"].items()]
     for row in result["ratios"]:
         slow = row["slow"].removeprefix(row["fast"].split(", ")[0] + ", ")  # what they share is said once
         lines.append(f"{row['ratio']:9.2f} x   {row['fast']} against {slow}; at least {row['target']} wanted")
     lines += [f"{images:9.1f} images/s  {name}" for name, images in result.get("images_per_s", {}).items()]
+    lines += [f"        -     {what}" for what in result.get("missing", [])]
     how = f"torch {result['torch']}, threads: {result['threads']}, median of {result['rounds']} interleaved rounds"
     return "\n".join([*lines, how])

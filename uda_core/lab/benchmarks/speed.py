@@ -1,15 +1,18 @@
-"""How much the fast forms save: CGDM's heads alone, and a whole training step, against the naive forms.
+"""How much the fast forms save: CGDM's heads alone, a whole training step, networks in channels last; and a peer.
 
 Forms are interleaved round by round; medians, and their ratios within this one run. On a CPU one thread, and processor
 time, which other programs disturb less than the clock; on a GPU the clock, and ResNet-101 at VisDA's size only. The
 naive forms are our transcription of what the authors' code computes (lijin118/CGDM, commit 012d631, train_visda.py and
-utils.py): six forwards, six whole backwards and one `autograd.grad` for each tensor.
+utils.py): six forwards, six whole backwards and one `autograd.grad` for each tensor. The peer is pytorch-adapt's MCD,
+where it is installed: the same networks, optimisers, batches and number of steps C, each domain passed apart.
 """
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +21,9 @@ from torch.nn import functional as F
 from uda_core.lab.benchmarks import race
 from uda_core.losses import classifier_discrepancy, rowwise_gradient_discrepancy, weighted_cross_entropy
 from uda_core.methods.cgdm import CGDMConfig, CGDMRun, CGDMSettings, cgdm_step
-from uda_core.methods.classification import ce, im
+from uda_core.methods.classification import Config, ce, im
+from uda_core.methods.mcd import MCD
+from uda_core.models.features import make_features
 from uda_core.models.heads import Head, logits_and_gradient_discrepancy
 from uda_core.samples import Batch, Labelled, Unlabelled
 from uda_core.task import Pair
@@ -28,6 +33,9 @@ TARGETS = {  # (slow form, fast form) -> the speed-up that the fast form must re
     ("heads, one autograd.grad per tensor", "heads, closed form"): 3.0,
     ("heads, one autograd.grad per domain", "heads, closed form"): 1.5,
     ("whole step, naive", "whole step, fast"): 1.3,
+    ("step on features, readable", "step on features, fast"): 1.5,
+    ("convolutions of resnet18, contiguous", "convolutions of resnet18, channels last"): 1.0,
+    ("convolutions of mcd_colour_digits, contiguous", "convolutions of mcd_colour_digits, channels last"): 1.0,
     ("resnet18 fp32, naive", "resnet18 fp32, fast"): 1.2,
 }
 GPU_TARGETS = {
@@ -35,13 +43,16 @@ GPU_TARGETS = {
     ("resnet101 bf16, naive", "resnet101 bf16, fast"): 1.5,
     ("resnet101 fp32, naive", "resnet101 bf16, fast and compiled"): 3.0,
 }
+PEER = "pytorch-adapt==0.0.83"
+PEER_INSTALL = f'python3 -m pip install "{PEER}" "setuptools<81"'  # its torchmetrics needs pkg_resources
 
 
 def measure(rounds: int = 30, device: str = "cpu") -> dict:
     """Milliseconds of each form (median over `rounds`), the ratios of the targets, and ResNet's images per second."""
     CGDMConfig(device=device)  # refuses a device that is not here
     if torch.device(device).type == "cpu":
-        result = race(partial(_cpu_forms, device), TARGETS, rounds, "bench speed", 1, time.process_time)
+        result = race(_cpu_forms, TARGETS, rounds, "bench speed", 1, time.process_time)
+        result["missing"] = [] if _peer() else [f"{PEER}, not installed here: {PEER_INSTALL}"]
     else:
         result = race(partial(_resnet_forms, device), GPU_TARGETS, rounds, "bench speed", 1, _clock_of_gpu)
     images, times = 2 * _resnet_size(device)[2], result["median_ms"].items()
@@ -52,6 +63,12 @@ def measure(rounds: int = 30, device: str = "cpu") -> dict:
 def _clock_of_gpu() -> float:
     torch.cuda.synchronize()
     return time.perf_counter()
+
+
+def _cpu_forms() -> dict[str, Callable[[], object]]:
+    """All of them, by name."""
+    heads_and_steps = _heads_forms() | _digits_forms() | _features_forms() | _resnet_forms("cpu")
+    return heads_and_steps | _convolution_forms() | _mcd_forms()
 
 
 # -- the heads alone, at VisDA's size ----------------------------------------------------------------------------------
@@ -104,24 +121,38 @@ def naive_gradient_discrepancy(
 # -- a whole step ------------------------------------------------------------------------------------------------------
 
 
-def _cpu_forms(device: str) -> dict[str, Callable[[], object]]:
-    """The heads alone; steps A, B and four times C on 28x28 images, with MCD's network for USPS; a small ResNet."""
+def _digits_forms() -> dict[str, Callable[[], object]]:
+    """Steps A, B and four times C on 28x28 images, with MCD's network for USPS."""
     config = CGDMConfig(network="mcd_digits", features=0, hidden=(100, 100), batch_size=BATCH)
     naive, fast = run_on_images(naive_cgdm_step, config), run_on_images(cgdm_step, replace(config, fast=True))
-    return _heads_forms() | {"whole step, naive": naive.step, "whole step, fast": fast.step} | _resnet_forms(device)
+    return {"whole step, naive": naive.step, "whole step, fast": fast.step}
+
+
+def _features_forms() -> dict[str, Callable[[], object]]:
+    """Steps A, B and four times C on frozen features of 1,280 numbers, heads 500 and 500 wide, as on Office-31's."""
+    config = CGDMConfig(network="linear", features=256, hidden=(500, 500), batch_size=BATCH, optimizer="sgd")
+    on = partial(run_on_images, cgdm_step, shape=(1280,), classes=31)
+    readable, fast, without = on(config), on(replace(config, fast=True)), on(replace(config, fast=True))
+    without.settings.beta = 0.0
+    steps = {"readable": readable.step, "fast": fast.step, "without L_gd": without.step}
+    return {f"step on features, {form}": step for form, step in steps.items()}
 
 
 def run_on_images(
     step: Callable, config: CGDMConfig, shape: tuple[int, ...] = (1, 28, 28), classes: int = 10
 ) -> CGDMRun:
     """A run of `step` on random images, with pseudo-labels."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.rand(8 * config.batch_size, *shape, generator=generator)
-    source, target = Labelled(x, torch.arange(len(x)) % classes), Unlabelled(x.flip(3))
-    pair = Pair("random images", tuple(map(str, range(classes))), source, source, target, target)
+    pair = _random_images(config.batch_size, shape, classes)
     run = CGDMRun("cgdm", step, pair, config, CGDMSettings(refresh=10_000))
     run.refresh_pseudo_labels()
     return run
+
+
+def _random_images(batch: int, shape: tuple[int, ...] = (1, 28, 28), classes: int = 10) -> Pair:
+    """Eight batches of noise; the target is the source mirrored."""
+    x = torch.rand(8 * batch, *shape, generator=torch.Generator().manual_seed(0))
+    source, target = Labelled(x, torch.arange(len(x)) % classes), Unlabelled(x.flip(-1))
+    return Pair("random images", tuple(map(str, range(classes))), source, source, target, target)
 
 
 def _resnet_forms(device: str) -> dict[str, Callable[[], object]]:
@@ -171,3 +202,52 @@ def naive_cgdm_step(run: CGDMRun, s: CGDMSettings, batch: Batch) -> dict:
         loss = s.discrepancy * classifier_discrepancy(*z_t) + s.infomax * im(z_t) + s.beta * l_gd
         descend(loss, run.features_opt)  # C
     return {"gradient_discrepancy": l_gd}
+
+
+# -- layouts -----------------------------------------------------------------------------------------------------------
+
+
+def _convolution_forms() -> dict[str, Callable[[], object]]:
+    """Networks that are kept in channels last, forward and backward, in torch's own layout and in theirs."""
+    forms = {}
+    for name, shape in (("resnet18", (3, 128, 128)), ("mcd_colour_digits", (3, 32, 32))):
+        x = torch.rand(BATCH // 2, *shape)
+        for layout, memory_format in (("contiguous", torch.contiguous_format), ("channels last", torch.channels_last)):
+            net = make_features(name, shape, 0)[0].to(memory_format=memory_format)
+            forms[f"convolutions of {name}, {layout}"] = lambda net=net, x=x: torch.autograd.grad(
+                net(x).square().mean(), list(net.parameters())
+            )
+    return forms
+
+
+# -- a peer ------------------------------------------------------------------------------------------------------------
+
+
+def _mcd_forms() -> dict[str, Callable[[], object]]:
+    """MCD's steps A, B and four times C with its network for USPS, domains apart: ours and, where it is, the peer's."""
+    config = Config(network="mcd_digits", features=0, hidden=(100, 100), batch_size=BATCH, batches="apart")
+    ours, theirs = (MCD(_random_images(BATCH), config) for _ in range(2))
+    forms: dict[str, Callable[[], object]] = {"MCD step, ours": ours.step}
+    if peer := _peer():
+        hooks, layers = peer
+        heads = layers.MultipleModels(*theirs.heads)
+        hook = hooks.MCDHook(g_opts=[theirs.features_opt], c_opts=[theirs.heads_opt], repeat=ours.settings.k)
+
+        def step() -> None:
+            batch = theirs._next_batch()
+            images = {"src_imgs": batch.x_s, "src_labels": batch.y_s, "target_imgs": batch.x_t}
+            hook({"G": theirs.extractor, "C": heads} | images)
+
+        forms[f"MCD step, {PEER}"] = step
+    return forms
+
+
+def _peer() -> tuple[Any, Any] | None:
+    """The peer's modules `hooks` and `layers`; None where it, this version of it, or what it needs is not installed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its torchmetrics warns of setuptools
+            from pytorch_adapt import __version__, hooks, layers
+    except ImportError:
+        return None
+    return (hooks, layers) if PEER.endswith(f"=={__version__}") else None
