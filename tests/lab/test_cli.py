@@ -353,8 +353,8 @@ def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):
     assert run("bench", "accuracy", "--seeds", "7,1", "--table", "imbalanced", "--out", "a.csv")[0] == 0
     path = Path("a.csv")
     assert run("bench", "accuracy", "--table", "camvid-day-dusk", "--data", tmp_path, "--out", "a.csv")[0] == 0
-    assert calls[:2] == [("fonts-handwriting", [2, 3, 4], path, None, None), ("imbalanced", [7, 1], path, None, None)]
-    assert calls[2] == ("camvid-day-dusk", [*range(10)], path, tmp_path, None)
+    assert calls[:2] == [("fonts-handwriting", [2, 3, 4], path, None), ("imbalanced", [7, 1], path, None)]
+    assert calls[2] == ("camvid-day-dusk", [*range(10)], path, tmp_path)
 
     calls.clear()
     monkeypatch.setattr("uda_core.lab.benchmarks.loader.measure", lambda *arguments: calls.append(arguments) or {})

@@ -81,15 +81,6 @@ def test_a_factorial_study_has_every_combination_of_its_terms():
     assert all(arm.recipe == "cgdm-blobs" and not arm.config for arm in made.values())
 
 
-@pytest.mark.parametrize("name", ["factorial-fonts", "factorial-blobs", "factorial-office31"])
-def test_each_term_of_a_factorial_study_is_on_in_half_of_its_cells(name):
-    cells = [arm.settings for row, arm in STUDIES[name].rows.items() if row not in ("source only",)][:16]
-    for term in ("discrepancy", "infomax", "alpha", "beta"):
-        assert sorted(map(bool, (settings[term] for settings in cells))) == [False] * 8 + [True] * 8
-    assert all((settings["k"] > 0) == bool(settings["discrepancy"] or settings["beta"]) for settings in cells)
-    assert len({tuple(sorted(settings.items())) for settings in cells}) == 16
-
-
 # -- traces ------------------------------------------------------------------------------------------------------------
 
 
