@@ -358,6 +358,29 @@ def test_golden_weighted_cross_entropy_is_divided_by_the_batch_once_more():
     )
 
 
+# pytorch-adapt 0.0.83, CORALLoss, which has the factor 1 / (4 D^2); torch's BCEWithLogitsLoss, source 0, target 1.
+
+
+def test_golden_coral():
+    z1, z2 = golden_logits()
+    agrees_with_golden(
+        losses.coral(z1, z2),
+        0.4758398767911418,
+        z1=[z1, [-0.006649913838442, 0.107738815335504, -0.107848620029102, 0.023359527898761]],
+        z2=[z2, [0.040055326195427, -0.084823693499355, 0.055953395754878, 0.038386047952244]],
+    )
+
+
+def test_golden_domain_cross_entropy():
+    z1, z2 = golden_logits()
+    agrees_with_golden(
+        losses.domain_cross_entropy(z1[:, 0], z2[:, 0]),
+        0.5732235860266451,
+        z1=[z1, [0.05, 0.0, 0.0, 0.0]],
+        z2=[z2, [-0.015670629650071, 0.0, 0.0, 0.0]],
+    )
+
+
 # gradient_discrepancy_loss_margin(None, z1_s, z2_s, y_s, z1_t, z2_t, y_hat, None, head1, head2), heads
 # basenet.ResClassifier(3, 2, 3, prob=0, middle=4) in training mode, their i-th parameter waves(phase=i), of the second
 # head waves(phase=i + 0.5); features waves(8, 3, phase=3), source rows first.
