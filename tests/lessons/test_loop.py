@@ -127,8 +127,8 @@ def test_while_it_trains_a_look_passes_the_points_on_the_map_alone(monkeypatch, 
     monkeypatch.setattr(points, "POINTS", 20)
     monkeypatch.setattr(loop, "WORTH", 0)
     board = make(digits_task, "source_only", steps=8)
-    passed, features = [], board.run.features
-    monkeypatch.setattr(board.run, "features", lambda x, *domain: passed.append(len(x)) or features(x, *domain))
+    passed, look = [], board.run.features_and_logits
+    monkeypatch.setattr(board.run, "features_and_logits", lambda x, *domain: passed.append(len(x)) or look(x, *domain))
     play(board)
     everything = len(digits_task.pair.target_train)
     assert everything > 20
