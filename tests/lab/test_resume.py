@@ -374,7 +374,7 @@ def test_a_method_that_the_task_does_not_have_is_refused(halfway, run):
     path = halfway / "settings.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"method": "cag"}))
     status, _, last = run("--resume", halfway)
-    known = "source_only, mcd, swd, cgdm, clusters, logistic_regression"
+    known = "source_only, clusters, coral, dann, mcd, swd, cgdm, logistic_regression"
     assert (status, last) == (2, f"error: unknown method for moons 'cag'; known: {known}.")
 
 

@@ -12,7 +12,7 @@ Batch norm couples the rows of the two domains, so every D has the rows of the *
 domain.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -98,14 +98,12 @@ def logits_and_gradient_discrepancy(
 
     The target's gradient is that of L_wce / B, as the authors have it: its size decides where the cosine's floor lies.
     """
-    logits, tapes = zip(*(head.forward_with_activations(f) for head in heads), strict=True)
+    logits, tapes = zip(*[head.forward_with_activations(f) for head in heads], strict=True)
     z_s, z_t = torch.stack(logits).chunk(2, 1)
     d_s, d_t = cross_entropy_delta(z_s, y_s), weighted_cross_entropy_delta(z_t, y_hat) / len(y_hat)
     none = torch.zeros_like(d_s)
     deltas = torch.stack([torch.cat([d_s, none], 1), torch.cat([none, d_t], 1)], 2)  # [heads, 2B, 2, C]
-    products, weights = zip(
-        *(p for each in zip(heads, tapes, deltas, strict=True) for p in _products(*each)), strict=True
-    )
+    products, weights = zip(*map(_products, heads, tapes, deltas), strict=True)
     ss, st, _, tt = torch.cat(products, 1)
     tensors = 4 * len(heads[0].norms) + 2  # of each head; biases before a batch norm count as cosine 0
     return (z_t[0], z_t[1]), 1 - torch.cat(weights) @ cosine(st, ss, tt) / (tensors * len(heads))
@@ -133,11 +131,12 @@ def weighted_cross_entropy_delta(z: Tensor, y_hat: Tensor) -> Tensor:
     return ((1 + confidence) * (p - y) - ce * confidence * dh) / total
 
 
-def _products(head: Head, tape: list[Activations], d: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """For the k rows of a tensor or two: <g_s, g_s>, <g_s, g_t> twice, <g_t, g_t> [4, k], and the weights of the rows.
+def _products(head: Head, tape: list[Activations], d: Tensor) -> tuple[Tensor, Tensor]:
+    """For each of the k rows of all tensors: <g_s, g_s>, <g_s, g_t> twice, <g_t, g_t>, [4, k]; and its weight, [k].
 
     The rows of a tensor weigh 1 together. d [2B, 2, C]: gradients with respect to the logits, the source's first.
     """
+    products, weights = [], []
     for i in reversed(range(len(tape))):
         layer = tape[i]
         if layer.x_hat is None or layer.inv_std is None or layer.gate is None:
@@ -147,11 +146,11 @@ def _products(head: Head, tape: list[Activations], d: Tensor) -> Iterator[tuple[
             vectors = torch.stack([(d * x_hat).sum(0), d.sum(0)])  # batch norm's weight and bias, [2, 2, m]
             scale, shift = vectors / len(d)
             d = head.norms[i].weight * layer.inv_std * (d - torch.addcmul(shift, x_hat, scale))
-        yield (vectors @ vectors.mT).flatten(1).T, d.new_ones(len(vectors))
-        m = d.shape[2]
-        yield RowProducts.apply(layer.a, d), d.new_full((m,), 1 / m)
+        products += [(vectors @ vectors.mT).flatten(1).T, RowProducts.apply(layer.a, d)]
+        weights += [d.new_ones(len(vectors)), d.new_full((d.shape[2],), 1 / d.shape[2])]
         if i:
             d = d @ head.linears[i].weight
+    return torch.cat(products, 1), torch.cat(weights)
 
 
 class RowProducts(torch.autograd.Function):
@@ -176,5 +175,6 @@ class RowProducts(torch.autograd.Function):
         """dL/d<g_i, g_j> [4, m] -> dL/da, dL/dd."""
         a, d, kd = ctx.saved_tensors
         own, other = 2 * gradient[::3], gradient[1] + gradient[2]
-        u, ku = ((own * x).addcmul_(other, x.flip(1)) for x in (d, kd))
+        u = (own * d).addcmul_(other, d.flip(1))
+        ku = (own * kd).addcmul_(other, kd.flip(1))
         return u.flatten(1) @ d.flatten(1).T @ a, ku

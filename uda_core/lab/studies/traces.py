@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from uda_core.checkpoints import write_whole
-from uda_core.evaluation import METRICS, confusion_counts
+from uda_core.evaluation import METRICS, confusion_counts, labels
 from uda_core.run import Run
 from uda_core.task import Task
 from uda_core.validators import of_predictions
@@ -38,11 +38,11 @@ class Trace:
         """Keep what the run predicts, if it has come 50 steps further, or to its `last` step; it changes nothing."""
         if run.steps % EVERY and not last:
             return
-        pair, truth = self.task.pair, self.task.truth
+        pair, y = self.task.pair, labels(self.task, "target_test")
         z = run.predict(pair.target_test.x)
         line: dict[str, float] = {"step": run.steps}
-        if truth:
-            counts = confusion_counts(torch.as_tensor(truth.target_test), sum(z).argmax(1).cpu(), len(pair.classes))
+        if isinstance(y, Tensor):
+            counts = confusion_counts(y, sum(z).argmax(1).cpu(), len(pair.classes))
             line["score"] = METRICS[self.task.metric](counts)
         self.lines.append(line | of_predictions(*z))
         self.target.append(torch.stack(z).half().cpu())
