@@ -610,7 +610,7 @@ import resource, torch
 from uda_core.lab.main import main
 {line}
 faults = []
-for _ in range(3):
+for _ in range(6):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.zeros(2**24)
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
