@@ -32,6 +32,30 @@ def classifier_discrepancy(z1, z2):
     return total / z1.numel()
 
 
+def mcd_with_batches_apart(batches, g, c1, c2, learning_rate, k):
+    """MCD's digits (mil-tokyo/MCD_DA, classification/solver.py): in A the source alone, in C the target alone."""
+    g_opt, c1_opt, c2_opt = (torch.optim.Adam(n.parameters(), learning_rate, weight_decay=5e-4) for n in (g, c1, c2))
+    fit = torch.nn.CrossEntropyLoss()
+
+    def go(loss, *optimizers):
+        for optimizer in (g_opt, c1_opt, c2_opt):
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+    for batch in batches:
+        f_s = g(batch.x_s)
+        go(fit(c1(f_s), batch.y_s) + fit(c2(f_s), batch.y_s), g_opt, c1_opt, c2_opt)
+        f_s = g(batch.x_s)
+        loss = fit(c1(f_s), batch.y_s) + fit(c2(f_s), batch.y_s)
+        f_t = g(batch.x_t)
+        go(loss - (c1(f_t).softmax(1) - c2(f_t).softmax(1)).abs().mean(), c1_opt, c2_opt)
+        for _ in range(k):
+            f_t = g(batch.x_t)
+            go((c1(f_t).softmax(1) - c2(f_t).softmax(1)).abs().mean(), g_opt)
+
+
 def sliced_wasserstein_discrepancy(z1, z2, directions):
     """`directions` [C, M] need not be of length 1."""
     p1, p2 = [softmax(row) for row in z1], [softmax(row) for row in z2]

@@ -16,6 +16,7 @@ from uda_core.models import heads
 from uda_core.models.features import FEATURE_EXTRACTORS, LastBatch
 from uda_core.pseudo_labels import cluster_labels
 from uda_core.run import Run
+from uda_core.samples import Batch
 from uda_core.training import gradients, update
 
 MODULES = {name: import_module(f"uda_core.methods.{name}") for name in methods.CLASSIFICATION}
@@ -235,6 +236,48 @@ def test_batches_apart_have_no_common_statistics(digits_task):
         with torch.no_grad():
             one, other = (run.classify(run.embed(x_s, x))[0][0] for x in (x_t, 1 - x_t))
         assert torch.equal(one, other) != depends
+
+
+@pytest.mark.parametrize("method", ["mcd", "swd"])
+@pytest.mark.parametrize("batches", ["joint", "apart"])
+def test_batches_apart_pass_the_source_in_a_both_in_b_and_the_target_in_c(monkeypatch, digits_task, method, batches):
+    """What moves the batch-norm statistics, step by step: each forward of the features, and of a head."""
+    run = make(method, digits_task.pair, {"k": 2}, batches=batches)
+    seen, passed, update = keep_batches(run), [[]], MODULES[method].update
+    monkeypatch.setattr(MODULES[method], "update", lambda *a: (update(*a), passed.append([])))
+    run.extractor.register_forward_pre_hook(lambda _, x: passed[-1].append(x[0]))
+    run.heads[0].register_forward_pre_hook(lambda _, f: passed[-1].append(len(f[0])))
+    run.step()
+
+    def domains(x):
+        return "".join(name for name in "st" if any(torch.equal(p, getattr(seen[0], f"x_{name}")) for p in x.split(16)))
+
+    steps = [[x if isinstance(x, int) else domains(x) for x in step] for step in passed[:-1]]
+    if batches == "joint":
+        assert steps == [["st", 32]] * 4
+    else:
+        assert steps == [["s", 16], ["s", "t", 16, 16], ["t", 16], ["t", 16]]
+    norms = [m for part in (run.extractor, run.heads) for m in part.modules() if hasattr(m, "num_batches_tracked")]
+    assert {int(norm.num_batches_tracked) for norm in norms} == {4 if batches == "joint" else 5}
+
+
+def test_mcd_with_batches_apart_is_the_authors_order_of_forwards(digits_task):
+    """Three steps against a transcription of theirs, all weights and running statistics, in float64."""
+    run = make("mcd", digits_task.pair, batches="apart", dropout=0.5, weight_decay=5e-4)
+    for part in (run.extractor, run.heads):
+        part.double()
+    drawn = [run._next_batch() for _ in range(3)]
+    batches = [Batch(b.x_s.double(), b.y_s, b.x_t.double(), b.i_t) for b in drawn]
+    run._next_batch = lambda: batches[run.steps]
+    run.embed = lambda *x: torch.cat([run.extractor(part) for part in x])  # without the cast to float32
+    g, c1, c2 = (copy.deepcopy(net) for net in (run.extractor, *run.heads))
+    with torch.random.fork_rng():
+        torch.set_rng_state(run._random_state[0])
+        slow.mcd_with_batches_apart(batches, g, c1, c2, learning_rate=run.settings.learning_rate, k=run.settings.k)
+    for _ in range(3):
+        run.step()
+    for ours, theirs in ((run.extractor, g), (run.heads[0], c1), (run.heads[1], c2)):
+        torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-9, atol=1e-12)
 
 
 def test_the_closed_form_refuses_batches_apart():

@@ -98,6 +98,17 @@ def test_table_shows_every_task(hold):
     assert table[2] == "| mcd | 25.0 ± 7.1 | 50.0 ± 14.1 | **37.5** | 10.6 | 30.0 | 45.0 |"
 
 
+def test_table_shows_training_and_test_images_together(hold):
+    held = frame({"mcd": {"end": [0.5, 0.7]}})
+    both = held.assign(measure="pooled_score", value=[0.6, 0.9])
+    held = pd.concat([held, both]).assign(**{"class": ""})
+    held.attrs = {"note": "Note.", "command": "run it"}
+    hold(held)
+    table = results.markdown("mnist-usps").splitlines()
+    assert table[0] == "| | train + test | mean | ± | seed 0 | seed 1 |"
+    assert table[2] == "| mcd | 75.0 ± 21.2 | **60.0** | 14.1 | 50.0 | 70.0 |"
+
+
 def test_classes_and_numbers_are_those_of_the_last_phase():
     ends = results.load("streets").query("row == 'CAG' and phase == 'stage3'")
     road = 100 * ends.query("measure == 'score' and `class` == 'road'")["value"].mean()

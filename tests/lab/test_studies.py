@@ -181,7 +181,7 @@ def test_details_are_mistakes_and_what_needs_no_label():
 
 
 @pytest.mark.parametrize("name", ["mnist-usps", "usps-mnist"])
-def test_digits_are_scored_on_three_splits_by_what_train_would_take(name, tmp_path, monkeypatch):
+def test_digits_are_scored_on_three_splits_and_pooled_by_what_train_would_take(name, tmp_path, monkeypatch):
     for n, split in ((40, "train"), (33, "test")):
         write_mnist(tmp_path, split, *digits(n, 28, 28))
         write_usps(tmp_path, split, *digits(n, 16, 16))
@@ -195,6 +195,9 @@ def test_digits_are_scored_on_three_splits_by_what_train_would_take(name, tmp_pa
         for measure, samples in {"score": 33, "train_score": 40, "source_score": 33}.items():
             right = values(held, row=row, measure=measure)[0][2] * samples
             np.testing.assert_allclose(right, np.round(right), atol=3e-3)  # shares of the right splits
+        shares = {measure: values(held, row=row, measure=measure)[0][2] for measure in ("score", "train_score")}
+        pooled = (33 * shares["score"] + 40 * shares["train_score"]) / 73
+        assert values(held, row=row, measure="pooled_score")[0][2] == pytest.approx(pooled, abs=1e-4)
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -224,6 +227,16 @@ def test_what_a_file_holds_is_kept(measured):
     assert after.attrs["command"] == "uda bench accuracy --table small --seeds 0,1,2 --out small.csv"
     assert after.attrs["note"] == "Note."
     assert after.attrs["torch"] == torch.__version__.split("+")[0]
+
+
+def test_every_row_trains_for_the_steps_that_are_given(measured):
+    out, _, ran = measured
+    studies.measure("small", [0], out.with_name("longer.csv"), steps=3)
+    assert ran == [("a", 0), ("b", 0)]
+    assert list(results.read_settings(out.with_name("longer.settings.csv"))["steps"]) == ["3", "3"]
+    command = results.read(out.with_name("longer.csv")).attrs["command"]
+    assert command == "uda bench accuracy --table small --seeds 0 --steps 3 --out longer.csv"
+    assert list(STUDIES["small"].settings()["steps"]) == ["1", "1"]
 
 
 def test_a_file_names_every_version_that_it_was_measured_with(measured):

@@ -30,6 +30,7 @@ def add(commands) -> None:
     about += "mnist-usps, usps-mnist, office31-features, restarts-rehearsal, restarts"
     p.add_argument("--table", default="fonts-handwriting", metavar="NAME", help=about)
     main.add_data(p)
+    p.add_argument("--steps", type=int, metavar="N", help="training steps of every row (default: those of the table)")
     p.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="results file: what it holds is kept")
     about, example = "reading images, against training on them", "bench loader office31:A-W --network resnet18"
     loader = main.add_command(benches, "loader", bench_loader, about, example)
@@ -65,7 +66,7 @@ def bench_accuracy(args: argparse.Namespace) -> int:
     """Measure a study, or what its results file lacks; the exit status."""
     from uda_core.lab import studies
 
-    studies.measure(args.table, _seeds(args.seeds), args.out, args.data)
+    studies.measure(args.table, _seeds(args.seeds), args.out, args.data, args.steps)
     return 0
 
 

@@ -92,6 +92,12 @@ def tasks(name: str, row: str) -> dict[str, list[float]]:
     return {part: list(lines["value"][lines["task"] == part]) for part in lines["task"].unique() if part}
 
 
+def pooled(name: str, row: str) -> dict[str, list[float]]:
+    """Score of each seed over the target's training and test images together, in percent, where those are others."""
+    held = numbers(name, row)
+    return {"train + test": list(100 * held["pooled_score"])} if "pooled_score" in held else {}
+
+
 def per_class(name: str, row: str) -> pd.Series:
     """Target score of each class at the last step, in percent: the mean over the seeds."""
     lines = _lines(name, row)
@@ -146,11 +152,12 @@ def _scores(name: str, row: str) -> pd.DataFrame:
 def markdown(name: str, rows: Sequence[str] | None = None) -> str:
     """A table of target scores in percent: mean, standard deviation over the seeds, and every seed, at the last step.
 
-    Before them mean and standard deviation on each task, or at the end of each earlier phase, where a row has several.
+    Before them mean and standard deviation on each task, or at the end of each earlier phase, where a row has several;
+    else on the target's training and test images together.
     """
     frame = load(name)
     chosen = list(frame["row"].unique()) if rows is None else rows
-    held = {row: tasks(name, row) or milestones(name, row) for row in chosen}
+    held = {row: tasks(name, row) or milestones(name, row) or pooled(name, row) for row in chosen}
     columns = sorted(dict.fromkeys(part for row in chosen for part in held[row]), key=_place)
     heads = [f"after {PHASES[part]}" if part in PHASES else part for part in columns]
     heads += ["mean", "±", *(f"seed {seed}" for seed in frame["seed"].unique())]

@@ -29,7 +29,7 @@ from uda_core.data.blobs import blobs
 from uda_core.data.digits import fonts_handwriting
 from uda_core.data.sets import data_folder
 from uda_core.errors import UserError, choose
-from uda_core.evaluation import Evaluation, evaluate, label_qualities, supervised
+from uda_core.evaluation import METRICS, Evaluation, evaluate, label_qualities, supervised
 from uda_core.lab import recipe, results
 from uda_core.lab.recipe import Recipe
 from uda_core.lab.studies.traces import Trace
@@ -147,8 +147,10 @@ class Study:
         return pd.DataFrame(lines, columns=results.COLUMNS).round({"value": 4})
 
 
-def measure(name: str, seeds: Sequence[int], out: Path, data: Path | None = None) -> None:
+def measure(name: str, seeds: Sequence[int], out: Path, data: Path | None = None, steps: int | None = None) -> None:
     """Measure what `out`, a NAME.csv, does not hold yet, row by row and seed by seed; each result is written at once.
+
+    Every row trains for as many `steps` where they are given, else for as many as the study or the recipe has.
 
     NAME.settings.csv beside it says with what; a row that is held there with other settings is measured again. Where
     nothing is left to measure, no file changes.
@@ -157,6 +159,8 @@ def measure(name: str, seeds: Sequence[int], out: Path, data: Path | None = None
         UserError: for an unknown study, data that is not there, and an `out` that is no results file of this study.
     """
     study = STUDIES[choose("table", name, STUDIES)]
+    if steps:
+        study = replace(study, rows={row: replace(arm, steps=steps) for row, arm in study.rows.items()})
     if out.suffix != ".csv":
         raise UserError(f"--out must end with .csv, got {out}")
     settings, beside = study.settings(), out.with_suffix(".settings.csv")
@@ -174,6 +178,7 @@ def measure(name: str, seeds: Sequence[int], out: Path, data: Path | None = None
     if not left:
         return
     where, all_seeds = " --data DIR" if data else "", sorted({*map(int, held["seed"]), *seeds})
+    where += f" --steps {steps}" if steps else ""
     command = f"uda bench accuracy --table {name} --seeds {','.join(map(str, all_seeds))}{where} --out {out.name}"
     comments = {"command": command, "note": study.note, "torch": ", ".join(sorted(versions))}
     results.write(held, out, comments)  # before the settings: so that none stand beside another's numbers
@@ -196,12 +201,14 @@ def _values(settings: pd.DataFrame, row: str) -> dict[str, str]:
 def scores(run: Run, task: Task, phase: str, result: Evaluation) -> Iterator[Number]:
     """The metric on the target's test split and on the source's validation split, and what else belongs to a phase.
 
-    That is the score of each class; of a classifier the score on the target's training images, where those are others;
-    of a CAG run in a stage the quality of the pseudo-labels that it learnt from.
+    That is the score of each class; of a classifier the score on the target's training images, where those are others,
+    and on both splits pooled; of a CAG run in a stage the quality of the pseudo-labels that it learnt from.
     """
     yield phase, "score", "", result.score
     if not task.pair.dense and task.pair.target_train is not task.pair.target_test:
-        yield phase, "train_score", "", evaluate(run, task, "target_train").score
+        train = evaluate(run, task, "target_train")
+        yield phase, "train_score", "", train.score
+        yield phase, "pooled_score", "", METRICS[task.metric](train.confusion + result.confusion)
     yield phase, "source_score", "", result.source_score
     yield from _shares(phase, "score", result.per_class)
     for kind, quality in (label_qualities(run, task) if getattr(run, "stage", 0) else {}).items():
