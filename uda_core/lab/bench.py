@@ -26,11 +26,11 @@ def add(commands) -> None:
     example = "bench accuracy --seeds 0-9 --out accuracy.csv"
     p = main.add_command(benches, "accuracy", bench_accuracy, "every method, seed by seed", example)
     p.add_argument("--seeds", default="0-9", metavar="A-B", help="a range, or a list such as 0,3,4 (default: 0-9)")
-    about = "fonts-handwriting (default), imbalanced, rehearsal, streets, streets-rehearsal, camvid-day-dusk, "
-    about += "mnist-usps, usps-mnist, office31-features, restarts-rehearsal, restarts"
+    about = "fonts-handwriting (default), imbalanced, rehearsal, rehearsal-beta, streets, streets-rehearsal, "
+    about += "camvid-day-dusk, mnist-usps, usps-mnist, office31-features, restarts-rehearsal, restarts, "
+    about += "factorial-fonts, factorial-blobs, factorial-office31"
     p.add_argument("--table", default="fonts-handwriting", metavar="NAME", help=about)
     main.add_data(p)
-    p.add_argument("--steps", type=int, metavar="N", help="training steps of every row (default: those of the table)")
     p.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="results file: what it holds is kept")
     about, example = "reading images, against training on them", "bench loader office31:A-W --network resnet18"
     loader = main.add_command(benches, "loader", bench_loader, about, example)
@@ -66,7 +66,7 @@ def bench_accuracy(args: argparse.Namespace) -> int:
     """Measure a study, or what its results file lacks; the exit status."""
     from uda_core.lab import studies
 
-    studies.measure(args.table, _seeds(args.seeds), args.out, args.data, args.steps)
+    studies.measure(args.table, _seeds(args.seeds), args.out, args.data)
     return 0
 
 

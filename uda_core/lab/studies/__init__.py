@@ -1,6 +1,8 @@
 """What `uda bench accuracy` measures: studies, one TOML file each, whose rows are a recipe with some values changed.
 
     task = "streets"          by name, or one of `LOADERS`
+    only = ["A->W"]           of several tasks; may be left out
+    steps = 1000              of every row that has none of its own; may be left out: those of the recipe
     note = "..."              what stands below the table
     details = true            also the commonest mistakes and what needs no target label; may be left out
     [rows]                    name = what `Arm` takes
@@ -115,6 +117,7 @@ class Study:
     note: str
     rows: Mapping[str, Arm]
     details: bool = False
+    only: Sequence[str] = ()
 
     def tasks(self, data: Path | None) -> dict[str, Task]:
         """What it is measured on, by name; a single task is called "".
@@ -122,7 +125,8 @@ class Study:
         Raises:
             UserError: if the data is not there.
         """
-        return LOADERS[self.task](data) if self.task in LOADERS else {"": load(self.task, data)}
+        found = LOADERS[self.task](data) if self.task in LOADERS else {"": load(self.task, data)}
+        return {name: found[name] for name in self.only or found}
 
     def settings(self) -> pd.DataFrame:
         """Every value that each row is measured with, as text: a line a row, empty where its method has none such."""
@@ -147,10 +151,8 @@ class Study:
         return pd.DataFrame(lines, columns=results.COLUMNS).round({"value": 4})
 
 
-def measure(name: str, seeds: Sequence[int], out: Path, data: Path | None = None, steps: int | None = None) -> None:
+def measure(name: str, seeds: Sequence[int], out: Path, data: Path | None = None) -> None:
     """Measure what `out`, a NAME.csv, does not hold yet, row by row and seed by seed; each result is written at once.
-
-    Every row trains for as many `steps` where they are given, else for as many as the study or the recipe has.
 
     NAME.settings.csv beside it says with what; a row that is held there with other settings is measured again. Where
     nothing is left to measure, no file changes.
@@ -159,8 +161,6 @@ def measure(name: str, seeds: Sequence[int], out: Path, data: Path | None = None
         UserError: for an unknown study, data that is not there, and an `out` that is no results file of this study.
     """
     study = STUDIES[choose("table", name, STUDIES)]
-    if steps:
-        study = replace(study, rows={row: replace(arm, steps=steps) for row, arm in study.rows.items()})
     if out.suffix != ".csv":
         raise UserError(f"--out must end with .csv, got {out}")
     settings, beside = study.settings(), out.with_suffix(".settings.csv")
@@ -178,7 +178,6 @@ def measure(name: str, seeds: Sequence[int], out: Path, data: Path | None = None
     if not left:
         return
     where, all_seeds = " --data DIR" if data else "", sorted({*map(int, held["seed"]), *seeds})
-    where += f" --steps {steps}" if steps else ""
     command = f"uda bench accuracy --table {name} --seeds {','.join(map(str, all_seeds))}{where} --out {out.name}"
     comments = {"command": command, "note": study.note, "torch": ", ".join(sorted(versions))}
     results.write(held, out, comments)  # before the settings: so that none stand beside another's numbers
@@ -286,9 +285,11 @@ def cells(recipe: str, off: Mapping[str, Any], on: Mapping[str, Mapping[str, Any
 def read(path: Path) -> Study:
     """The study that a file holds."""
     values = tomllib.loads(path.read_text(encoding="utf-8"))
-    rows = {name: Arm(**row) for name, row in values.pop("rows", {}).items()}
     factorial = cells(**values.pop("factorial")) if "factorial" in values else {}
-    return Study(**values, rows=factorial | rows)
+    rows = factorial | {name: Arm(**row) for name, row in values.pop("rows", {}).items()}
+    if steps := values.pop("steps", None):
+        rows = {name: replace(arm, steps=arm.steps or steps) for name, arm in rows.items()}
+    return Study(**values, rows=rows)
 
 
 LOADERS = {"imbalanced": imbalanced, "office31-features": office31_features, "blobs-moved": blobs_moved}
