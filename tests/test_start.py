@@ -70,7 +70,20 @@ def test_readme_command_lines_run(tmp_path, monkeypatch, capsys):
     [block] = re.findall(r"```bash\n(uda tasks.*?)```", README, re.DOTALL)
     lines = [shlex.split(line, comments=True)[1:] for line in block.splitlines()]
     assert [line[0] for line in lines] == [
-        *("tasks", "recipes", "train", "train", "train", "train", "train", "cite", "evaluate", "evaluate", "train", "bench"),
+        *(
+            "tasks",
+            "recipes",
+            "train",
+            "train",
+            "train",
+            "train",
+            "train",
+            "cite",
+            "evaluate",
+            "evaluate",
+            "train",
+            "bench",
+        ),
     ]
     for line in lines[:-1]:  # bench takes minutes
         assert main([*line, "--steps", "2"] if line[0] == "train" else line) == 0

@@ -417,7 +417,7 @@ def test_help_of_a_method_lists_its_own_settings(name, run):
 
 def test_help_of_a_method_gives_default_unit_range_and_choices(run):
     _, out, _ = run("train", "cgdm", "moons", "--help")
-    assert "    beta                        weight of the gradient discrepancy L_gd, in step C (0.1; 0 to 1)\n" in out
+    assert "    beta                        weight of the gradient discrepancy L_gd, in step C (0.01; 0 to 1)\n" in out
     assert "(100 steps; 1 to 1e+06)\n" in out
     assert "(code; code or paper)\n" in out
     assert "(false; true or false)\n" in out

@@ -64,8 +64,10 @@ def test_every_row_is_a_recipe_with_changes_that_it_takes(name):
 
 def test_default_settings_are_those_of_the_best_trial():
     """What the recipes of the handwriting have is a row of the table on which it was chosen."""
-    trials = STUDIES["rehearsal"].settings()
-    for name in ("MCD, discrepancy 10", "SWD", "CGDM (code)"):
+    chosen_on = {"MCD, discrepancy 10": "rehearsal", "SWD": "rehearsal", "CORAL": "rehearsal"}
+    chosen_on |= {"CGDM (code), beta 0.1": "rehearsal", "CGDM (code)": "rehearsal-beta"}
+    for name, study in chosen_on.items():
+        trials = STUDIES[study].settings()
         described = STUDIES["fonts-handwriting"].rows[name].describe()
         assert (trials.eq({of: described.get(of, "") for of in trials.columns}).all(axis=1)).any(), name
 
@@ -79,6 +81,26 @@ def test_a_factorial_study_has_every_combination_of_its_terms():
     assert made["none"].settings == off
     assert made["InfoMax + GD"].settings == {"infomax": 0.3, "alpha": 0.0, "beta": 0.1, "k": 4}
     assert all(arm.recipe == "cgdm-blobs" and not arm.config for arm in made.values())
+
+
+@pytest.mark.parametrize("name", ["factorial-fonts", "factorial-blobs", "factorial-office31"])
+def test_each_term_of_a_factorial_study_is_on_in_half_of_its_cells(name):
+    cells = [arm.settings for arm in STUDIES[name].rows.values()][:16]
+    for term in ("discrepancy", "infomax", "alpha", "beta"):
+        assert sorted(map(bool, (settings[term] for settings in cells))) == [False] * 8 + [True] * 8
+    assert all((settings["k"] > 0) == bool(settings["discrepancy"] or settings["beta"]) for settings in cells)
+    assert len({tuple(sorted(settings.items())) for settings in cells}) == 16
+
+
+def test_a_study_may_take_some_tasks_only_and_a_number_of_steps_for_all_its_rows(tmp_path):
+    assert {arm.describe()["steps"] for arm in STUDIES["mnist-usps"].rows.values()} == {"1000"}
+    assert {arm.settings["ramp"] for row, arm in STUDIES["usps-mnist"].rows.items() if row == "DANN"} == {1000}
+    write_features(tmp_path)
+    assert list(STUDIES["factorial-office31"].tasks(tmp_path)) == ["A->W", "D->A"]
+    path = tmp_path / "own.toml"
+    rows = '[rows]\na = { recipe = "mcd-blobs" }\nb = { recipe = "mcd-blobs", steps = 7 }\n'
+    path.write_text(f'task = "blobs"\nnote = ""\nsteps = 5\n{rows}')
+    assert [arm.steps for arm in studies.read(path).rows.values()] == [5, 7]
 
 
 # -- traces ------------------------------------------------------------------------------------------------------------
@@ -229,16 +251,6 @@ def test_what_a_file_holds_is_kept(measured):
     assert after.attrs["torch"] == torch.__version__.split("+")[0]
 
 
-def test_every_row_trains_for_the_steps_that_are_given(measured):
-    out, _, ran = measured
-    studies.measure("small", [0], out.with_name("longer.csv"), steps=3)
-    assert ran == [("a", 0), ("b", 0)]
-    assert list(results.read_settings(out.with_name("longer.settings.csv"))["steps"]) == ["3", "3"]
-    command = results.read(out.with_name("longer.csv")).attrs["command"]
-    assert command == "uda bench accuracy --table small --seeds 0 --steps 3 --out longer.csv"
-    assert list(STUDIES["small"].settings()["steps"]) == ["1", "1"]
-
-
 def test_a_file_names_every_version_that_it_was_measured_with(measured):
     out, _, _ = measured
     here = torch.__version__.split("+")[0]
@@ -304,6 +316,8 @@ def test_office31_is_measured_on_every_task(tmp_path, monkeypatch):
     write_features(tmp_path)
     small = {"features": 4, "hidden": (5,), "batch_size": 8}
     rows = short("office31-features", monkeypatch, steps=3, config=small)
+    for row in ("logistic regression", "logistic regression, clusters"):  # one step, and no network
+        rows[row] = replace(rows[row], steps=1, config={"clusters": row.endswith("clusters")})
     studies.measure("office31-features", [0], tmp_path / "office31.csv", tmp_path)
     held = results.read(tmp_path / "office31.csv")
     for row, arm in rows.items():
@@ -319,7 +333,7 @@ def test_office31_refreshes_pseudo_labels_once_an_epoch_of_the_target(tmp_path):
     assert (len(pair.source_train), len(pair.target_train)) == (21, 18)  # three of webcam's 24 validate
     run = STUDIES["office31-features"].rows["CGDM (code)"].start(pair, batch_size=8)
     s = run.settings
-    assert (s.refresh, s.alpha, s.beta, s.infomax, s.discrepancy, s.learning_rate) == (2, 0.1, 0.1, 0.1, 1.0, 0.01)
+    assert (s.refresh, s.alpha, s.beta, s.infomax, s.discrepancy, s.learning_rate) == (2, 0.1, 0.01, 0.1, 1.0, 0.01)
     for _ in range(3):
         run.step()
     assert run.pseudo_labels is not None
