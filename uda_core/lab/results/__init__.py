@@ -9,7 +9,8 @@ has no line. The comments at its top name the command that made it, and NAME.set
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations, takewhile
+from functools import partial
+from itertools import combinations, product, takewhile
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -17,6 +18,7 @@ import pandas as pd
 
 from uda_core.checkpoints import write_whole
 from uda_core.errors import UserError, choose
+from uda_core.lab.results.effects import effects
 from uda_core.validators import RULE, RULES
 
 FOLDER = Path(__file__).parent
@@ -214,6 +216,26 @@ def one_of_three(row: str = "CGDM (code)") -> str:
     return "\n".join([*lines, "", f"{note} `{attrs['command']}`"])
 
 
+def of_terms(name: str) -> str:
+    """Tables of a factorial study, in points of percent: the effects of each term, and the interaction of each pair.
+
+    Each as mean ± standard deviation over the seeds; a line a term or pair and, where the study has several, a task.
+    """
+    held = effects(load(name))
+    texts, lines = held.groupby("task", sort=False).agg(lambda of_seeds: _mean_and_spread(list(of_seeds))), list[str]()
+    for head, kinds in (("term", ["alone", "on top of the others", "main effect"]), ("pair", ["interaction"])):
+        lines += [_line(head, *kinds), "|---" + "|---:" * len(kinds) + "|"]
+        for part, task in product(texts[kinds[0]], texts.index):
+            label = f"{part}, {task}" if task else part
+            lines.append(_line(label, *(texts.loc[task, (kind, part)] for kind in kinds)))
+        lines.append("")
+    note = (
+        f"Points of percent, mean over the {len(held.index.unique('seed'))} seeds that every cell has. Differences are "
+        "taken within a seed; ± is their standard deviation over the seeds."
+    )
+    return "\n".join([*lines, note])
+
+
 def show(name: str, rows: Sequence[str] | None = None) -> None:
     """Display `markdown(name, rows)` in a notebook."""
     from IPython.display import Markdown, display
@@ -224,10 +246,13 @@ def show(name: str, rows: Sequence[str] | None = None) -> None:
 def write_into(page: Path) -> None:
     """Renew every table of a page, between marks such as `<!-- results:streets:begin -->`, and the one with `end`.
 
+    `results:NAME:effects` marks what `of_terms` makes of a factorial study.
+
     Raises:
         UserError: if the page has no such marks, or a name is unknown.
     """
     made = {"published": beside_published, "reached": reached, "one-of-three": one_of_three}
+    made |= {f"{name}:effects": partial(of_terms, name) for name in NAMES}
 
     def renewed(marks: re.Match) -> str:
         table = made[marks[2]]() if marks[2] in made else markdown(marks[2])
