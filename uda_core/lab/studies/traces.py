@@ -10,6 +10,7 @@ not). The folder NAME.traces/ has an .npz file for each run, of arrays float16:
     target_features [N, D], source_features [M, D]    at the last step
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ class Trace:
         """Write it beside the results file `out`, in place of an earlier one of the same row, seed and task."""
         folder, table = out.with_suffix(".traces"), out.with_suffix(".traces.csv")
         folder.mkdir(exist_ok=True)
-        name = "-".join(filter(None, (row, task, f"seed{seed}"))).replace("/", "|")
+        name = re.sub(r"[^\w.+-]+", "_", "-".join(filter(None, (row, task, f"seed{seed}"))))  # of a file on any system
         arrays = {"target": torch.stack(self.target), "source": torch.stack(self.source)} | self.features
         steps = np.array([line["step"] for line in self.lines])
         np.savez_compressed(folder / f"{name}.npz", steps=steps, **{name: a.numpy() for name, a in arrays.items()})
