@@ -26,6 +26,7 @@ COLUMNS = ("row", "seed", "task", "phase", "measure", "class", "value")
 NAMES = tuple(sorted(file.name.removesuffix(".settings.csv") for file in FOLDER.glob("*.settings.csv")))
 PHASES = {"source": "source", "adabn": "AdaBN", "warm-up": "warm-up", "stage1": "stage 1", "stage2": "stage 2"}
 SUPERVISED = "supervised on the target"
+BEST_OF_THREE = f"CGDM (code), best of 3, chosen by {RULE}, 3x cost"
 REACHED = {  # what the table `reached` calls the task of a study
     "fonts-handwriting": "fonts -> handwriting, accuracy",
     "mnist-usps": "MNIST -> USPS, accuracy",
@@ -136,6 +137,12 @@ def picks(name: str, row: str, groups: Iterable[Sequence[int]]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def _triples() -> list[list[int]]:
+    """The fresh seeds, by threes."""
+    seeds = list(scores("restarts", "CGDM (code)"))
+    return [seeds[i : i + 3] for i in range(0, len(seeds), 3)]
+
+
 def _lines(name: str, row: str) -> pd.DataFrame:
     frame = load(name)
     return frame[frame["row"] == choose("row", row, frame["row"].unique())]
@@ -186,28 +193,30 @@ def reached() -> str:
     lines = [_line("task", "source only", "best here", "method", "with target labels"), "|---|---:|---:|---|---:|"]
     for name, task in REACHED.items():
         ends = {row: list(scores(name, row).values()) for row in load(name)["row"].unique()}
+        if name == "fonts-handwriting":
+            ends[BEST_OF_THREE] = list(picks("restarts", "CGDM (code)", _triples())[RULE])
         first = ends.get("source only") or milestones(name, "CAG")["source"]
         best = max((row for row in ends if not row.startswith("supervised")), key=lambda row: mean(ends[row]))
         numbers = [_mean_and_spread(values) for values in (first, ends[best], ends.get(SUPERVISED, []))]
         lines.append(_line(task, numbers[0], numbers[1], best, numbers[2]))
     note = (
         "Percent, mean ± standard deviation over the seeds, at the last step. "
-        "The best row is picked by its target score, which nobody has before."
+        "The best row is picked by its target score, which nobody has before; of a best of 3, each pick counts as a seed."
     )
     return "\n".join([*lines, "", note])
 
 
-def one_of_three(row: str = "CGDM (code)") -> str:
+def one_of_three() -> str:
     """A table of what choosing one of three runs reaches: where the rule was chosen, and on seeds not used for that."""
+    row = "CGDM (code)"
     rehearsed = picks("restarts-rehearsal", row, combinations(scores("restarts-rehearsal", row), 3))
-    seeds = list(scores("restarts", row))
-    triples = [seeds[i : i + 3] for i in range(0, len(seeds), 3)]
+    triples = _triples()
     measured = picks("restarts", row, triples)
     heads = ["rehearsal: mean", "rehearsal: lowest", "mean", "lowest", *(f"seeds {t[0]}-{t[-1]}" for t in triples)]
     lines = ["| " + _line(*heads), "|---" + "|---:" * len(heads) + "|"]
     names = {"mean": f"{row}: mean of the three", "best": "best of 3 by target labels, which nobody has"}
     names |= {rule: f"best of 3, chosen by {rule}" for rule in RULES}
-    names[RULE] = f"**{row}, best of 3, chosen by {RULE}, 3x cost**"
+    names[RULE] = f"**{BEST_OF_THREE}**"
     for column in rehearsed:
         values = (rehearsed[column].mean(), rehearsed[column].min(), measured[column].mean(), measured[column].min())
         lines.append(_line(names[column], *(f"{value:.1f}" for value in (*values, *measured[column]))))
