@@ -27,9 +27,7 @@ def change_(run: CGDMRun, how: str) -> None:
     """From here on L_gd of this run, and nothing else, gets changed pseudo-labels: those of a step one permutation."""
     as_it_is = run.classify_with_gradient_discrepancy
 
-    def changed(
-        f: Tensor, y_s: Tensor, y_hat: Tensor, wanted: bool = True
-    ) -> tuple[tuple[Tensor, Tensor], Loss]:
+    def changed(f: Tensor, y_s: Tensor, y_hat: Tensor, wanted: bool = True) -> tuple[tuple[Tensor, Tensor], Loss]:
         return as_it_is(f, y_s, CHANGES[how](y_hat, seed_of(run.config.seed, run.steps)), wanted)
 
     run.classify_with_gradient_discrepancy = changed  # type: ignore[method-assign]
