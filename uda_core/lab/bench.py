@@ -26,12 +26,10 @@ def add(commands) -> None:
     anchors = main.add_command(benches, "anchors", bench_anchors, about, "bench anchors")
     about, example = "whether L_gd pulls as the pseudo-labels do, or the true ones", "bench gradients --seeds 0-2"
     gradients = main.add_command(benches, "gradients", bench_gradients, about, example)
-    fonts = ("fonts-handwriting", "fonts-distorted")
-    about = " (default) or ".join(fonts)
+    fonts, about = ("fonts-handwriting", "fonts-distorted"), "fonts-handwriting (default) or fonts-distorted"
     gradients.add_argument("task", nargs="?", default=fonts[0], choices=fonts, metavar="TASK", help=about)
-    gradients.add_argument(
-        "--seeds", default="0", metavar="A-B", help="of the training, a range or a list (default: 0)"
-    )
+    about = "of CGDM's training: a range, or a list (default: 0)"
+    gradients.add_argument("--seeds", default="0", metavar="A-B", help=about)
     example = "bench accuracy --seeds 0-9 --out accuracy.csv"
     p = main.add_command(benches, "accuracy", bench_accuracy, "every method, seed by seed", example)
     p.add_argument("--seeds", default="0-9", metavar="A-B", help="a range, or a list such as 0,3,4 (default: 0-9)")
