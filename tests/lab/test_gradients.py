@@ -139,14 +139,14 @@ def test_gradients_are_those_of_the_losses_that_train(run, moons_task):
 
 
 def test_a_line_for_each_checkpoint_size_and_loss():
-    result = gradients.measure(moons(), seeds=[0, 1], steps=[100, 101], sizes=[8, 16])
+    result = gradients.measure(moons(), seeds=[0], steps=[100, 101], sizes=[8, 16])
     losses = list(dict.fromkeys(row["loss"] for row in result["rows"]))
     assert len(losses) == 8
-    assert len(result["rows"]) == 2 * 2 * 2 * len(losses)
+    assert len(result["rows"]) == 2 * 2 * len(losses)
     assert all(row["wce"] == pytest.approx(1, abs=1e-5) for row in result["rows"] if row["loss"] == "L_wce")
     table = gradients.table(result).splitlines()
     assert len(table) == 2 + 2 * len(losses)
     assert table[2].startswith("| 8 | L_gd | ")
     again = [row["again"] for row in result["rows"] if (row["batch_size"], row["loss"]) == (16, "L_im")]
-    mean = f"{sum(again) / 4:.2f} ({min(again):.2f} to {max(again):.2f})"
+    mean = f"{sum(again) / 2:.2f} ({min(again):.2f} to {max(again):.2f})"
     assert table[2 + len(losses) + losses.index("L_im")].split(" | ")[5] == mean
