@@ -57,7 +57,8 @@ def table(result: dict) -> str:
         cells = []
         for of in MEASURES:
             found = [row[of] for row in rows if (row["batch_size"], row["loss"]) == (size, loss)]
-            cells.append(f"{mean(found):.2f} ({min(found):.2f} to {max(found):.2f})")
+            average, low, high = (f"{x:.{0 if of == 'norm' else 2}f}" for x in (mean(found), min(found), max(found)))
+            cells.append(f"{average} ({low} to {high})")
         lines.append(f"| {size:,} | {loss} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
