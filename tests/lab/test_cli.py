@@ -348,6 +348,12 @@ def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):
     assert json.loads((tmp_path / "speed.json").read_text()) == result
 
     calls.clear()
+    monkeypatch.setattr("uda_core.lab.benchmarks.gradients.measure", lambda *arguments: calls.append(arguments) or {})
+    monkeypatch.setattr("uda_core.lab.benchmarks.gradients.table", lambda result: "a table")
+    assert run("bench", "gradients", "fonts-distorted", "--seeds", "1-2")[:2] == (0, "a table\n")
+    assert [(task.name, seeds) for task, seeds in calls] == [("fonts-distorted", [1, 2])]
+
+    calls.clear()
     monkeypatch.setattr("uda_core.lab.studies.measure", lambda *arguments: calls.append(arguments))
     assert run("bench", "accuracy", "--seeds", "2-4", "--out", "a.csv")[0] == 0
     assert run("bench", "accuracy", "--seeds", "7,1", "--table", "imbalanced", "--out", "a.csv")[0] == 0
@@ -386,6 +392,7 @@ def test_seeds_are_a_range_or_a_list(text, seeds):
         "bench",
         "bench speed",
         "bench anchors",
+        "bench gradients",
         "bench accuracy",
         "bench loader",
         "cite",
@@ -525,6 +532,7 @@ MISTAKES = [
         "bench accuracy --table all --out x",
         "unknown table 'all'; known: camvid-day-dusk, ",
     ),
+    ("bench gradients mnist-usps", "argument TASK: invalid choice: 'mnist-usps' (choose from"),
     ("bench accuracy --seeds 9-0 --out x", "--seeds takes a range such as 0-9 or a list such as 0,3,4, got '9-0'"),
     ("bench accuracy --seeds few --out x", "--seeds takes a range such as 0-9 or a list such as 0,3,4, got 'few'"),
 ]

@@ -12,7 +12,15 @@ from uda_core.lab import results
 from uda_core.lab.studies import STUDIES
 
 PAGE, README = results.FOLDER / "README.md", Path(__file__).parents[2] / "README.md"
-ON_PAGE = ("fonts-handwriting", "streets", "camvid-day-dusk", "mnist-usps", "usps-mnist", "office31-features")
+ON_PAGE = (
+    "fonts-handwriting",
+    "streets",
+    "camvid-day-dusk",
+    "mnist-usps",
+    "usps-mnist",
+    "office31-features",
+    "gradient-labels",
+)
 
 
 def frame(scores, where="phase"):

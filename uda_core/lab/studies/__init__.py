@@ -34,6 +34,7 @@ from uda_core.errors import UserError, choose
 from uda_core.evaluation import METRICS, Evaluation, evaluate, label_qualities, supervised
 from uda_core.lab import recipe, results
 from uda_core.lab.recipe import Recipe
+from uda_core.lab.studies import gradient_labels
 from uda_core.lab.studies.traces import Trace
 from uda_core.run import Run
 from uda_core.task import Pair, Task
@@ -53,6 +54,11 @@ class Arm:
     steps: int | None = None  # None: as many as the recipe has
     adabn: bool = False  # scored after AdaBN: at the end, or after the source phase of CAG beside without
     supervised: bool = False  # the ceiling: trained on the labelled target
+    gradient_labels: str = ""  # inside CGDM's L_gd alone: as they are, or one of `gradient_labels.CHANGES`
+
+    def __post_init__(self) -> None:
+        if self.gradient_labels:
+            choose("gradient_labels", self.gradient_labels, gradient_labels.CHANGES)
 
     def changed(self) -> Recipe:
         """The recipe with the changes, except for what counts in epochs of the target."""
@@ -69,6 +75,8 @@ class Arm:
         for name, value in self.settings.items():
             if value == TARGET_EPOCH:
                 setattr(run.settings, name, len(pair.target_train) // run.config.batch_size)
+        if self.gradient_labels:
+            gradient_labels.change_(run, self.gradient_labels)
         return run
 
     def describe(self) -> dict[str, str]:
@@ -76,6 +84,7 @@ class Arm:
         made = self.changed()
         values = {"method": made.method, "adabn": self.adabn, "supervised": self.supervised, "steps": made.steps}
         values |= {**made.config, **made.settings, **self.settings}
+        values["gradient_labels"] = self.gradient_labels or None
         as_text = {name: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for name, v in values.items()}
         return {name: text for name, text in as_text.items() if text != "None"}
 
