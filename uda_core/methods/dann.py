@@ -32,7 +32,8 @@ def reversal(p: float) -> float:
 def dann_step(run: "DANNRun", s: DANNSettings, batch: Batch) -> Losses:
     """Features and heads fit the source, the features against the discriminator; it learns to separate the domains.
 
-    Both gradients are taken before anything moves: those of one backward pass through a gradient reversal layer.
+    A second pass through the discriminator, over the features as they were before they moved, gives its own gradient:
+    the step is that of one backward pass through a gradient reversal layer.
     """
     f = run.embed(batch.x_s, batch.x_t)
     z_s, _ = run.classify(f)  # both heads learn the source's labels
@@ -46,7 +47,10 @@ def dann_step(run: "DANNRun", s: DANNSettings, batch: Batch) -> Losses:
 
 
 class DANNRun(ClassificationRun[Config]):
-    """A classification run with a discriminator of features: the paper's 100 for small networks, else 1024-1024."""
+    """A classification run with a discriminator of features, linear layers with ReLU between.
+
+    Hidden widths as in the paper: 1024-1024, but 100 where it has MNIST, for speed; here `small` and `mcd_digits`.
+    """
 
     NETWORK_NAMES = ("extractor", "heads", "discriminator")
     OPTIMIZER_NAMES = ("features_opt", "heads_opt", "discriminator_opt")
