@@ -216,6 +216,17 @@ def test_changes_make_another_recipe():
     assert found.changed() == found
 
 
+def test_dann_s_ramp_follows_the_length_of_the_run_unless_it_is_given():
+    found = default_for("dann", "moons")
+    assert (found.settings["ramp"], found.steps) == (300, 300)
+    longer = found.changed(steps=2000)
+    assert longer.settings == found.settings | {"ramp": 2000}
+    assert found.changed(settings={"ramp": 50}, steps=2000).settings["ramp"] == 50
+    assert found.changed(settings={"ramp": 50}).changed(steps=2000).settings["ramp"] == 50
+    assert found.changed({"seed": 1}).settings["ramp"] == 300
+    assert longer.changed({"seed": 1}).settings["ramp"] == 2000
+
+
 def test_the_paper_variant_asks_for_its_weight_of_infomax():
     found = default_for("cgdm", "moons")
     with pytest.raises(UserError, match=r"no InfoMax term; add infomax=0$"):

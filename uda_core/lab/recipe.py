@@ -99,6 +99,8 @@ class Recipe:
     def changed(self, config: Values = NOTHING, settings: Values = NOTHING, steps: int | None = None) -> Self:
         """The same with some values changed; `config` may also hold seed, device and precision.
 
+        A ramp over the whole run (DANN's) stays one where `steps` change, unless `settings` hold another.
+
         Raises:
             UserError: for an unknown name or a value that is refused, and for a variant "paper" that would keep the
                 InfoMax term, which the paper does not have.
@@ -106,7 +108,8 @@ class Recipe:
         to_paper = config.get("variant") == "paper" and self.config.get("variant") == "code"
         if to_paper and "infomax" not in settings:
             raise UserError("variant=paper has no InfoMax term; add infomax=0")
-        values = {"config": {**self.config, **config}, "settings": {**self.settings, **settings}}
+        ramp = {"ramp": steps} if steps and self.settings.get("ramp", 0) == self.steps else {}
+        values = {"config": {**self.config, **config}, "settings": {**self.settings, **ramp, **settings}}
         length = {"steps": steps, "epochs": None} if steps else {}
         return dataclasses.replace(self, **values, **length)
 
