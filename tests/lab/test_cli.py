@@ -304,6 +304,18 @@ def test_recipes_are_listed_and_printed_whole(run):
     assert re.search(r"\ninfomax = 0.1 +# lijin118/CGDM 012d631, train_image_clef.py\n", out)
 
 
+@pytest.mark.parametrize(("name", "some"), [("infomax", "infomax-usps-mnist"), ("mcd-infomax", "mcd-infomax-moons")])
+def test_the_recipes_of_a_family_are_listed(name, some, run):
+    status, out, _ = run("recipes", name)
+    _, everything, _ = run("recipes")
+    assert status == 0
+    assert out.splitlines() == [line for line in everything.splitlines() if line.startswith(f"{name}-")]
+    assert f"\n{some} " in out
+    _, both, _ = run("recipes", "mcd-moons", name)
+    assert both.startswith("mcd-moons: uda train mcd moons")
+    assert both.endswith(f"\n\n{out}")
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_names_its_papers(name, run):
     """But source only, which is nobody's in particular."""
@@ -470,7 +482,11 @@ MISTAKES = [
     ("train cgdm streets", "unknown method for streets 'cgdm'; known: source_only, output_adversarial, cag."),
     ("train cag moons", "unknown method for moons 'cag'; known: source_only, clusters, coral, dann, mcd, swd, cgdm,"),
     ("train mcd moons --standardise source", "moons is not made of feature files; --standardise belongs to features"),
-    ("train mcd moons --recipe mcd-infomax", "recipe mcd-infomax-moons is for cgdm on moons, not for mcd on moons"),
+    (
+        "train mcd moons --recipe mcd-infomax",
+        "recipe mcd-infomax-moons is for cgdm on moons, not for mcd on moons; "
+        "use: uda train cgdm moons --recipe mcd-infomax-moons",
+    ),
     ("cite cgmd", "unknown reference 'cgmd'; known: adabn, cag, cgdm,"),
     ("train cag streets --set network=smal", "unknown network 'smal'; known: small, efficientnet_lite0,"),
     ("train cag streets --set warm_up=hot", "unknown warm_up 'hot'; known: none, adabn, adversarial."),

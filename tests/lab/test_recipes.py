@@ -254,7 +254,9 @@ def test_a_change_that_does_not_fit_is_refused(config, settings, says):
     ("name", "method", "task", "says"),
     [
         ("cgdm-visda", "mcd", "visda2017", "recipe cgdm-visda is for cgdm on visda2017, not for mcd on visda2017"),
-        ("cgdm-imageclef", "cgdm", "visda2017", "for cgdm on imageclef, not for cgdm on visda2017"),
+        ("cgdm-visda", "mcd", "visda2017", "; use: uda train cgdm visda2017 --recipe cgdm-visda$"),
+        ("cgdm-office31", "mcd", "office31:A-W", "; use: uda train cgdm office31:A-W --recipe cgdm-office31$"),
+        ("cgdm-imageclef", "cgdm", "visda2017", "for cgdm on imageclef, not for cgdm on visda2017$"),
         ("mcd-digits", "mcd", "svhn-mnist", "for mcd on mnist-usps or usps-mnist, not"),
     ],
 )

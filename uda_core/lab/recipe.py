@@ -92,9 +92,11 @@ class Recipe:
         Raises:
             UserError: if it is for another method or other tasks.
         """
-        if method != self.method or not {task, task.partition(":")[0]} & set(self.tasks):
-            tasks = " or ".join(self.tasks)
-            raise UserError(f"recipe {self.name} is for {self.method} on {tasks}, not for {method} on {task}")
+        fits = {task, task.partition(":")[0]} & set(self.tasks)
+        if method != self.method or not fits:
+            mend = f"; use: uda train {self.method} {task} --recipe {self.name}" if fits else ""
+            what = f"recipe {self.name} is for {self.method} on {' or '.join(self.tasks)}"
+            raise UserError(f"{what}, not for {method} on {task}{mend}")
 
     def changed(self, config: Values = NOTHING, settings: Values = NOTHING, steps: int | None = None) -> Self:
         """The same with some values changed; `config` may also hold seed, device and precision.
