@@ -175,6 +175,14 @@ def test_the_streets_take_the_defaults_of_the_methods(method):
     assert found.steps == (None if method == "cag" else 400)
 
 
+def test_coral_s_recipes_say_where_they_leave_the_paper():
+    found = [name for name in names() if name.startswith("coral-")]
+    assert len(found) == 14
+    assert {load(name).departures for name in found} == {load("coral-moons").departures}
+    on, weight = load("coral-moons").departures
+    assert ("fc8" in on, "equal at the end of training" in weight) == (True, True)
+
+
 def test_values_of_some_tasks():
     usps = default_for("cgdm", "mnist-usps")
     assert usps.config.items() >= {"network": "mcd_digits", "batch_size": 32, "fast": True, "dropout": 0.5}.items()
