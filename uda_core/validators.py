@@ -41,7 +41,7 @@ def mean_infomax(*z: Tensor) -> float:
 
 
 def of_predictions(*z: Tensor) -> dict[str, float]:
-    """What the logits of both heads on all samples of an unlabelled set say; shares are of its samples."""
+    """What the logits of all heads on all samples of an unlabelled set say; shares are of its samples."""
     read_as = torch.stack(z).sum(0).argmax(1).bincount(minlength=z[0].shape[1])
     return {
         "head agreement": head_agreement(*z),

@@ -1,6 +1,7 @@
 """What each step of each method minimises, with which sign, and who moves."""
 
 import copy
+import itertools
 from importlib import import_module
 from types import ModuleType
 
@@ -16,7 +17,8 @@ from uda_core.models import heads
 from uda_core.models.features import FEATURE_EXTRACTORS, LastBatch
 from uda_core.pseudo_labels import cluster_labels
 from uda_core.run import Run
-from uda_core.samples import Batch
+from uda_core.samples import Batch, Labelled, Unlabelled
+from uda_core.task import Pair
 from uda_core.training import gradients, update
 
 MODULES = {name: import_module(f"uda_core.methods.{name}") for name in methods.CLASSIFICATION}
@@ -509,6 +511,55 @@ def test_a_configuration_of_another_method_is_refused(moons_task):
 
 
 # -- CORAL and DANN ----------------------------------------------------------------------------------------------------
+
+
+def step_beside(transcription, run, *values):
+    """One step of a run in float64 and by a transcription: what all its networks became, ours and theirs."""
+    networks = [getattr(run, name).double() for name in run.NETWORK_NAMES]
+    run.embed = lambda *x: run.extractor(torch.cat(x))  # without the cast to float32
+    b = run._next_batch()
+    batch = Batch(b.x_s.double(), b.y_s, b.x_t.double(), b.i_t)
+    run._next_batch = lambda: batch
+    twins = copy.deepcopy(networks)
+    transcription(batch, *twins, run.settings.learning_rate, *values)
+    run.step()
+    return [[network.state_dict() for network in side] for side in (networks, twins)]
+
+
+def test_coral_s_step_is_the_published_one(digits_task):
+    run = make("coral", digits_task.pair, {"coral": 3.0, "learning_rate": 0.05}, optimizer="sgd", dropout=0.0)
+    ours, theirs = step_beside(slow.coral_step, run, 3.0)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("steps", "p"), [(0, 0.0), (2, 0.1), (20, 1.0)])
+def test_dann_s_step_is_one_pass_through_a_gradient_reversal_layer(digits_task, steps, p):
+    settings = {"domain": 3.0, "ramp": 20, "learning_rate": 0.05}
+    run = make("dann", digits_task.pair, settings, optimizer="sgd", dropout=0.0)
+    run.steps = steps
+    ours, theirs = step_beside(slow.dann_step, run, 3.0, p)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "width", "hidden"),
+    [
+        ("small", (2,), 8, [100]),
+        ("mcd_digits", (1, 28, 28), 768, [100]),
+        ("mcd_colour_digits", (3, 32, 32), 3072, [1024, 1024]),
+        ("linear", (2,), 8, [1024, 1024]),
+    ],
+)
+def test_the_discriminator_is_the_paper_s(network, shape, width, hidden):
+    """One hidden layer of 100 on small networks, as for MNIST there; two of 1024 on all others."""
+    x, y = torch.zeros(16, *shape), torch.arange(16) % 2
+    pair = Pair("zeros", ("a", "b"), Labelled(x, y), Labelled(x, y), Unlabelled(x), Unlabelled(x))
+    run = make("dann", pair, network=network)
+    layers = [width, *hidden, 1]
+    shapes = [tuple(p.shape) for p in run.discriminator.parameters()]
+    assert shapes == [shape for n, m in itertools.pairwise(layers) for shape in ((m, n), (m,))]
+    kinds = ["Linear", "ReLU"] * len(hidden) + ["Linear"]
+    assert [type(layer).__name__ for layer in run.discriminator] == kinds
 
 
 @pytest.mark.parametrize(("method", "moves"), [("coral", [BOTH]), ("dann", [BOTH, set()])])
