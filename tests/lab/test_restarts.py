@@ -12,8 +12,8 @@ import torch
 from uda_core.data import load
 from uda_core.lab import main as cli
 from uda_core.lab import restarts, train
+from uda_core.lab.validators import RULES
 from uda_core.task import Truth
-from uda_core.validators import RULES
 
 SMALL = ["mcd", "moons", "--steps", "8", "--seed", "4", "--set", "hidden=8", "features=4", "batch_size=16"]
 RUNS = ["seed4", "seed5", "seed6"]

@@ -12,11 +12,10 @@ import torch
 from scenes import tiny_task
 from set_files import digits, write_mnist, write_usps
 
-from uda_core import validators
 from uda_core.data.blobs import blobs
 from uda_core.errors import UserError
 from uda_core.evaluation import evaluate, label_qualities
-from uda_core.lab import results, studies
+from uda_core.lab import results, studies, validators
 from uda_core.lab.studies import STUDIES, Arm, Study, traces
 from uda_core.methods import adabn
 

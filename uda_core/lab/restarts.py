@@ -14,9 +14,9 @@ from uda_core.errors import UserError, choose
 from uda_core.lab.recipe import Recipe
 from uda_core.lab.run_folder import RunFolder
 from uda_core.lab.train import new_run, resumed_run, several, train_run
+from uda_core.lab.validators import RULE, RULES, of_predictions
 from uda_core.methods import Clusters, LogisticRegression
 from uda_core.methods.classification import ClassificationRun
-from uda_core.validators import RULE, RULES, of_predictions
 
 Work = tuple[RunFolder, dict, Recipe]  # one run, as `train_run` takes it
 

@@ -19,7 +19,7 @@ import pandas as pd
 from uda_core.checkpoints import write_whole
 from uda_core.errors import UserError, choose
 from uda_core.lab.results.effects import effects
-from uda_core.validators import RULE, RULES
+from uda_core.lab.validators import RULE, RULES
 
 FOLDER = Path(__file__).parent
 COLUMNS = ("row", "seed", "task", "phase", "measure", "class", "value")
@@ -201,7 +201,7 @@ def reached() -> str:
         lines.append(_line(task, numbers[0], numbers[1], best, numbers[2]))
     note = (
         "Percent, mean ± standard deviation over the seeds, at the last step. "
-        "The best row is picked by its target score, which nobody has before; of a best of 3, each pick counts as a seed."
+        "The best row is picked by its target score, which nobody has before; of a best of 3, each pick is a seed."
     )
     return "\n".join([*lines, "", note])
 

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from uda_core.checkpoints import write_whole
 from uda_core.evaluation import METRICS, confusion_counts, labels
+from uda_core.lab.validators import of_predictions
 from uda_core.run import Run
 from uda_core.task import Task
-from uda_core.validators import of_predictions
 
 EVERY = 50  # steps
 MOST = 3000  # samples of a split: its first ones
