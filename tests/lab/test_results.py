@@ -20,6 +20,7 @@ ON_PAGE = (
     "usps-mnist",
     "office31-features",
     "gradient-labels",
+    "gradient-batch",
 )
 
 
