@@ -279,7 +279,7 @@ class Run(Generic[ConfigT, SettingsT]):
 
     @contextmanager
     def _noise_of_device(self) -> Iterator[None]:
-        """Among several devices, random numbers of this one, by seed, step, pass and rank; the common ones stay."""
+        """Among several devices, random numbers of this one alone, by seed, step, pass and rank; those of all stay."""
         with torch.random.fork_rng(devices=self._gpus, enabled=self._ranks > 1):
             if self._ranks > 1:
                 torch.manual_seed(seed_of(self.config.seed, self.steps, next(self._passes), self._rank))

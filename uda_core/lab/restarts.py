@@ -14,7 +14,7 @@ from uda_core.errors import UserError, choose
 from uda_core.lab.recipe import Recipe
 from uda_core.lab.run_folder import RunFolder
 from uda_core.lab.train import new_run, resumed_run, several, train_run
-from uda_core.lab.validators import RULE, RULES, of_predictions
+from uda_core.lab.validators import RULE, RULES, of_target
 from uda_core.methods import Clusters, LogisticRegression
 from uda_core.methods.classification import ClassificationRun
 
@@ -34,9 +34,7 @@ def train(args: argparse.Namespace) -> int:
     rules = _rules(works[0][1]["method"])
 
     def look(run: ClassificationRun, folder: RunFolder) -> None:
-        found = of_predictions(*run.predict(run.pair.target_train.x))
-        void = {*RULES.values()} - {*rules.values()}
-        numbers[folder.path.name] = {number: value for number, value in found.items() if number not in void}
+        numbers[folder.path.name] = of_target(run)
 
     for work in works:
         name = work[0].path.name
