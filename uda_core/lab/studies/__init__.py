@@ -1,7 +1,6 @@
 """What `uda bench accuracy` measures: studies, one TOML file each, whose rows are a recipe with some values changed.
 
     task = "streets"          by name, or one of `LOADERS`
-    only = ["A->W"]           of several tasks; may be left out
     steps = 1000              of every row that has none of its own; may be left out: those of the recipe
     note = "..."              what stands below the table
     details = true            also the commonest mistakes and what needs no target label; may be left out
@@ -126,7 +125,6 @@ class Study:
     note: str
     rows: Mapping[str, Arm]
     details: bool = False
-    only: Sequence[str] = ()
 
     def tasks(self, data: Path | None) -> dict[str, Task]:
         """What it is measured on, by name; a single task is called "".
@@ -134,8 +132,7 @@ class Study:
         Raises:
             UserError: if the data is not there.
         """
-        found = LOADERS[self.task](data) if self.task in LOADERS else {"": load(self.task, data)}
-        return {name: found[name] for name in self.only or found}
+        return LOADERS[self.task](data) if self.task in LOADERS else {"": load(self.task, data)}
 
     def settings(self) -> pd.DataFrame:
         """Every value that each row is measured with, as text: a line a row, empty where its method has none such."""
