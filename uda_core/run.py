@@ -279,10 +279,9 @@ class Run(Generic[ConfigT, SettingsT]):
 
     @contextmanager
     def _noise_of_device(self) -> Iterator[None]:
-        """Among several devices, random numbers of this one alone, by seed, step, pass and rank; those of all stay."""
-        with torch.random.fork_rng(devices=self._gpus, enabled=self._ranks > 1):
-            if self._ranks > 1:
-                torch.manual_seed(seed_of(self.config.seed, self.steps, next(self._passes), self._rank))
+        """Random numbers of this device alone, by seed, step, pass and rank; those of all are as if none were drawn."""
+        with torch.random.fork_rng(devices=self._gpus):
+            torch.manual_seed(seed_of(self.config.seed, self.steps, next(self._passes), self._rank))
             yield
 
     def _get_random_state(self) -> list[Tensor]:

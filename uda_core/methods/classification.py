@@ -3,6 +3,7 @@
 Letters: B samples per domain in a batch, D features, C classes; x inputs, f [., D] features, z [., C] logits of a head.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
@@ -69,7 +70,7 @@ class ClassificationRun(Run[ConfigT, Settings]):
 
         Of several devices each computes those of its own batch, and gets the features of all.
         """
-        with self._autocast, self._noise_of_device():
+        with self._autocast, self._noise_of_device() if self._ranks > 1 else nullcontext():
             if self.config.batches == "joint":
                 f = self.extractor(torch.cat(x)).float()
             else:

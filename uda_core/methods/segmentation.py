@@ -4,6 +4,7 @@ Letters: B images per domain in a batch, D features, C classes; x [B,3,H,W] imag
 features, z [B,C,h,w] logits.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -83,7 +84,7 @@ class SegmentationRun(Run[ConfigT, SettingsT]):
         """Training-mode features and logits of a batch of one domain; photometric jitter where the config has it."""
         self.segmenter.train()
         use_domain(self.segmenter, domain)
-        with self._noise_of_device():
+        with self._noise_of_device() if self._ranks > 1 else nullcontext():
             if self.config.jitter in (domain, "both"):
                 x = photometric_jitter(x)
             with self._autocast:

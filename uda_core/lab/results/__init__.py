@@ -283,8 +283,10 @@ def _place(part: str) -> int:
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f"{stdev(values) if len(values) > 1 else 0:.1f}"
+    return f"{stdev(values):.1f}" if len(values) > 1 else ""
 
 
 def _mean_and_spread(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.1f} (one seed)"
     return f"{mean(values):.1f} ± {_spread(values)}" if values else ""
