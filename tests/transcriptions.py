@@ -2,8 +2,8 @@
 
 They share no code with `uda_core` and favour loops over speed. Sources: Saito et al. 2018 (MCD), Lee et al. 2019 (SWD),
 Du et al. 2021 (CGDM), and what the code at lijin118/CGDM, commit 012d631, computes; Zhang et al. 2019 (CAG-UDA), and
-what the code at RogerZhangzz/CAG_UDA, commit 422f99e, computes. `waves` are the inputs of the golden values, which
-those authors' code itself returned.
+what the code at RogerZhangzz/CAG_UDA, commit 422f99e, computes; Sun & Saenko 2016 (Deep CORAL), Ganin et al. 2016
+(DANN). `waves` are the inputs of the golden values, which those authors' code itself returned.
 """
 
 import math
@@ -30,6 +30,30 @@ def classifier_discrepancy(z1, z2):
         for p1, p2 in zip(softmax(row1), softmax(row2), strict=True):
             total = total + abs(p1 - p2)
     return total / z1.numel()
+
+
+def mcd_with_batches_apart(batches, g, c1, c2, learning_rate, k):
+    """MCD's digits (mil-tokyo/MCD_DA, classification/solver.py): in A the source alone, in C the target alone."""
+    g_opt, c1_opt, c2_opt = (torch.optim.Adam(n.parameters(), learning_rate, weight_decay=5e-4) for n in (g, c1, c2))
+    fit = torch.nn.CrossEntropyLoss()
+
+    def go(loss, *optimizers):
+        for optimizer in (g_opt, c1_opt, c2_opt):
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+    for batch in batches:
+        f_s = g(batch.x_s)
+        go(fit(c1(f_s), batch.y_s) + fit(c2(f_s), batch.y_s), g_opt, c1_opt, c2_opt)
+        f_s = g(batch.x_s)
+        loss = fit(c1(f_s), batch.y_s) + fit(c2(f_s), batch.y_s)
+        f_t = g(batch.x_t)
+        go(loss - (c1(f_t).softmax(1) - c2(f_t).softmax(1)).abs().mean(), c1_opt, c2_opt)
+        for _ in range(k):
+            f_t = g(batch.x_t)
+            go((c1(f_t).softmax(1) - c2(f_t).softmax(1)).abs().mean(), g_opt)
 
 
 def sliced_wasserstein_discrepancy(z1, z2, directions):
@@ -275,3 +299,45 @@ def domain_cross_entropy(d_s, d_t):
     """Ganin et al. 2016, eq. 9: the log loss of d = sigmoid(logit), with the target as class 1, averaged per domain."""
     lost = [-(1 - 1 / (1 + (-d).exp())).log() for d in d_s], [-(1 / (1 + (-d).exp())).log() for d in d_t]
     return sum(sum(part) / len(part) for part in lost) / 2
+
+
+def cross_entropy(z, y):
+    return sum(-softmax(row)[int(label)].log() for row, label in zip(z, y, strict=True)) / len(z)
+
+
+def descend(loss, learning_rate, *networks):
+    """One backward pass, then plain gradient descent."""
+    loss.backward()
+    with torch.no_grad():
+        for parameter in (p for network in networks for p in network.parameters()):
+            parameter -= learning_rate * parameter.grad
+
+
+def coral_step(batch, g, heads, learning_rate, weight):
+    """Sun & Saenko 2016, eq. 6, with two heads in place of one and features in place of the last layer."""
+    f = g(torch.cat([batch.x_s, batch.x_t]))
+    n = len(batch.x_s)
+    loss = sum(cross_entropy(head(f)[:n], batch.y_s) for head in heads) + weight * coral(f[:n], f[n:])
+    descend(loss, learning_rate, g, *heads)
+
+
+class Reversal(torch.autograd.Function):
+    """The gradient reversal layer (Ganin et al. 2016, eq. 16 and 17): R(f) = f, dR/df = -lambda."""
+
+    @staticmethod
+    def forward(ctx, f, strength):
+        ctx.strength = strength
+        return f.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return -ctx.strength * gradient, None
+
+
+def dann_step(batch, g, heads, discriminator, learning_rate, weight, p):
+    """Ganin et al. 2016, section 5.2.2: lambda grows with the fraction p of the training; one pass for all networks."""
+    f = g(torch.cat([batch.x_s, batch.x_t]))
+    n = len(batch.x_s)
+    d = discriminator(Reversal.apply(f, weight * (2 / (1 + math.exp(-10 * p)) - 1)))[:, 0]
+    loss = sum(cross_entropy(head(f)[:n], batch.y_s) for head in heads) + domain_cross_entropy(d[:n], d[n:])
+    descend(loss, learning_rate, g, *heads, discriminator)

@@ -1,6 +1,7 @@
 """What each step of each method minimises, with which sign, and who moves."""
 
 import copy
+import itertools
 from importlib import import_module
 from types import ModuleType
 
@@ -16,6 +17,8 @@ from uda_core.models import heads
 from uda_core.models.features import FEATURE_EXTRACTORS, LastBatch
 from uda_core.pseudo_labels import cluster_labels
 from uda_core.run import Run
+from uda_core.samples import Batch, Labelled, Unlabelled
+from uda_core.task import Pair
 from uda_core.training import gradients, update
 
 MODULES = {name: import_module(f"uda_core.methods.{name}") for name in methods.CLASSIFICATION}
@@ -237,6 +240,48 @@ def test_batches_apart_have_no_common_statistics(digits_task):
         assert torch.equal(one, other) != depends
 
 
+@pytest.mark.parametrize("method", ["mcd", "swd"])
+@pytest.mark.parametrize("batches", ["joint", "apart"])
+def test_batches_apart_pass_the_source_in_a_both_in_b_and_the_target_in_c(monkeypatch, digits_task, method, batches):
+    """What moves the batch-norm statistics, step by step: each forward of the features, and of a head."""
+    run = make(method, digits_task.pair, {"k": 2}, batches=batches)
+    seen, passed, update = keep_batches(run), [[]], MODULES[method].update
+    monkeypatch.setattr(MODULES[method], "update", lambda *a: (update(*a), passed.append([])))
+    run.extractor.register_forward_pre_hook(lambda _, x: passed[-1].append(x[0]))
+    run.heads[0].register_forward_pre_hook(lambda _, f: passed[-1].append(len(f[0])))
+    run.step()
+
+    def domains(x):
+        return "".join(name for name in "st" if any(torch.equal(p, getattr(seen[0], f"x_{name}")) for p in x.split(16)))
+
+    steps = [[x if isinstance(x, int) else domains(x) for x in step] for step in passed[:-1]]
+    if batches == "joint":
+        assert steps == [["st", 32]] * 4
+    else:
+        assert steps == [["s", 16], ["s", "t", 16, 16], ["t", 16], ["t", 16]]
+    norms = [m for part in (run.extractor, run.heads) for m in part.modules() if hasattr(m, "num_batches_tracked")]
+    assert {int(norm.num_batches_tracked) for norm in norms} == {4 if batches == "joint" else 5}
+
+
+def test_mcd_with_batches_apart_is_the_authors_order_of_forwards(digits_task):
+    """Three steps against a transcription of theirs, all weights and running statistics, in float64."""
+    run = make("mcd", digits_task.pair, batches="apart", dropout=0.5, weight_decay=5e-4)
+    for part in (run.extractor, run.heads):
+        part.double()
+    drawn = [run._next_batch() for _ in range(3)]
+    batches = [Batch(b.x_s.double(), b.y_s, b.x_t.double(), b.i_t) for b in drawn]
+    run._next_batch = lambda: batches[run.steps]
+    run.embed = lambda *x: torch.cat([run.extractor(part) for part in x])  # without the cast to float32
+    g, c1, c2 = (copy.deepcopy(net) for net in (run.extractor, *run.heads))
+    with torch.random.fork_rng():
+        torch.set_rng_state(run._random_state[0])
+        slow.mcd_with_batches_apart(batches, g, c1, c2, learning_rate=run.settings.learning_rate, k=run.settings.k)
+    for _ in range(3):
+        run.step()
+    for ours, theirs in ((run.extractor, g), (run.heads[0], c1), (run.heads[1], c2)):
+        torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-9, atol=1e-12)
+
+
 def test_the_closed_form_refuses_batches_apart():
     with pytest.raises(UserError, match=r"fast covers joint batches only.*; set fast=false"):
         CGDMConfig(fast=True, batches="apart")
@@ -369,7 +414,8 @@ def test_fast_equals_readable_in_float64(digits_task):
 
 
 def test_fast_is_close_to_readable_in_float32(digits_task):
-    fast, readable = (make("cgdm", digits_task.pair, {"refresh": 2}, dropout=0.0, fast=fast) for fast in (True, False))
+    settings = {"refresh": 2, "beta": 0.1}
+    fast, readable = (make("cgdm", digits_task.pair, settings, dropout=0.0, fast=fast) for fast in (True, False))
     for _ in range(4):
         assert fast.step().losses == pytest.approx(readable.step().losses, rel=1e-2, abs=1e-3)
     x = digits_task.pair.target_test.x
@@ -466,6 +512,55 @@ def test_a_configuration_of_another_method_is_refused(moons_task):
 
 
 # -- CORAL and DANN ----------------------------------------------------------------------------------------------------
+
+
+def step_beside(transcription, run, *values):
+    """One step of a run in float64 and by a transcription: what all its networks became, ours and theirs."""
+    networks = [getattr(run, name).double() for name in run.NETWORK_NAMES]
+    run.embed = lambda *x: run.extractor(torch.cat(x))  # without the cast to float32
+    b = run._next_batch()
+    batch = Batch(b.x_s.double(), b.y_s, b.x_t.double(), b.i_t)
+    run._next_batch = lambda: batch
+    twins = copy.deepcopy(networks)
+    transcription(batch, *twins, run.settings.learning_rate, *values)
+    run.step()
+    return [[network.state_dict() for network in side] for side in (networks, twins)]
+
+
+def test_coral_s_step_is_the_published_one(digits_task):
+    run = make("coral", digits_task.pair, {"coral": 3.0, "learning_rate": 0.05}, optimizer="sgd", dropout=0.0)
+    ours, theirs = step_beside(slow.coral_step, run, 3.0)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("steps", "p"), [(0, 0.0), (2, 0.1), (20, 1.0)])
+def test_dann_s_step_is_one_pass_through_a_gradient_reversal_layer(digits_task, steps, p):
+    settings = {"domain": 3.0, "ramp": 20, "learning_rate": 0.05}
+    run = make("dann", digits_task.pair, settings, optimizer="sgd", dropout=0.0)
+    run.steps = steps
+    ours, theirs = step_beside(slow.dann_step, run, 3.0, p)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "width", "hidden"),
+    [
+        ("small", (2,), 8, [100]),
+        ("mcd_digits", (1, 28, 28), 768, [100]),
+        ("mcd_colour_digits", (3, 32, 32), 3072, [1024, 1024]),
+        ("linear", (2,), 8, [1024, 1024]),
+    ],
+)
+def test_the_discriminator_is_the_paper_s(network, shape, width, hidden):
+    """One hidden layer of 100 on small networks, as for MNIST there; two of 1024 on all others."""
+    x, y = torch.zeros(16, *shape), torch.arange(16) % 2
+    pair = Pair("zeros", ("a", "b"), Labelled(x, y), Labelled(x, y), Unlabelled(x), Unlabelled(x))
+    run = make("dann", pair, network=network)
+    layers = [width, *hidden, 1]
+    shapes = [tuple(p.shape) for p in run.discriminator.parameters()]
+    assert shapes == [shape for n, m in itertools.pairwise(layers) for shape in ((m, n), (m,))]
+    kinds = ["Linear", "ReLU"] * len(hidden) + ["Linear"]
+    assert [type(layer).__name__ for layer in run.discriminator] == kinds
 
 
 @pytest.mark.parametrize(("method", "moves"), [("coral", [BOTH]), ("dann", [BOTH, set()])])

@@ -156,7 +156,7 @@ def test_a_setting_moved_while_training_counts_from_the_next_step_on(moons_task)
     for record in fit(run, 4):
         records.append(record)
         run.settings.beta = 0.25 * len(records)
-    assert [record.settings.beta for record in records] == [0.1, 0.25, 0.5, 0.75]
+    assert [record.settings.beta for record in records] == [0.01, 0.25, 0.5, 0.75]
 
 
 def test_learning_rate_zero_moves_no_weight(moons_task):

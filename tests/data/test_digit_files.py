@@ -30,6 +30,11 @@ def enlarged(x, size):
     return np.einsum("ih,...hw,jw->...ij", along(x.shape[-2]), x, along(x.shape[-1]))
 
 
+def framed(x):
+    """[..., 16, 16] -> [..., 28, 28]: three pixels of background on each side, then enlarged."""
+    return enlarged(np.pad(x, [(0, 0)] * (x.ndim - 2) + [(3, 3)] * 2, constant_values=-1), 28)
+
+
 # -- the formats -------------------------------------------------------------------------------------------------------
 
 
@@ -52,7 +57,7 @@ def test_usps(split, tmp_path):
     x, y = digits(12, 16, 16)
     write_usps(tmp_path, split, x, y)
     images, labels = digit_files.usps(tmp_path, split)
-    np.testing.assert_allclose(images, enlarged(unit(x), 28)[:, None], atol=1e-5)
+    np.testing.assert_allclose(images, framed(unit(x))[:, None], atol=1e-5)
     assert images.dtype == torch.float32
     assert labels.tolist() == y.tolist()
 
@@ -91,7 +96,7 @@ def test_tasks_keep_the_target_unlabelled_and_every_split_in_its_place(tmp_path)
             ("test", target, pair.target_test.x),
         ):
             pixels = splits[split][domain][0]
-            expected = unit(pixels) if domain == "mnist" else enlarged(unit(pixels), 28)
+            expected = unit(pixels) if domain == "mnist" else framed(unit(pixels))
             np.testing.assert_allclose(x, expected[:, None], atol=1e-5)
         assert not hasattr(pair.target_train, "y")
         assert task.truth.target_train.tolist() == splits["train"][target][1].tolist()
@@ -240,5 +245,18 @@ def test_real_usps(real, tmp_path):
     write_usps(tmp_path, "test", x, y)
     images, labels = digit_files.usps(tmp_path, "test")
     assert images.shape == (2007, 1, 28, 28)
-    np.testing.assert_allclose(images[:, 0], enlarged(unit(x), 28), atol=1e-5)
+    np.testing.assert_allclose(images[:, 0], framed(unit(x)), atol=1e-5)
     assert labels.bincount().tolist() == [359, 264, 198, 166, 200, 160, 170, 147, 166, 177]
+
+
+def test_real_usps_lies_in_mnist_s_frame(real, tmp_path):
+    """The padding's reason needs no label: stretched to 28, the mean images lie three times as far apart."""
+    for name, write in (("mnist", write_mnist), ("usps", write_usps)):
+        write(tmp_path, "test", real(name)["test_images"], real(name)["test_labels"])
+    mnist, usps = (read(tmp_path, "test")[0].mean(0).numpy() for read in (digit_files.mnist, digit_files.usps))
+    stretched = enlarged(unit(real("usps")["test_images"]).mean(0), 28)
+
+    def distance(x):
+        return np.sqrt(((x - mnist) ** 2).mean())
+
+    assert distance(usps) < distance(stretched) / 3

@@ -304,11 +304,24 @@ def test_recipes_are_listed_and_printed_whole(run):
     assert re.search(r"\ninfomax = 0.1 +# lijin118/CGDM 012d631, train_image_clef.py\n", out)
 
 
+@pytest.mark.parametrize(("name", "some"), [("infomax", "infomax-usps-mnist"), ("mcd-infomax", "mcd-infomax-moons")])
+def test_the_recipes_of_a_family_are_listed(name, some, run):
+    status, out, _ = run("recipes", name)
+    _, everything, _ = run("recipes")
+    assert status == 0
+    assert out.splitlines() == [line for line in everything.splitlines() if line.startswith(f"{name}-")]
+    assert f"\n{some} " in out
+    _, both, _ = run("recipes", "mcd-moons", name)
+    assert both.startswith("mcd-moons: uda train mcd moons")
+    assert both.endswith(f"\n\n{out}")
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_names_its_papers(name, run):
-    """But source only, which is nobody's in particular."""
+    """But source only, which is nobody's in particular, and says so."""
     status, out, _ = run("cite", name)
-    assert (status, out.count("@") > 0) == ((2, False) if name == "source_only" else (0, True))
+    assert (status, out.count("@") > 0) == (0, name != "source_only")
+    assert (out == "% source_only has no paper of its own.\n") == (name == "source_only")
 
 
 def test_papers_are_printed_as_bibtex_each_once(run):
@@ -323,8 +336,19 @@ def test_papers_are_printed_as_bibtex_each_once(run):
         key, year, author = (re.search(p, entry)[1] for p in (r"\{(\w+),", r"year = \{(\d+)\}", r"author = \{(\w+),"))
         assert key.startswith(author.lower() + year)
         assert re.search(r"title = \{.+\},\n", entry)
-    _, some, _ = run("cite", "cgdm", "clusters", "infomax")
-    assert re.findall(r"@\w+\{(\w+),", some) == ["du2021cgdm", "liang2020shot", "krause2010rim", "hu2017imsat"]
+    _, some, _ = run("cite", "clusters", "source_only", "infomax")
+    assert re.findall(r"@\w+\{(\w+),", some) == ["liang2020shot", "krause2010rim", "hu2017imsat"]
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("cgdm", ["saito2018mcd", "du2021cgdm", "liang2020shot", "krause2010rim", "hu2017imsat"]),
+        ("logistic_regression", ["liang2020shot", "pedregosa2011sklearn"]),
+    ],
+)
+def test_a_method_names_the_papers_of_what_it_contains(name, keys, run):
+    assert re.findall(r"@\w+\{(\w+),", run("cite", name)[1]) == keys
 
 
 def test_tasks_say_what_is_missing_and_where_to_get_it(run, tmp_path):
@@ -346,6 +370,12 @@ def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):
     assert run("bench", "speed", "--device", "cuda", "--out", tmp_path / "speed.json")[0] == 0
     assert calls == ["cpu", "cuda"]
     assert json.loads((tmp_path / "speed.json").read_text()) == result
+
+    calls.clear()
+    monkeypatch.setattr("uda_core.lab.benchmarks.gradients.measure", lambda *arguments: calls.append(arguments) or {})
+    monkeypatch.setattr("uda_core.lab.benchmarks.gradients.table", lambda result: "a table")
+    assert run("bench", "gradients", "fonts-distorted", "--seeds", "1-2")[:2] == (0, "a table\n")
+    assert [(task.name, seeds) for task, seeds in calls] == [("fonts-distorted", [1, 2])]
 
     calls.clear()
     monkeypatch.setattr("uda_core.lab.studies.measure", lambda *arguments: calls.append(arguments))
@@ -386,6 +416,7 @@ def test_seeds_are_a_range_or_a_list(text, seeds):
         "bench",
         "bench speed",
         "bench anchors",
+        "bench gradients",
         "bench accuracy",
         "bench loader",
         "cite",
@@ -417,7 +448,7 @@ def test_help_of_a_method_lists_its_own_settings(name, run):
 
 def test_help_of_a_method_gives_default_unit_range_and_choices(run):
     _, out, _ = run("train", "cgdm", "moons", "--help")
-    assert "    beta                        weight of the gradient discrepancy L_gd, in step C (0.1; 0 to 1)\n" in out
+    assert "    beta                        weight of the gradient discrepancy L_gd, in step C (0.01; 0 to 1)\n" in out
     assert "(100 steps; 1 to 1e+06)\n" in out
     assert "(code; code or paper)\n" in out
     assert "(false; true or false)\n" in out
@@ -470,7 +501,11 @@ MISTAKES = [
     ("train cgdm streets", "unknown method for streets 'cgdm'; known: source_only, output_adversarial, cag."),
     ("train cag moons", "unknown method for moons 'cag'; known: source_only, clusters, coral, dann, mcd, swd, cgdm,"),
     ("train mcd moons --standardise source", "moons is not made of feature files; --standardise belongs to features"),
-    ("train mcd moons --recipe mcd-infomax", "recipe mcd-infomax-moons is for cgdm on moons, not for mcd on moons"),
+    (
+        "train mcd moons --recipe mcd-infomax",
+        "recipe mcd-infomax-moons is for cgdm on moons, not for mcd on moons; "
+        "use: uda train cgdm moons --recipe mcd-infomax-moons",
+    ),
     ("cite cgmd", "unknown reference 'cgmd'; known: adabn, cag, cgdm,"),
     ("train cag streets --set network=smal", "unknown network 'smal'; known: small, efficientnet_lite0,"),
     ("train cag streets --set warm_up=hot", "unknown warm_up 'hot'; known: none, adabn, adversarial."),
@@ -525,6 +560,7 @@ MISTAKES = [
         "bench accuracy --table all --out x",
         "unknown table 'all'; known: camvid-day-dusk, ",
     ),
+    ("bench gradients mnist-usps", "argument TASK: invalid choice: 'mnist-usps' (choose from"),
     ("bench accuracy --seeds 9-0 --out x", "--seeds takes a range such as 0-9 or a list such as 0,3,4, got '9-0'"),
     ("bench accuracy --seeds few --out x", "--seeds takes a range such as 0-9 or a list such as 0,3,4, got 'few'"),
 ]
@@ -598,6 +634,7 @@ def test_mistake_is_told_without_traceback_or_slow_imports():
     assert imported.isdisjoint({"umap", "numba", "matplotlib", "IPython", "pandas", "torchvision"})
     assert {name for name in imported if name.startswith("uda_core.lab.")} == {
         "uda_core.lab.main", "uda_core.lab.train", "uda_core.lab.recipe", "uda_core.lab.run_folder",
+        "uda_core.lab.validators",
     }  # fmt: skip
 
 

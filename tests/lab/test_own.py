@@ -34,7 +34,7 @@ def test_its_code_runs_and_the_method_learns(ran):
     assert ran["run"].extractor[0].weight.shape == (16, 3, 5, 5)
 
 
-def test_its_coral_is_the_distance_between_covariances(ran):
+def test_its_term_is_the_distance_between_the_means(ran):
     f = torch.randn(2, 8, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
     class Run:
@@ -48,10 +48,9 @@ def test_its_coral_is_the_distance_between_covariances(ran):
 
     ran["update"] = lambda *_: None
     batch = type("Batch", (), {"x_s": None, "x_t": None, "y_s": torch.zeros(8, dtype=torch.int64)})
-    found = ran["coral_step"](Run(), ran["CoralSettings"](), batch)["coral"]
-    centred = f - f.mean(1, keepdim=True)
-    covariances = [sum(torch.outer(row, row) for row in domain) / 7 for domain in centred]
-    torch.testing.assert_close(found, ((covariances[0] - covariances[1]) ** 2).sum() / (4 * 25))
+    found = ran["confusion_step"](Run(), ran["ConfusionSettings"](), batch)["mmd"]
+    means = [sum(domain) / 8 for domain in f]
+    torch.testing.assert_close(found, sum((a - b) ** 2 for a, b in zip(*means, strict=True)))
 
 
 @pytest.mark.parametrize("command", [line for block in blocks("bash") for line in block.strip().splitlines()])

@@ -175,6 +175,14 @@ def test_the_streets_take_the_defaults_of_the_methods(method):
     assert found.steps == (None if method == "cag" else 400)
 
 
+def test_coral_s_recipes_say_where_they_leave_the_paper():
+    found = [name for name in names() if name.startswith("coral-")]
+    assert len(found) == 14
+    assert {load(name).departures for name in found} == {load("coral-moons").departures}
+    on, weight = load("coral-moons").departures
+    assert ("fc8" in on, "equal at the end of training" in weight) == (True, True)
+
+
 def test_values_of_some_tasks():
     usps = default_for("cgdm", "mnist-usps")
     assert usps.config.items() >= {"network": "mcd_digits", "batch_size": 32, "fast": True, "dropout": 0.5}.items()
@@ -216,6 +224,17 @@ def test_changes_make_another_recipe():
     assert found.changed() == found
 
 
+def test_dann_s_ramp_follows_the_length_of_the_run_unless_it_is_given():
+    found = default_for("dann", "moons")
+    assert (found.settings["ramp"], found.steps) == (300, 300)
+    longer = found.changed(steps=2000)
+    assert longer.settings == found.settings | {"ramp": 2000}
+    assert found.changed(settings={"ramp": 50}, steps=2000).settings["ramp"] == 50
+    assert found.changed(settings={"ramp": 50}).changed(steps=2000).settings["ramp"] == 50
+    assert found.changed({"seed": 1}).settings["ramp"] == 300
+    assert longer.changed({"seed": 1}).settings["ramp"] == 2000
+
+
 def test_the_paper_variant_asks_for_its_weight_of_infomax():
     found = default_for("cgdm", "moons")
     with pytest.raises(UserError, match=r"no InfoMax term; add infomax=0$"):
@@ -243,7 +262,9 @@ def test_a_change_that_does_not_fit_is_refused(config, settings, says):
     ("name", "method", "task", "says"),
     [
         ("cgdm-visda", "mcd", "visda2017", "recipe cgdm-visda is for cgdm on visda2017, not for mcd on visda2017"),
-        ("cgdm-imageclef", "cgdm", "visda2017", "for cgdm on imageclef, not for cgdm on visda2017"),
+        ("cgdm-visda", "mcd", "visda2017", "; use: uda train cgdm visda2017 --recipe cgdm-visda$"),
+        ("cgdm-office31", "mcd", "office31:A-W", "; use: uda train cgdm office31:A-W --recipe cgdm-office31$"),
+        ("cgdm-imageclef", "cgdm", "visda2017", "for cgdm on imageclef, not for cgdm on visda2017$"),
         ("mcd-digits", "mcd", "svhn-mnist", "for mcd on mnist-usps or usps-mnist, not"),
     ],
 )

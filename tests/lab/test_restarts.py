@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import shutil
 import signal
 
 import pytest
@@ -10,8 +12,8 @@ import torch
 from uda_core.data import load
 from uda_core.lab import main as cli
 from uda_core.lab import restarts, train
+from uda_core.lab.validators import RULES
 from uda_core.task import Truth
-from uda_core.validators import RULES
 
 SMALL = ["mcd", "moons", "--steps", "8", "--seed", "4", "--set", "hidden=8", "features=4", "batch_size=16"]
 RUNS = ["seed4", "seed5", "seed6"]
@@ -69,6 +71,27 @@ def test_the_lowest_number_of_the_rule_is_chosen_and_alone_scored(rule, three, r
     status, again, _ = run("evaluate", three)
     assert f"mcd, seed {seed}, 8 steps" in again
     assert again.splitlines()[-3:] == out.splitlines()[-4:-1]
+
+
+def test_a_tie_is_named_and_the_first_chosen(three, tmp_path, run, monkeypatch):
+    numbers = iter([0.4, 0.3, 0.3])
+    monkeypatch.setattr(restarts, "of_predictions", lambda *_: dict.fromkeys(RULES.values(), next(numbers)))
+    folder = shutil.copytree(three, tmp_path / "run")
+    status, out, _ = run("train", "--resume", folder, "--choose", "entropy")
+    assert (status, choice_of(folder)["chosen"]) == (0, "seed5")
+    assert choice_of(folder)["why"] == "its target entropy is the lowest (tied with seed6: the first)"
+    assert f"seed5, for {choice_of(folder)['why']};" in out
+
+
+def test_clusters_are_chosen_by_their_commonest_class_and_have_no_entropy(tmp_path, run):
+    small = ["--steps", 2, "--set", "hidden=8", "features=4", "batch_size=16"]
+    status, out, _ = run("train", "clusters", "moons", *small, "--restarts", 2, "--out", tmp_path)
+    assert (status, choice_of(tmp_path)["rule"]) == (0, "commonest")
+    assert re.match(r"seed0: commonest predicted class 0\.\d{4}\nseed1: ", out)
+    for numbers in choice_of(tmp_path)["runs"].values():
+        assert numbers.keys() == {"head agreement", "rarest predicted class", "commonest predicted class"}
+    status, _, err = run("train", "--resume", tmp_path, "--choose", "entropy")
+    assert (status, "use --choose commonest" in err) == (2, True)
 
 
 def test_the_choice_is_made_before_a_target_label_is_seen(tmp_path, run, monkeypatch):
@@ -188,6 +211,12 @@ def test_no_run_is_chosen_where_all_diverge(tmp_path, run, monkeypatch):
         ("mcd moons --choose entropy", "--choose chooses between restarts; add --restarts 3"),
         ("mcd moons --restarts 1", "--restarts must be at least 2, got 1"),
         ("mcd moons --restarts 3 --choose accuracy", "unknown rule 'accuracy'; known: commonest, infomax, entropy"),
+        ("clusters moons --restarts 2 --choose entropy", "of which entropy says nothing; use --choose commonest"),
+        ("clusters moons --restarts 2 --choose infomax", "of which infomax says nothing; use --choose commonest"),
+        (
+            "logistic_regression moons --restarts 3",
+            "logistic_regression gives the same weights with every seed; leave --restarts out",
+        ),
         ("cag streets --restarts 3", "--restarts is for tasks that label whole samples, but streets labels pixels"),
         ("mcd moons --restarts 3 --devices 2", "--restarts trains in a single process; leave --devices out"),
         ("--resume THREE --restarts 2", "3 restarts there, not 2; leave it out"),

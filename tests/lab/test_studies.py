@@ -12,11 +12,10 @@ import torch
 from scenes import tiny_task
 from set_files import digits, write_mnist, write_usps
 
-from uda_core import validators
 from uda_core.data.blobs import blobs
 from uda_core.errors import UserError
 from uda_core.evaluation import evaluate, label_qualities
-from uda_core.lab import results, studies
+from uda_core.lab import results, studies, validators
 from uda_core.lab.studies import STUDIES, Arm, Study, traces
 from uda_core.methods import adabn
 
@@ -64,8 +63,10 @@ def test_every_row_is_a_recipe_with_changes_that_it_takes(name):
 
 def test_default_settings_are_those_of_the_best_trial():
     """What the recipes of the handwriting have is a row of the table on which it was chosen."""
-    trials = STUDIES["rehearsal"].settings()
-    for name in ("MCD, discrepancy 10", "SWD", "CGDM (code)"):
+    chosen_on = {"MCD, discrepancy 10": "rehearsal", "SWD": "rehearsal", "CORAL": "rehearsal"}
+    chosen_on |= {"CGDM (code)": "rehearsal-beta"}
+    for name, study in chosen_on.items():
+        trials = STUDIES[study].settings()
         described = STUDIES["fonts-handwriting"].rows[name].describe()
         assert (trials.eq({of: described.get(of, "") for of in trials.columns}).all(axis=1)).any(), name
 
@@ -79,6 +80,24 @@ def test_a_factorial_study_has_every_combination_of_its_terms():
     assert made["none"].settings == off
     assert made["InfoMax + GD"].settings == {"infomax": 0.3, "alpha": 0.0, "beta": 0.1, "k": 4}
     assert all(arm.recipe == "cgdm-blobs" and not arm.config for arm in made.values())
+
+
+@pytest.mark.parametrize("name", ["factorial-fonts", "factorial-blobs"])
+def test_each_term_of_a_factorial_study_is_on_in_half_of_its_cells(name):
+    cells = [arm.settings for arm in STUDIES[name].rows.values()][:16]
+    for term in ("discrepancy", "infomax", "alpha", "beta"):
+        assert sorted(map(bool, (settings[term] for settings in cells))) == [False] * 8 + [True] * 8
+    assert all((settings["k"] > 0) == bool(settings["discrepancy"] or settings["beta"]) for settings in cells)
+    assert len({tuple(sorted(settings.items())) for settings in cells}) == 16
+
+
+def test_a_study_may_have_a_number_of_steps_for_all_its_rows(tmp_path):
+    assert {arm.describe()["steps"] for arm in STUDIES["mnist-usps"].rows.values()} == {"1000"}
+    assert [STUDIES[name].rows["DANN"].describe()["ramp"] for name in ("mnist-usps", "usps-mnist")] == ["1000"] * 2
+    path = tmp_path / "own.toml"
+    rows = '[rows]\na = { recipe = "mcd-blobs" }\nb = { recipe = "mcd-blobs", steps = 7 }\n'
+    path.write_text(f'task = "blobs"\nnote = ""\nsteps = 5\n{rows}')
+    assert [arm.steps for arm in studies.read(path).rows.values()] == [5, 7]
 
 
 # -- traces ------------------------------------------------------------------------------------------------------------
@@ -181,7 +200,7 @@ def test_details_are_mistakes_and_what_needs_no_label():
 
 
 @pytest.mark.parametrize("name", ["mnist-usps", "usps-mnist"])
-def test_digits_are_scored_on_three_splits_by_what_train_would_take(name, tmp_path, monkeypatch):
+def test_digits_are_scored_on_three_splits_and_pooled_by_what_train_would_take(name, tmp_path, monkeypatch):
     for n, split in ((40, "train"), (33, "test")):
         write_mnist(tmp_path, split, *digits(n, 28, 28))
         write_usps(tmp_path, split, *digits(n, 16, 16))
@@ -195,6 +214,9 @@ def test_digits_are_scored_on_three_splits_by_what_train_would_take(name, tmp_pa
         for measure, samples in {"score": 33, "train_score": 40, "source_score": 33}.items():
             right = values(held, row=row, measure=measure)[0][2] * samples
             np.testing.assert_allclose(right, np.round(right), atol=3e-3)  # shares of the right splits
+        shares = {measure: values(held, row=row, measure=measure)[0][2] for measure in ("score", "train_score")}
+        pooled = (33 * shares["score"] + 40 * shares["train_score"]) / 73
+        assert values(held, row=row, measure="pooled_score")[0][2] == pytest.approx(pooled, abs=1e-4)
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -291,6 +313,8 @@ def test_office31_is_measured_on_every_task(tmp_path, monkeypatch):
     write_features(tmp_path)
     small = {"features": 4, "hidden": (5,), "batch_size": 8}
     rows = short("office31-features", monkeypatch, steps=3, config=small)
+    for row in ("logistic regression", "logistic regression, clusters"):  # one step, and no network
+        rows[row] = replace(rows[row], steps=1, config={"clusters": row.endswith("clusters")})
     studies.measure("office31-features", [0], tmp_path / "office31.csv", tmp_path)
     held = results.read(tmp_path / "office31.csv")
     for row, arm in rows.items():

@@ -13,7 +13,7 @@ import torch
 
 from uda_core import methods
 from uda_core.data.digits import fonts_handwriting
-from uda_core.domain_gap import domain_accuracy, neighbour_mixing
+from uda_core.lab.domain_gap import domain_accuracy, neighbour_mixing
 from uda_lessons.board import feature_map, umap_worker
 from uda_lessons.board.points import points_of
 

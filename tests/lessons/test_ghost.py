@@ -26,14 +26,14 @@ def test_reset_keeps_the_run_before_it(watched, digits_task):  # noqa: F811
     assert not page.board.revealed
     assert [page.ghost[name] for name in ("records", "step", "numbers", "scores")] == [losses, 3, last.numbers, scores]
     assert page.ghost["gap"][0][0] == 0
-    assert page.states[-1]["changed"] == "beta 0.1 -> 0, seed 0 -> 3"
+    assert page.states[-1]["changed"] == "beta 0.01 -> 0, seed 0 -> 3"
     kept, page.ghost = page.ghost, None
     page.do("hello")  # a page opened anew
     assert page.ghost == kept
     page.do("reset")  # of a run that has not trained: the ghost stays
     page.rest()
     assert page.ghost == kept
-    page.do("set", name="beta", value=0.1)
+    page.do("set", name="beta", value=0.01)
     page.do("tick")
     assert page.states[-1]["changed"] == "seed 0 -> 3"
 

@@ -4,6 +4,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from uda_core.data import load
 from uda_core.data.catalog import entry_of
 from uda_core.errors import UserError
 from uda_core.lab import main
@@ -23,11 +24,18 @@ def add(commands) -> None:
     speed.add_argument("--device", default="cpu", metavar="D", help="cpu (default), or cuda: CGDM on ResNet-101 only")
     about = "category anchors, vectorised against loops"
     anchors = main.add_command(benches, "anchors", bench_anchors, about, "bench anchors")
+    about, example = "whether L_gd pulls as the pseudo-labels do, or the true ones", "bench gradients --seeds 0-2"
+    gradients = main.add_command(benches, "gradients", bench_gradients, about, example)
+    fonts, about = ("fonts-handwriting", "fonts-distorted"), "fonts-handwriting (default) or fonts-distorted"
+    gradients.add_argument("task", nargs="?", default=fonts[0], choices=fonts, metavar="TASK", help=about)
+    about = "of CGDM's training: a range, or a list (default: 0)"
+    gradients.add_argument("--seeds", default="0", metavar="A-B", help=about)
     example = "bench accuracy --seeds 0-9 --out accuracy.csv"
     p = main.add_command(benches, "accuracy", bench_accuracy, "every method, seed by seed", example)
     p.add_argument("--seeds", default="0-9", metavar="A-B", help="a range, or a list such as 0,3,4 (default: 0-9)")
-    about = "fonts-handwriting (default), imbalanced, rehearsal, streets, streets-rehearsal, camvid-day-dusk, "
-    about += "mnist-usps, usps-mnist, office31-features, restarts-rehearsal, restarts"
+    about = "fonts-handwriting (default), imbalanced, rehearsal, rehearsal-beta, streets, streets-rehearsal, "
+    about += "camvid-day-dusk, mnist-usps, usps-mnist, office31-features, restarts-rehearsal, restarts, "
+    about += "factorial-fonts, factorial-blobs, gradient-labels, gradient-batch"
     p.add_argument("--table", default="fonts-handwriting", metavar="NAME", help=about)
     main.add_data(p)
     p.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="results file: what it holds is kept")
@@ -40,7 +48,7 @@ def add(commands) -> None:
     loader.add_argument("--batch-size", type=int, metavar="N", help="per domain (default: the recipe's, 32)")
     loader.add_argument("--device", default="cpu", metavar="D", help="cpu (default) or cuda")
     loader.add_argument("--batches", type=int, default=10, metavar="N", help="measured at a time (default: 10)")
-    for p in (speed, anchors, loader):
+    for p in (speed, anchors, gradients, loader):
         p.add_argument("--out", type=Path, metavar="FILE", help="also write the figures, as JSON")
     main.add_chosen(benches, [], [], "uda.benches")
 
@@ -59,6 +67,14 @@ def bench_anchors(args: argparse.Namespace) -> int:
 
     result = anchors.measure()
     return report(result, anchors.table(result), args.out) or int(result["memory"]["share"] > anchors.MEMORY_TARGET)
+
+
+def bench_gradients(args: argparse.Namespace) -> int:
+    """Measure the gradients of CGDM's losses; the exit status."""
+    from uda_core.lab.benchmarks import gradients, report
+
+    result = gradients.measure(load(args.task), _seeds(args.seeds))
+    return report(result, gradients.table(result), args.out)
 
 
 def bench_accuracy(args: argparse.Namespace) -> int:

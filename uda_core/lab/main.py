@@ -97,8 +97,9 @@ def keep_freed_memory() -> None:
     MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_, which the process would have to find when it starts.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        for threshold in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
-            libc.mallopt(threshold, 2**30)
+        trim, mmap = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+        if libc.mallopt(mmap, 2**30) or libc.mallopt(mmap, 2**25):  # some versions refuse more than half a heap, 32 MiB
+            libc.mallopt(trim, 2**30)
 
 
 # -- what the commands share -------------------------------------------------------------------------------------------

@@ -92,12 +92,16 @@ class Recipe:
         Raises:
             UserError: if it is for another method or other tasks.
         """
-        if method != self.method or not {task, task.partition(":")[0]} & set(self.tasks):
-            tasks = " or ".join(self.tasks)
-            raise UserError(f"recipe {self.name} is for {self.method} on {tasks}, not for {method} on {task}")
+        fits = {task, task.partition(":")[0]} & set(self.tasks)
+        if method != self.method or not fits:
+            mend = f"; use: uda train {self.method} {task} --recipe {self.name}" if fits else ""
+            what = f"recipe {self.name} is for {self.method} on {' or '.join(self.tasks)}"
+            raise UserError(f"{what}, not for {method} on {task}{mend}")
 
     def changed(self, config: Values = NOTHING, settings: Values = NOTHING, steps: int | None = None) -> Self:
         """The same with some values changed; `config` may also hold seed, device and precision.
+
+        A ramp over the whole run (DANN's) stays one where `steps` change, unless `settings` hold another.
 
         Raises:
             UserError: for an unknown name or a value that is refused, and for a variant "paper" that would keep the
@@ -106,7 +110,8 @@ class Recipe:
         to_paper = config.get("variant") == "paper" and self.config.get("variant") == "code"
         if to_paper and "infomax" not in settings:
             raise UserError("variant=paper has no InfoMax term; add infomax=0")
-        values = {"config": {**self.config, **config}, "settings": {**self.settings, **settings}}
+        ramp = {"ramp": steps} if steps and self.settings.get("ramp", 0) == self.steps else {}
+        values = {"config": {**self.config, **config}, "settings": {**self.settings, **ramp, **settings}}
         length = {"steps": steps, "epochs": None} if steps else {}
         return dataclasses.replace(self, **values, **length)
 

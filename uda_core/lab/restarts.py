@@ -7,14 +7,16 @@ labels are opened after the choice, for the scores of the chosen run.
 
 import argparse
 import sys
+from collections.abc import Mapping
 
 from uda_core.data.catalog import entry_of
 from uda_core.errors import UserError, choose
 from uda_core.lab.recipe import Recipe
 from uda_core.lab.run_folder import RunFolder
 from uda_core.lab.train import new_run, resumed_run, several, train_run
+from uda_core.lab.validators import RULE, RULES, of_target
+from uda_core.methods import Clusters, LogisticRegression
 from uda_core.methods.classification import ClassificationRun
-from uda_core.validators import RULE, RULES, of_predictions
 
 Work = tuple[RunFolder, dict, Recipe]  # one run, as `train_run` takes it
 
@@ -29,9 +31,10 @@ def train(args: argparse.Namespace) -> int:
     """
     whole, works = _resumed(args) if args.resume else _new(args)
     numbers, failed = dict[str, dict[str, float]](), dict[str, dict[str, str]]()
+    rules = _rules(works[0][1]["method"])
 
     def look(run: ClassificationRun, folder: RunFolder) -> None:
-        numbers[folder.path.name] = of_predictions(*run.predict(run.pair.target_train.x))
+        numbers[folder.path.name] = of_target(run)
 
     for work in works:
         name = work[0].path.name
@@ -48,11 +51,12 @@ def train(args: argparse.Namespace) -> int:
         raise UserError(f"{whole.path}: no run to choose from, for none kept finite losses; lower learning_rate")
     rule = works[0][1]["choose"]
     lowest = RULES[rule]
-    chosen = min(numbers, key=lambda name: numbers[name][lowest])
-    why = f"its {lowest} is the lowest"
+    chosen, *others = sorted(numbers, key=lambda name: numbers[name][lowest])
+    tied = [name for name in others if numbers[name][lowest] == numbers[chosen][lowest]]
+    why = f"its {lowest} is the lowest" + (f" (tied with {', '.join(tied)}: the first)" if tied else "")
     whole.write("choice.json", {"rule": rule, "chosen": chosen, "why": why, "runs": numbers | failed})
     for name, values in numbers.items():
-        print(f"{name}: " + ", ".join(f"{number} {values[number]:.4f}" for number in RULES.values()))
+        print(f"{name}: " + ", ".join(f"{number} {values[number]:.4f}" for number in rules.values()))
     print(f"chosen by {rule}: {chosen}, for {why}; the scores of that run:")
     [work] = (work for work in works if work[0].path.name == chosen)
     return train_run(*work, args.checkpoint_minutes, args.data)
@@ -69,8 +73,10 @@ def _new(args: argparse.Namespace) -> tuple[RunFolder, list[Work]]:
         raise UserError(f"--restarts is for tasks that label whole samples, but {what['task']} labels pixels")
     if several(what["devices"]):
         raise UserError("--restarts trains in a single process; leave --devices out")
+    if what["method"] == LogisticRegression.name:
+        raise UserError(f"{what['method']} gives the same weights with every seed; leave --restarts out")
     seeds = [recipe.config["seed"] + i for i in range(args.restarts)]
-    what |= {"restarts": seeds, "choose": choose("rule", args.choose or RULE, RULES)}
+    what |= {"restarts": seeds, "choose": _rule(args.choose or RULE, what["method"])}
     return whole, [(_folder(whole, seed), what, recipe.changed({"seed": seed})) for seed in seeds]
 
 
@@ -83,7 +89,7 @@ def _resumed(args: argparse.Namespace) -> tuple[RunFolder, list[Work]]:
     saved = RunFolder(begun[0]).settings()
     if args.restarts not in (None, len(saved["restarts"])):
         raise UserError(f"{whole.path}: {len(saved['restarts'])} restarts there, not {args.restarts}; leave it out")
-    rule = choose("rule", args.choose or saved["choose"], RULES)
+    rule = _rule(args.choose or saved["choose"], saved["method"])
     for seed in saved["restarts"]:
         folder = _folder(whole, seed)
         path = folder.path if folder.path in begun else begun[0]
@@ -92,6 +98,17 @@ def _resumed(args: argparse.Namespace) -> tuple[RunFolder, list[Work]]:
             recipe = recipe.changed({"seed": seed, "weights": saved["config"]["weights"]})
         works.append((folder, what | {"choose": rule}, recipe))
     return whole, works
+
+
+def _rules(method: str) -> Mapping[str, str]:
+    """Those that hold for a method's runs: clusters predicts the target by cosines, no probabilities."""
+    return {RULE: RULES[RULE]} if method == Clusters.name else RULES
+
+
+def _rule(name: str, method: str) -> str:
+    if choose("rule", name, RULES) not in _rules(method):
+        raise UserError(f"{method} predicts the target by cosines, of which {name} says nothing; use --choose {RULE}")
+    return name
 
 
 def _folder(whole: RunFolder, seed: int) -> RunFolder:

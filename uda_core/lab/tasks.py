@@ -48,16 +48,22 @@ def add_recipes(commands) -> None:
         "has that name), the others are published configurations, which --recipe NAME takes. For each task that\n"
         f"classifies there are {' and '.join(f'{name}-TASK' for name in BY_TASK)}, where --recipe needs no -TASK."
     )
-    p.add_argument("name", nargs="*", metavar="NAME", help="a recipe to print (default: list them all)")
+    about = "a recipe to print, or the beginning of some to list, such as infomax (default: list all)"
+    p.add_argument("name", nargs="*", metavar="NAME", help=about)
 
 
 def recipes(args: argparse.Namespace) -> int:
-    """Print the recipes that are named, whole; without a name a line of each."""
-    if args.name:
-        print("\n\n".join(describe(name) for name in args.name))
-    else:
-        print("\n".join(f"{name:36}{load(name).about}" for name in names()))
+    """Print the recipes that are named, whole; a line of each that begins with NAME-, or without a name of all."""
+    print("\n\n".join(map(_recipe, args.name)) or _lines(""))
     return 0
+
+
+def _recipe(name: str) -> str:
+    return (name not in names() and _lines(f"{name}-")) or describe(name)
+
+
+def _lines(start: str) -> str:
+    return "\n".join(f"{name:36}{load(name).about}" for name in names() if name.startswith(start))
 
 
 def _weights(task: str) -> list[str]:

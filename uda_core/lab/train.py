@@ -19,12 +19,12 @@ from uda_core.evaluation import Evaluation, evaluate, label_qualities
 from uda_core.lab import main
 from uda_core.lab.recipe import BY_TASK, METHODS, Recipe, default_for, fields_of, load, method_for, method_help, parse
 from uda_core.lab.run_folder import RunFolder
+from uda_core.lab.validators import RULE, RULES
 from uda_core.methods import CGDMConfig
 from uda_core.methods.cag import CAGRun
 from uda_core.run import Run
 from uda_core.task import Task
 from uda_core.training import fit
-from uda_core.validators import RULE, RULES
 
 # of settings.json, when a run goes on
 KEPT = ("method", "task", "source", "target", "standardise", "recipe", "devices", "restarts", "choose")

@@ -5,9 +5,9 @@ source's classes, of correctly predicted pixels, become the anchors. The teacher
 by anchor, the class of the nearest one, where the second-nearest is farther by at least the margin; by confidence, its
 most probable class, where that probability is high enough. Each kind ignores all other pixels.
 
-As in the authors' code: anchors measured in evaluation mode; no triplet loss, which it makes and never uses. Ours: the
-run starts each stage by itself; batch-norm statistics of each domain; photometric jitter; a margin in units of the
-distances between anchors. The defaults of learning rates and steps are for a laptop.
+As in the authors' code: anchors measured in evaluation mode; no triplet loss, which their code makes and never uses.
+Ours: the run starts each stage by itself; batch-norm statistics of each domain; photometric jitter; a margin in units
+of the distances between anchors. The defaults of learning rates and steps are for a laptop.
 
 Letters: B images per domain in a batch, D features, C classes; x [B,3,H,W] images, y [B,H,W] labels, f [B,D,h,w]
 features, z [B,C,h,w] logits; y_hat the two labels of each target pixel, [B,h,w], and d [B,C,h,w] distances to anchors.

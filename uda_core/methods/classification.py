@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from uda_core import distributed
 from uda_core.errors import UserError
 from uda_core.losses import information_maximisation
+from uda_core.models.batch_norm import DOMAINS
 from uda_core.models.features import make_features
 from uda_core.models.heads import Head
 from uda_core.pseudo_labels import UNLABELLED, cluster_labels
@@ -81,8 +82,17 @@ class ClassificationRun(Run[ConfigT, Settings]):
         first, second = self.heads
         if self.config.batches == "joint":
             return list(zip(first(f).chunk(domains), second(f).chunk(domains), strict=True))
-        z1, z2 = [first(part) for part in f.chunk(domains)], [second(part) for part in f.chunk(domains)]
-        return list(zip(z1, z2, strict=True))
+        return [(first(part), second(part)) for part in f.chunk(domains)]
+
+    def logits_of(self, domain: str, x_s: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor]:
+        """Training-mode logits of both heads for one domain, each [B, C]: (z1, z2).
+
+        A joint batch takes the other domain along, for it shares the statistics; batches apart leave it out.
+        """
+        i = DOMAINS.index(domain)
+        if self.config.batches == "joint":
+            return self.classify(self.embed(x_s, x_t))[i]
+        return self.classify(self.embed((x_s, x_t)[i]), domains=1)[0]
 
     def pseudo_labels_of(self, i_t: Tensor, after: int, every: int) -> Tensor:
         """Pseudo-labels [B] of the target's training samples i_t; `UNLABELLED` while there are none.

@@ -1,5 +1,8 @@
 """Deep CORAL: Deep Correlation Alignment (Sun and Saenko, ECCV workshops 2016, arXiv 1607.01719).
 
+The paper has the term on the last layer of the classifier (fc8), with the weight that makes both losses about equal at
+the end of training; here it is on the features, before the heads, and its weight was chosen on fonts-distorted.
+
 Letters: x_s, y_s, x_t a batch of labelled source and unlabelled target samples, f_s and f_t their features [B, D].
 """
 

@@ -29,7 +29,7 @@ def mcd_step(
     """A: fit the source.  B: the heads disagree on the target.  C: the features win them back."""
     x_s, y_s, x_t = batch.x_s, batch.y_s, batch.x_t
 
-    z_s, z_t = run.classify(run.embed(x_s, x_t))
+    z_s = run.logits_of("source", x_s, x_t)
     source_ce = ce(z_s, y_s)
     update(source_ce, run.features_opt, run.heads_opt)  # A
 
@@ -38,11 +38,12 @@ def mcd_step(
     update(ce(z_s, y_s) - s.discrepancy * l_dis, run.heads_opt)  # B: minus, the heads move apart
 
     for _ in range(s.k):
-        z_s, z_t = run.classify(run.embed(x_s, x_t))
+        z_t = run.logits_of("target", x_s, x_t)
         update(s.discrepancy * discrepancy(*z_t), run.features_opt)  # C: plus, the features bring them together
 
     return {"source_ce": source_ce, "discrepancy": l_dis}
 
 
-# Source and target share batches and their statistics, as in the authors' VisDA code; their digits code does not.
+# Source and target share batches and their statistics, as in the authors' VisDA code. With `batches="apart"` A passes
+# the source alone, B one after the other, C the target alone, as in their digits code (classification/solver.py).
 MCD = Method("mcd", mcd_step, MCDSettings, ClassificationRun)

@@ -1,7 +1,6 @@
-"""Discriminators: which domain does a map of class probabilities, or a feature vector, come from?"""
+"""The discriminator of output maps: which domain does a map of class probabilities come from?"""
 
 import itertools
-from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -36,13 +35,3 @@ class Discriminator(nn.Module):
                 f"maps of {h}x{w} are too small for the discriminator, it needs {self.least}: enlarge images"
             )
         return self.layers(p)
-
-
-class FeatureDiscriminator(nn.Sequential):
-    """Features [B, D] -> logits [B, 1] of "target": linear layers, ReLU between (Ganin et al. 2016)."""
-
-    def __init__(self, in_features: int, hidden: Sequence[int]):
-        layers = list[nn.Module]()
-        for n, m in itertools.pairwise([in_features, *hidden]):
-            layers += [nn.Linear(n, m), nn.ReLU()]
-        super().__init__(*layers, nn.Linear(hidden[-1], 1))

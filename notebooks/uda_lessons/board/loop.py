@@ -12,7 +12,7 @@ from collections import deque
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 
-from uda_core import validators
+from uda_core.lab import validators
 from uda_core.run import Record, Run, RunConfig
 from uda_lessons.board import feature_map, kernel
 from uda_lessons.board.feature_map import umap_error, umap_ready

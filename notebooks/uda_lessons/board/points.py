@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from uda_core import evaluation, validators
+from uda_core import evaluation
 from uda_core.anchors import (
     Anchors,
     anchor_distances,
@@ -21,6 +21,7 @@ from uda_core.anchors import (
     shut_out,
     where_right,
 )
+from uda_core.lab import validators
 from uda_core.maps import at_stride, resize
 from uda_core.methods.cag import CAGConfig, CAGRun, CAGSettings
 from uda_core.pseudo_labels import anchor_labels, confidence_labels

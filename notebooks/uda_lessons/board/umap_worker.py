@@ -88,8 +88,8 @@ def carry_on(
 
 
 def measure(f_s: np.ndarray, f_t: np.ndarray) -> dict[str, float]:
-    """The numbers of `uda_core.domain_gap`, each beside its control, for features [N, D] of source and target."""
-    from uda_core.domain_gap import domain_accuracy, neighbour_mixing
+    """The numbers of `uda_core.lab.domain_gap`, each beside its control, for features [N, D] of source and target."""
+    from uda_core.lab.domain_gap import domain_accuracy, neighbour_mixing
 
     numbers = {}
     for number in (domain_accuracy, neighbour_mixing):

@@ -9,7 +9,8 @@ has no line. The comments at its top name the command that made it, and NAME.set
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations, takewhile
+from functools import partial
+from itertools import combinations, product, takewhile
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -17,13 +18,15 @@ import pandas as pd
 
 from uda_core.checkpoints import write_whole
 from uda_core.errors import UserError, choose
-from uda_core.validators import RULE, RULES
+from uda_core.lab.results.effects import effects
+from uda_core.lab.validators import RULE, RULES
 
 FOLDER = Path(__file__).parent
 COLUMNS = ("row", "seed", "task", "phase", "measure", "class", "value")
 NAMES = tuple(sorted(file.name.removesuffix(".settings.csv") for file in FOLDER.glob("*.settings.csv")))
 PHASES = {"source": "source", "adabn": "AdaBN", "warm-up": "warm-up", "stage1": "stage 1", "stage2": "stage 2"}
 SUPERVISED = "supervised on the target"
+BEST_OF_THREE = f"CGDM (code), best of 3, chosen by {RULE}, 3x cost"
 REACHED = {  # what the table `reached` calls the task of a study
     "fonts-handwriting": "fonts -> handwriting, accuracy",
     "mnist-usps": "MNIST -> USPS, accuracy",
@@ -92,6 +95,12 @@ def tasks(name: str, row: str) -> dict[str, list[float]]:
     return {part: list(lines["value"][lines["task"] == part]) for part in lines["task"].unique() if part}
 
 
+def pooled(name: str, row: str) -> dict[str, list[float]]:
+    """Score of each seed over the target's training and test images together, in percent, where those are others."""
+    held = numbers(name, row)
+    return {"train + test": list(100 * held["pooled_score"])} if "pooled_score" in held else {}
+
+
 def per_class(name: str, row: str) -> pd.Series:
     """Target score of each class at the last step, in percent: the mean over the seeds."""
     lines = _lines(name, row)
@@ -128,6 +137,12 @@ def picks(name: str, row: str, groups: Iterable[Sequence[int]]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def _triples() -> list[list[int]]:
+    """The fresh seeds, by threes."""
+    seeds = list(scores("restarts", "CGDM (code)"))
+    return [seeds[i : i + 3] for i in range(0, len(seeds), 3)]
+
+
 def _lines(name: str, row: str) -> pd.DataFrame:
     frame = load(name)
     return frame[frame["row"] == choose("row", row, frame["row"].unique())]
@@ -146,11 +161,12 @@ def _scores(name: str, row: str) -> pd.DataFrame:
 def markdown(name: str, rows: Sequence[str] | None = None) -> str:
     """A table of target scores in percent: mean, standard deviation over the seeds, and every seed, at the last step.
 
-    Before them mean and standard deviation on each task, or at the end of each earlier phase, where a row has several.
+    Before them mean and standard deviation on each task, or at the end of each earlier phase, where a row has several;
+    else on the target's training and test images together.
     """
     frame = load(name)
     chosen = list(frame["row"].unique()) if rows is None else rows
-    held = {row: tasks(name, row) or milestones(name, row) for row in chosen}
+    held = {row: tasks(name, row) or milestones(name, row) or pooled(name, row) for row in chosen}
     columns = sorted(dict.fromkeys(part for row in chosen for part in held[row]), key=_place)
     heads = [f"after {PHASES[part]}" if part in PHASES else part for part in columns]
     heads += ["mean", "±", *(f"seed {seed}" for seed in frame["seed"].unique())]
@@ -177,34 +193,56 @@ def reached() -> str:
     lines = [_line("task", "source only", "best here", "method", "with target labels"), "|---|---:|---:|---|---:|"]
     for name, task in REACHED.items():
         ends = {row: list(scores(name, row).values()) for row in load(name)["row"].unique()}
+        if name == "fonts-handwriting":
+            ends[BEST_OF_THREE] = list(picks("restarts", "CGDM (code)", _triples())[RULE])
         first = ends.get("source only") or milestones(name, "CAG")["source"]
         best = max((row for row in ends if not row.startswith("supervised")), key=lambda row: mean(ends[row]))
         numbers = [_mean_and_spread(values) for values in (first, ends[best], ends.get(SUPERVISED, []))]
         lines.append(_line(task, numbers[0], numbers[1], best, numbers[2]))
     note = (
         "Percent, mean ± standard deviation over the seeds, at the last step. "
-        "The best row is picked by its target score, which nobody has before."
+        "The best row is picked by its target score, which nobody has before; of a best of 3, each pick is a seed."
     )
     return "\n".join([*lines, "", note])
 
 
-def one_of_three(row: str = "CGDM (code)") -> str:
+def one_of_three() -> str:
     """A table of what choosing one of three runs reaches: where the rule was chosen, and on seeds not used for that."""
+    row = "CGDM (code)"
     rehearsed = picks("restarts-rehearsal", row, combinations(scores("restarts-rehearsal", row), 3))
-    seeds = list(scores("restarts", row))
-    triples = [seeds[i : i + 3] for i in range(0, len(seeds), 3)]
+    triples = _triples()
     measured = picks("restarts", row, triples)
     heads = ["rehearsal: mean", "rehearsal: lowest", "mean", "lowest", *(f"seeds {t[0]}-{t[-1]}" for t in triples)]
     lines = ["| " + _line(*heads), "|---" + "|---:" * len(heads) + "|"]
     names = {"mean": f"{row}: mean of the three", "best": "best of 3 by target labels, which nobody has"}
     names |= {rule: f"best of 3, chosen by {rule}" for rule in RULES}
-    names[RULE] = f"**{row}, best of 3, chosen by {RULE}, 3x cost**"
+    names[RULE] = f"**{BEST_OF_THREE}**"
     for column in rehearsed:
         values = (rehearsed[column].mean(), rehearsed[column].min(), measured[column].mean(), measured[column].min())
         lines.append(_line(names[column], *(f"{value:.1f}" for value in (*values, *measured[column]))))
     attrs = load("restarts").attrs
     note = f"{attrs['note']} Rehearsal: all triples of ten seeds of `fonts-distorted`, on which the rule was chosen."
     return "\n".join([*lines, "", f"{note} `{attrs['command']}`"])
+
+
+def of_terms(name: str) -> str:
+    """Tables of a factorial study, in points of percent: the effects of each term, and the interaction of each pair.
+
+    Each as mean ± standard deviation over the seeds; a line a term or pair and, where the study has several, a task.
+    """
+    held = effects(load(name))
+    texts, lines = held.groupby("task", sort=False).agg(lambda of_seeds: _mean_and_spread(list(of_seeds))), list[str]()
+    for head, kinds in (("term", ["alone", "on top of the others", "main effect"]), ("pair", ["interaction"])):
+        lines += [_line(head, *kinds), "|---" + "|---:" * len(kinds) + "|"]
+        for part, task in product(texts[kinds[0]], texts.index):
+            label = f"{part}, {task}" if task else part
+            lines.append(_line(label, *(texts.loc[task, (kind, part)] for kind in kinds)))
+        lines.append("")
+    note = (
+        f"Points of percent, mean over the {len(held.index.unique('seed'))} seeds that every cell has. Differences are "
+        "taken within a seed; ± is their standard deviation over the seeds."
+    )
+    return "\n".join([*lines, note])
 
 
 def show(name: str, rows: Sequence[str] | None = None) -> None:
@@ -217,10 +255,13 @@ def show(name: str, rows: Sequence[str] | None = None) -> None:
 def write_into(page: Path) -> None:
     """Renew every table of a page, between marks such as `<!-- results:streets:begin -->`, and the one with `end`.
 
+    `results:NAME:effects` marks what `of_terms` makes of a factorial study.
+
     Raises:
         UserError: if the page has no such marks, or a name is unknown.
     """
     made = {"published": beside_published, "reached": reached, "one-of-three": one_of_three}
+    made |= {f"{name}:effects": partial(of_terms, name) for name in NAMES}
 
     def renewed(marks: re.Match) -> str:
         table = made[marks[2]]() if marks[2] in made else markdown(marks[2])
@@ -242,8 +283,10 @@ def _place(part: str) -> int:
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f"{stdev(values) if len(values) > 1 else 0:.1f}"
+    return f"{stdev(values):.1f}" if len(values) > 1 else ""
 
 
 def _mean_and_spread(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.1f} (one seed)"
     return f"{mean(values):.1f} ± {_spread(values)}" if values else ""

@@ -1,6 +1,7 @@
 """What `uda bench accuracy` measures: studies, one TOML file each, whose rows are a recipe with some values changed.
 
     task = "streets"          by name, or one of `LOADERS`
+    steps = 1000              of every row that has none of its own; may be left out: those of the recipe
     note = "..."              what stands below the table
     details = true            also the commonest mistakes and what needs no target label; may be left out
     [rows]                    name = what `Arm` takes
@@ -22,16 +23,17 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from uda_core import domain_gap, methods, validators
+from uda_core import methods
 from uda_core.checkpoints import write_whole
 from uda_core.data import feature_files, load
 from uda_core.data.blobs import blobs
 from uda_core.data.digits import fonts_handwriting
 from uda_core.data.sets import data_folder
 from uda_core.errors import UserError, choose
-from uda_core.evaluation import Evaluation, evaluate, label_qualities, supervised
-from uda_core.lab import recipe, results
+from uda_core.evaluation import METRICS, Evaluation, evaluate, label_qualities, supervised
+from uda_core.lab import domain_gap, recipe, results, validators
 from uda_core.lab.recipe import Recipe
+from uda_core.lab.studies import gradient_labels
 from uda_core.lab.studies.traces import Trace
 from uda_core.run import Run
 from uda_core.task import Pair, Task
@@ -51,6 +53,11 @@ class Arm:
     steps: int | None = None  # None: as many as the recipe has
     adabn: bool = False  # scored after AdaBN: at the end, or after the source phase of CAG beside without
     supervised: bool = False  # the ceiling: trained on the labelled target
+    gradient_labels: str = ""  # inside CGDM's L_gd alone: as they are, or one of `gradient_labels.CHANGES`
+
+    def __post_init__(self) -> None:
+        if self.gradient_labels:
+            choose("gradient_labels", self.gradient_labels, gradient_labels.CHANGES)
 
     def changed(self) -> Recipe:
         """The recipe with the changes, except for what counts in epochs of the target."""
@@ -67,6 +74,8 @@ class Arm:
         for name, value in self.settings.items():
             if value == TARGET_EPOCH:
                 setattr(run.settings, name, len(pair.target_train) // run.config.batch_size)
+        if self.gradient_labels:
+            gradient_labels.change_(run, self.gradient_labels)
         return run
 
     def describe(self) -> dict[str, str]:
@@ -74,6 +83,7 @@ class Arm:
         made = self.changed()
         values = {"method": made.method, "adabn": self.adabn, "supervised": self.supervised, "steps": made.steps}
         values |= {**made.config, **made.settings, **self.settings}
+        values["gradient_labels"] = self.gradient_labels or None
         as_text = {name: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for name, v in values.items()}
         return {name: text for name, text in as_text.items() if text != "None"}
 
@@ -196,12 +206,14 @@ def _values(settings: pd.DataFrame, row: str) -> dict[str, str]:
 def scores(run: Run, task: Task, phase: str, result: Evaluation) -> Iterator[Number]:
     """The metric on the target's test split and on the source's validation split, and what else belongs to a phase.
 
-    That is the score of each class; of a classifier the score on the target's training images, where those are others;
-    of a CAG run in a stage the quality of the pseudo-labels that it learnt from.
+    That is the score of each class; of a classifier the score on the target's training images, where those are others,
+    and on both splits pooled; of a CAG run in a stage the quality of the pseudo-labels that it learnt from.
     """
     yield phase, "score", "", result.score
     if not task.pair.dense and task.pair.target_train is not task.pair.target_test:
-        yield phase, "train_score", "", evaluate(run, task, "target_train").score
+        train = evaluate(run, task, "target_train")
+        yield phase, "train_score", "", train.score
+        yield phase, "pooled_score", "", METRICS[task.metric](train.confusion + result.confusion)
     yield phase, "source_score", "", result.source_score
     yield from _shares(phase, "score", result.per_class)
     for kind, quality in (label_qualities(run, task) if getattr(run, "stage", 0) else {}).items():
@@ -226,7 +238,7 @@ def label_free(run: Run) -> dict[str, float]:
     x_s, x_t = run.pair.source_train.x, run.pair.target_train.x
     f_s, f_t = (run.features(x).cpu() for x in (x_s, x_t))
     cosines = validators.class_gradient_cosines(run)
-    return validators.of_predictions(*run.predict(x_t)) | {
+    return validators.of_target(run) | {
         "domain accuracy": domain_gap.domain_accuracy(f_s, f_t).value,
         "neighbour mixing": domain_gap.neighbour_mixing(f_s, f_t).value,
         "lowest class cosine": cosines[cosines.isfinite()].min().item(),
@@ -279,9 +291,11 @@ def cells(recipe: str, off: Mapping[str, Any], on: Mapping[str, Mapping[str, Any
 def read(path: Path) -> Study:
     """The study that a file holds."""
     values = tomllib.loads(path.read_text(encoding="utf-8"))
-    rows = {name: Arm(**row) for name, row in values.pop("rows", {}).items()}
     factorial = cells(**values.pop("factorial")) if "factorial" in values else {}
-    return Study(**values, rows=factorial | rows)
+    rows = factorial | {name: Arm(**row) for name, row in values.pop("rows", {}).items()}
+    if steps := values.pop("steps", None):
+        rows = {name: replace(arm, steps=arm.steps or steps) for name, arm in rows.items()}
+    return Study(**values, rows=rows)
 
 
 LOADERS = {"imbalanced": imbalanced, "office31-features": office31_features, "blobs-moved": blobs_moved}

@@ -5,11 +5,12 @@ the target's test split (which needs labels) and the numbers of `validators.of_p
 not). The folder NAME.traces/ has an .npz file for each run, of arrays float16:
 
     steps [T]              of the looks; the last one is that of the last step
-    target [T, H, N, C]    logits of the H heads on the target's test split
+    target [T, H, N, C]    logits of the H heads on the target's test split, its first 3,000 samples at most
     source [T, H, M, C]    the same on the source's validation split
     target_features [N, D], source_features [M, D]    at the last step
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +20,20 @@ from torch import Tensor
 
 from uda_core.checkpoints import write_whole
 from uda_core.evaluation import METRICS, confusion_counts, labels
+from uda_core.lab.validators import of_predictions
 from uda_core.run import Run
 from uda_core.task import Task
-from uda_core.validators import of_predictions
 
 EVERY = 50  # steps
+MOST = 3000  # samples of a split: its first ones
 
 
 class Trace:
     """The looks at one run."""
 
     def __init__(self, task: Task):
-        self.task = task
+        self.task, pair = task, task.pair
+        self.x_t, self.x_s = (x[torch.arange(min(len(x), MOST))] for x in (pair.target_test.x, pair.source_val.x))
         self.lines, self.target, self.source = list[dict[str, float]](), list[Tensor](), list[Tensor]()
         self.features = dict[str, Tensor]()
 
@@ -38,24 +41,23 @@ class Trace:
         """Keep what the run predicts, if it has come 50 steps further, or to its `last` step; it changes nothing."""
         if run.steps % EVERY and not last:
             return
-        pair, y = self.task.pair, labels(self.task, "target_test")
-        z = run.predict(pair.target_test.x)
+        y, z = labels(self.task, "target_test"), run.predict(self.x_t)
         line: dict[str, float] = {"step": run.steps}
         if isinstance(y, Tensor):
-            counts = confusion_counts(y, sum(z).argmax(1).cpu(), len(pair.classes))
+            counts = confusion_counts(y[:MOST], sum(z).argmax(1).cpu(), len(self.task.pair.classes))
             line["score"] = METRICS[self.task.metric](counts)
         self.lines.append(line | of_predictions(*z))
         self.target.append(torch.stack(z).half().cpu())
-        self.source.append(torch.stack(run.predict(pair.source_val.x, "source")).half().cpu())
+        self.source.append(torch.stack(run.predict(self.x_s, "source")).half().cpu())
         if last:
-            self.features["target_features"] = run.features(pair.target_test.x).half().cpu()
-            self.features["source_features"] = run.features(pair.source_val.x, "source").half().cpu()
+            self.features["target_features"] = run.features(self.x_t).half().cpu()
+            self.features["source_features"] = run.features(self.x_s, "source").half().cpu()
 
     def write(self, out: Path, row: str, seed: int, task: str) -> None:
         """Write it beside the results file `out`, in place of an earlier one of the same row, seed and task."""
         folder, table = out.with_suffix(".traces"), out.with_suffix(".traces.csv")
         folder.mkdir(exist_ok=True)
-        name = "-".join(filter(None, (row, task, f"seed{seed}"))).replace("/", "|")
+        name = re.sub(r"[^\w.+-]+", "_", "-".join(filter(None, (row, task, f"seed{seed}"))))  # of a file on any system
         arrays = {"target": torch.stack(self.target), "source": torch.stack(self.source)} | self.features
         steps = np.array([line["step"] for line in self.lines])
         np.savez_compressed(folder / f"{name}.npz", steps=steps, **{name: a.numpy() for name, a in arrays.items()})

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from uda_core import methods, validators
+from uda_core import methods
+from uda_core.lab import validators
 from uda_core.losses import weighted_cross_entropy
 from uda_core.run import evaluating
 

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from uda_core.domain_gap import domain_accuracy, neighbour_mixing
+from uda_core.lab.domain_gap import domain_accuracy, neighbour_mixing
 
 
 def gaussian(n: int, shift: float = 0.0) -> np.ndarray:
@@ -42,5 +42,5 @@ def test_measuring_draws_nothing_from_the_global_random_state():
 
 
 def test_a_process_that_measures_imports_no_torch():
-    code = "import sys, uda_core.domain_gap; sys.exit('torch' in sys.modules)"
+    code = "import sys, uda_core.lab.domain_gap; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -10,8 +10,10 @@ from torch.nn import functional as F
 
 from uda_core.losses import cosine, entropy, information_maximisation, weighted_cross_entropy
 from uda_core.methods.classification import ClassificationRun
+from uda_core.methods.clusters import ClustersRun
 from uda_core.run import evaluating
 
+OF_LOGITS = ("target entropy", "target InfoMax")
 NORM_FLOOR = 1e-4  # a gradient shorter than this has no direction worth showing
 RULES = {  # that choose between runs: name -> the number of `of_predictions` whose lowest value is chosen
     "commonest": "commonest predicted class",
@@ -41,7 +43,7 @@ def mean_infomax(*z: Tensor) -> float:
 
 
 def of_predictions(*z: Tensor) -> dict[str, float]:
-    """What the logits of both heads on all samples of an unlabelled set say; shares are of its samples."""
+    """What the logits of all heads on all samples of an unlabelled set say; shares are of its samples."""
     read_as = torch.stack(z).sum(0).argmax(1).bincount(minlength=z[0].shape[1])
     return {
         "head agreement": head_agreement(*z),
@@ -50,6 +52,16 @@ def of_predictions(*z: Tensor) -> dict[str, float]:
         "rarest predicted class": read_as.min().item() / len(z[0]),
         "commonest predicted class": read_as.max().item() / len(z[0]),
     }
+
+
+def of_target(run: ClassificationRun) -> dict[str, float]:
+    """`of_predictions` on the target's training samples.
+
+    Without entropy and InfoMax where a run predicts by clusters: their cosines are no logits.
+    """
+    found = of_predictions(*run.predict(run.pair.target_train.x))
+    by_clusters = isinstance(run, ClustersRun) and getattr(run.config, "clusters", True)
+    return {name: value for name, value in found.items() if not by_clusters or name not in OF_LOGITS}
 
 
 def class_gradient_cosines(run: ClassificationRun, samples: int = 256, floor: float = NORM_FLOOR) -> Tensor:
