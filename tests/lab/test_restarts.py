@@ -75,7 +75,7 @@ def test_the_lowest_number_of_the_rule_is_chosen_and_alone_scored(rule, three, r
 
 def test_a_tie_is_named_and_the_first_chosen(three, tmp_path, run, monkeypatch):
     numbers = iter([0.4, 0.3, 0.3])
-    monkeypatch.setattr(restarts, "of_predictions", lambda *_: dict.fromkeys(RULES.values(), next(numbers)))
+    monkeypatch.setattr(restarts, "of_target", lambda *_: dict.fromkeys(RULES.values(), next(numbers)))
     folder = shutil.copytree(three, tmp_path / "run")
     status, out, _ = run("train", "--resume", folder, "--choose", "entropy")
     assert (status, choice_of(folder)["chosen"]) == (0, "seed5")
