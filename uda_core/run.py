@@ -82,8 +82,8 @@ class RunConfig:
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, checked(f, getattr(self, f.name)))
         try:
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as error:  # no such device, or none that this torch can use
+            torch.zeros(1, device=self.device).item()
+        except (RuntimeError, AssertionError) as error:  # no such device, none that this torch can use, or "meta"
             raise UserError(f"device {self.device!r} is not available here; use cpu") from error
 
 
@@ -247,17 +247,19 @@ class Run(Generic[ConfigT, SettingsT]):
         self.config = dataclasses.replace(self.config, weights=state["config"]["weights"])
         self.settings = type(self.settings)(**state["settings"])
         self.steps, self.counts = state["steps"], dict(state["counts"])
-        for name in self.NETWORK_NAMES + self.OPTIMIZER_NAMES:
+        for name in self.NETWORK_NAMES:
             getattr(self, name).load_state_dict(state[name])
-        for name in self.OPTIMIZER_NAMES:  # fused optimisers need the strides of the weights, which may have changed
-            for parameter, moments in getattr(self, name).state.items():
-                for key, moment in moments.items():
-                    if isinstance(moment, Tensor) and moment.shape == parameter.shape:
-                        moments[key] = torch.empty_like(parameter).copy_(moment)
+        for name in self.OPTIMIZER_NAMES:
+            _load_optimizer(getattr(self, name), state[name])
         for name in self.STATE_NAMES:
             setattr(self, name, copy.copy(state[name]))
+        torch.Generator().set_state(state["random_state"][0])  # fails now where the next step would
         self.pseudo_labels, self._random_state = state["pseudo_labels"], state["random_state"]
         if self.pseudo_labels is not None:
+            if self.pseudo_labels.shape != (len(self.pair.target_train),) or not (
+                0 <= self.pseudo_labels.min() <= self.pseudo_labels.max() < len(self.pair.classes)
+            ):
+                raise UserError("the pseudo-labels are not those of this target")
             self.pseudo_labels = self.pseudo_labels.to(self.config.device)
         self._batches.load_state_dict(state["batches"])
 
@@ -310,6 +312,26 @@ class Method:
         for name, value in (method.defaults(config) | settings).items():
             setattr(live, name, value)
         return method.run(method.name, method.step, pair, config, live)
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Give an optimiser saved moments and learning rates; its other options stay its own.
+
+    Fused optimisers take on trust that moments have the shape and the strides of their weights, of which the strides
+    may have changed, and write outside of them where they have not.
+    """
+    groups = zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True)
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": [g | {"lr": s["lr"]} for g, s in groups]})
+    known = {"step", "exp_avg", "exp_avg_sq"} if isinstance(optimizer, torch.optim.Adam) else {"momentum_buffer"}
+    for parameter, moments in optimizer.state.items():
+        if moments.keys() != known:
+            raise UserError(f"an optimiser's moments are {', '.join(moments)}, not {', '.join(sorted(known))}")
+        for name, moment in moments.items():
+            if moment is None:  # of SGD without momentum
+                continue
+            if moment.shape != (() if name == "step" else parameter.shape):
+                raise UserError(f"{name} of an optimiser has the shape {list(moment.shape)}, not that of its weight")
+            moments[name] = torch.empty_like(parameter).copy_(moment) if moment.ndim else moment
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

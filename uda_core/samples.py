@@ -164,8 +164,15 @@ class Shuffled:
         return {"order": self._order, "position": self._position, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on from a saved place."""
-        self._order, self._position = state["order"], state["position"]
+        """Go on from a saved place.
+
+        Raises:
+            UserError: if the order does not hold each sample once, or the place is none of its own.
+        """
+        order, self._position = state["order"], state["position"]
+        if not torch.equal(order.sort().values, torch.arange(self.samples)) or not 0 <= self._position <= self.samples:
+            raise UserError(f"the order of the {self.samples} samples does not hold each of them once")
+        self._order = order
         self.generator.set_state(state["generator"])
 
 

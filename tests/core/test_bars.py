@@ -9,10 +9,10 @@ import torch
 import transcriptions as slow
 from torch import tensor
 
-from uda_core import checkpoints, methods
+from uda_core import methods
 from uda_core.errors import UserError
 from uda_core.evaluation import evaluate, predicted
-from uda_core.lab import validators
+from uda_core.lab import checkpoints, validators
 from uda_core.methods import clusters as page
 from uda_core.methods.logistic_regression import ABSENT, LogisticRegressionConfig
 from uda_core.pseudo_labels import cluster_labels

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from uda_core import checkpoints, distributed, methods
+from uda_core import distributed, methods
 from uda_core.data.moons import moons
 from uda_core.data.streets import streets
-from uda_core.lab import launch
+from uda_core.lab import checkpoints, launch
 from uda_core.methods import CLASSIFICATION
 from uda_core.training import update
 

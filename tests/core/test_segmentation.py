@@ -9,14 +9,15 @@ from importlib import import_module
 import pytest
 import torch
 from scenes import tiny_task
-from test_checkpoints import assert_same
+from states import assert_same
 from torch import nn
 from torch.nn import functional as F
 
-from uda_core import checkpoints, losses, methods
+from uda_core import losses, methods
 from uda_core.anchors import where_right
 from uda_core.errors import UserError
 from uda_core.evaluation import evaluate
+from uda_core.lab import checkpoints
 from uda_core.lab.benchmarks.anchors import saved_tensors
 from uda_core.maps import at_stride
 from uda_core.methods import SEGMENTATION, CAGConfig, SegmentationConfig, adabn

@@ -21,11 +21,11 @@ from set_files import (
 )
 from torchvision.transforms import CenterCrop, Compose, Resize
 
-from uda_core import checkpoints
 from uda_core.data import TASKS, image_folders, load
 from uda_core.data.image_folders import Images, Preprocessing, folders
 from uda_core.errors import UserError
 from uda_core.evaluation import evaluate, pseudo_label_accuracy, supervised
+from uda_core.lab import checkpoints
 from uda_core.methods import CGDM, Config, SourceOnly, adabn
 from uda_core.task import Task, Truth
 

@@ -11,8 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
-from uda_core import checkpoints
 from uda_core.errors import UserError
+from uda_core.lab import checkpoints
 from uda_core.run import Record, Run
 
 

@@ -8,7 +8,6 @@ EfficientNet-Lite0 (Apache-2.0) is timm's: 0.7 M parameters up to stride 16, mad
 """
 
 import importlib
-import pickle
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
+from uda_core import tensor_files
 from uda_core.errors import UserError, choose
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of torchvision's weights
@@ -56,6 +56,8 @@ class Encoder(nn.Module):
                 raise UserError(
                     f"{origin}: does not fit this network, first at {key}: expected {expected}, found {found}"
                 )
+        if broken := [key for key, value in state.items() if not value.isfinite().all()]:
+            raise UserError(f"{origin}: holds NaN or infinity, first in {broken[0]}; give other weights")
         self.net.load_state_dict(state, strict=False)
         for buffer, values in zip((self.mean, self.std), normalisation, strict=True):
             buffer.copy_(torch.tensor(values)[:, None, None])
@@ -141,10 +143,10 @@ def _read(file: str, names: Iterable[str]) -> dict[str, Tensor]:
     if not Path(file).is_file():
         choose("weights (and no such file)", file, ["none", *names])
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise UserError(f"{file}: damaged, or not a file of tensors that torch.save wrote") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        state = tensor_files.read(file)
+    except ValueError as error:
+        raise UserError(f"{error}; download it again") from error
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise UserError(f"{file}: not a state dict; give one that maps names to tensors")
     return state
 

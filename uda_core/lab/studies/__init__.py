@@ -24,7 +24,6 @@ import torch
 from tqdm import tqdm
 
 from uda_core import methods
-from uda_core.checkpoints import write_whole
 from uda_core.data import feature_files, load
 from uda_core.data.blobs import blobs
 from uda_core.data.digits import fonts_handwriting
@@ -32,6 +31,7 @@ from uda_core.data.sets import data_folder
 from uda_core.errors import UserError, choose
 from uda_core.evaluation import METRICS, Evaluation, evaluate, label_qualities, supervised
 from uda_core.lab import domain_gap, recipe, results, validators
+from uda_core.lab.checkpoints import write_whole
 from uda_core.lab.recipe import Recipe
 from uda_core.lab.studies import gradient_labels
 from uda_core.lab.studies.traces import Trace

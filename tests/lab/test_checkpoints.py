@@ -4,14 +4,16 @@ import copy
 import dataclasses
 import errno
 import os
+import zipfile
 
 import pytest
 import torch
+from states import assert_same
 
-from uda_core import checkpoints
 from uda_core.data import load
 from uda_core.data.digits import fonts_handwriting
 from uda_core.errors import UserError
+from uda_core.lab import checkpoints
 from uda_core.methods import CLASSIFICATION, MCD, Config, SourceOnly
 from uda_core.training import fit
 
@@ -183,6 +185,95 @@ def test_checkpoint_with_settings_out_of_range_is_refused(moons, tmp_path):
     refused(path, run, "does not fit this version")
 
 
+def put(*path_and_value):
+    """A change of a nested state: at this path, this value, or this function of what is there; `del` takes it out."""
+    *path, last, value = path_and_value
+
+    def change(state):
+        for name in path:
+            state = state[name]
+        if value is del_:
+            del state[last]
+        else:
+            state[last] = value(state[last]) if callable(value) else value
+
+    return change
+
+
+del_ = object()
+MOMENTS = "features_opt", "state", 0
+ORDER = "batches", "source", "order"
+CHANGES = {
+    "moment of another shape": put(*MOMENTS, "exp_avg", torch.zeros(2, 3)),
+    "moment that is one number": put(*MOMENTS, "exp_avg_sq", torch.tensor(0.0)),
+    "moment that is a view of one number": put(*MOMENTS, "exp_avg", torch.zeros(1).expand(10**6)),
+    "moment that is no tensor": put(*MOMENTS, "exp_avg", 3),
+    "moment that lacks": put(*MOMENTS, "exp_avg", del_),
+    "moment that nobody knows": put(*MOMENTS, "velocity", torch.zeros(3)),
+    "step of many numbers": put(*MOMENTS, "step", torch.zeros(5)),
+    "moments of a weight that is not there": put("features_opt", "state", 999, {"step": torch.tensor(1.0)}),
+    "moments that are a list": put("features_opt", "state", []),
+    "no groups": put("features_opt", "param_groups", []),
+    "groups that are a word": put("features_opt", "param_groups", "abc"),
+    "infinite moment": put(*MOMENTS, "exp_avg_sq", lambda moment: moment / 0),
+    "weight that is NaN": put("extractor", "layers.0.bias", lambda weight: weight * torch.nan),
+    "weight in float64": put("extractor", "layers.0.bias", torch.Tensor.double),
+    "weight of complex numbers": put("extractor", "layers.0.weight", lambda weight: weight * 1j),
+    "weight that lacks": put("extractor", "layers.0.bias", del_),
+    "weight of another shape": put("extractor", "layers.0.bias", torch.zeros(2)),
+    "sample that comes twice": put(*ORDER, lambda order: order.clone().fill_(3)),
+    "order of fractions": put(*ORDER, torch.Tensor.float),
+    "order that is a list": put(*ORDER, torch.Tensor.tolist),
+    "order that is too short": put(*ORDER, lambda order: order[:4]),
+    "order that is a table": put(*ORDER, lambda order: order[:, None]),
+    "place before the first": put("batches", "target", "position", -1),
+    "place behind the last": put("batches", "target", "position", 10**9),
+    "half a place": put("batches", "target", "position", 0.5),
+    "half a batch": put("batches", "drawn", 0.5),
+    "batches of one domain": put("batches", "target", del_),
+    "generator cut short": put("batches", "source", "generator", lambda state: state[:9]),
+    "generator of fractions": put("batches", "source", "generator", torch.Tensor.float),
+    "random state cut short": put("random_state", lambda states: [states[0][:9]]),
+    "random state that lacks": put("random_state", []),
+    "random state that is a number": put("random_state", 7),
+    "pseudo-labels of others": put("pseudo_labels", torch.tensor([0, 1])),
+    "pseudo-labels without a class": put("pseudo_labels", lambda _: torch.full((300,), 2)),
+    "pseudo-labels below 0": put("pseudo_labels", lambda _: torch.full((300,), -1)),
+    "pseudo-labels that are words": put("pseudo_labels", "abc"),
+    "steps that are a word": put("steps", "ten"),
+    "steps that are a tensor": put("steps", torch.tensor(3)),
+    "counts that are a list": put("counts", [1]),
+    "configuration that is a word": put("config", "abc"),
+    "configuration with a strange name": put("config", "colour", "red"),
+    "configuration without a device": put("config", "device", del_),
+    "settings that are a list": put("settings", []),
+    "settings that are words": put("settings", "k", "four"),
+    "method that is a list": put("method", ["mcd"]),
+    "batches that are a list": put("batches", []),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_checkpoint_that_was_tampered_with_is_refused(change, moons, tmp_path):
+    run, _ = trained("mcd", moons.pair, 2)
+    state, path = copy.deepcopy(run.state_dict()), tmp_path / "checkpoint.pt"
+    change(state)
+    torch.save(state, path)
+    refused(path, run, "does not fit this version|of another kind|but this run has")
+    run.step()
+
+
+def test_a_checkpoint_that_was_packed_tighter_is_refused_unread(moons, tmp_path):
+    """Ten megabytes on disk could be ten gigabytes of zeros."""
+    run, _ = trained("mcd", moons.pair, 1)
+    checkpoints.save(run, tmp_path / "good.pt")
+    path = tmp_path / "checkpoint.pt"
+    with zipfile.ZipFile(tmp_path / "good.pt") as good, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for member in good.infolist():
+            packed.writestr(member.filename, good.read(member))
+    refused(path, run, "damaged, cut short")
+
+
 def test_checkpoint_of_a_gpu_goes_on_without_one(moons, tmp_path):
     run, _ = trained("mcd", moons.pair, 1)
     path, state = tmp_path / "checkpoint.pt", run.state_dict()
@@ -205,20 +296,3 @@ def test_what_is_no_checkpoint_is_refused(moons, tmp_path):
     refused(path, run, "holds a Tensor")
     torch.save(Config(), path)  # a pickled object: never unpickled
     refused(path, run, "no checkpoint")
-
-
-def assert_same(a, b):
-    """Equal to the last bit, whatever is nested in what."""
-    assert type(a) is type(b)
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b)
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            assert_same(a[key], b[key])
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b)
-        for pair in zip(a, b, strict=True):
-            assert_same(*pair)
-    else:
-        assert a == b

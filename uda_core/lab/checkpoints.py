@@ -3,15 +3,15 @@
 import io
 import os
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from uda_core import tensor_files
 from uda_core.errors import UserError
 from uda_core.run import Run
+from uda_core.tensor_files import finite
 
 
 class DamagedCheckpoint(UserError):
@@ -28,7 +28,7 @@ def save(run: Run, path: str | Path, before: Path | None = None) -> None:
     """
     state = run.state_dict()
     for name in run.NETWORK_NAMES + run.OPTIMIZER_NAMES:
-        if not _finite(state[name]):
+        if not finite(state[name]):
             raise FloatingPointError(f"step {run.steps}: {name} is no longer finite; lower learning_rate")
     buffer = io.BytesIO()  # given a path, torch.save would write the file's name into the archive
     torch.save(_canonical(state), buffer)
@@ -71,6 +71,8 @@ def load(path: str | Path, run: Run) -> None:
         what = f"lacks {', '.join(sorted(missing))}" if isinstance(state, dict) else f"holds a {type(state).__name__}"
         raise UserError(f"{path}: not a checkpoint of a run ({what}); give the checkpoint.pt that `train` wrote")
     before = run.state_dict()
+    if odd := _odd(state, before):
+        raise UserError(f"{path}: {odd} is of another kind than in a checkpoint of this version; train again")
     theirs, ours = _identity(state), _identity(before)
     for field, value in ours.items():
         if theirs[field] != value:
@@ -81,8 +83,11 @@ def load(path: str | Path, run: Run) -> None:
         if state["config"]["device"] != run.config.device:  # a GPU has random numbers of its own, which stay there
             state["config"]["device"] = run.config.device
             state["random_state"] = [state["random_state"][0], *before["random_state"][1:]]
+        for name in run.NETWORK_NAMES + run.OPTIMIZER_NAMES:
+            if not finite(state[name]):
+                raise UserError(f"{name} holds NaN or infinity")
         run.load_state_dict(state)
-    except (RuntimeError, KeyError, TypeError, ValueError) as error:  # shapes, names or ranges that differ
+    except Exception as error:  # shapes, names, kinds or ranges that differ
         run.load_state_dict(before)
         why = f" ({error})" if isinstance(error, UserError) else ""
         raise UserError(f"{path}: does not fit this version's networks and settings{why}; train again") from error
@@ -92,11 +97,8 @@ def _read(path: Path) -> object:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; `train` writes one")
     try:
-        with zipfile.ZipFile(path) as archive:  # what torch.save writes
-            if archive.testzip():  # torch.load does not look at the checksums
-                raise zipfile.BadZipFile("checksum")
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # half a dozen kinds, for a file that is damaged or not torch's own
+        return tensor_files.read(path)
+    except ValueError as error:
         what = "damaged, cut short, or no checkpoint"
         raise DamagedCheckpoint(f"{path}: {what}; train again or give another file") from error
 
@@ -110,11 +112,17 @@ def _canonical(state: Any) -> Any:
     return type(state)(map(_canonical, state)) if type(state) in (list, tuple) else state
 
 
-def _finite(state: object) -> bool:
-    """Whether every number in nested dicts and lists of tensors is finite."""
-    if isinstance(state, dict | list):
-        return all(map(_finite, state.values() if isinstance(state, dict) else state))
-    return not isinstance(state, Tensor) or bool(state.isfinite().all())
+def _odd(theirs: object, ours: object, name: str = "") -> str:
+    """The first field of nested dicts that is of another kind than ours, where both have it; "" if there is none."""
+    if ours is None or theirs is None or name.startswith("config"):  # which checks itself
+        return ""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        if name.startswith("batches") and theirs.keys() != ours.keys():
+            return name
+        fields = (_odd(theirs[key], ours[key], f"{name}.{key}".lstrip(".")) for key in ours if key in theirs)
+        return next(filter(None, fields), "")
+    same = type(theirs) is type(ours) and getattr(theirs, "dtype", None) == getattr(ours, "dtype", None)
+    return "" if same else name
 
 
 def _identity(state: dict) -> dict:
