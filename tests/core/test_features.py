@@ -191,7 +191,7 @@ def test_weights_that_do_not_fit_are_refused(weights, tmp_path):
     with pytest.raises(UserError, match=r"resnet18\.pth: does not fit this network, first at layer1\.0\.conv1\.weight"):
         Backbone("resnet50", str(path))
     (tmp_path / "cut.pth").write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"cut\.pth: damaged, or not a file of tensors"):
+    with pytest.raises(UserError, match=r"cut\.pth: damaged, cut short, or no file of tensors"):
         Backbone("resnet18", str(tmp_path / "cut.pth"))
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
     with pytest.raises(UserError, match=r"list\.pth: not a state dict"):
@@ -200,6 +200,29 @@ def test_weights_that_do_not_fit_are_refused(weights, tmp_path):
         UserError, match=r"unknown weights .* 'ResNet18_Weights\.IMAGENET1K_V2'; known: none, ResNet18_"
     ):
         Backbone("resnet18", "ResNet18_Weights.IMAGENET1K_V2")
+
+
+@pytest.mark.parametrize("bad", [torch.nan, -torch.inf])
+def test_weights_that_are_not_finite_are_refused(bad, weights, tmp_path):
+    """They would make predictions of one class, with a score, and files of features that are all NaN."""
+    state = torch.load(weights[1], weights_only=True)
+    state["layer2.0.bn1.running_var"][3] = bad
+    torch.save(state, tmp_path / "bad.pth")
+    with pytest.raises(UserError, match=r"bad\.pth: holds NaN or infinity, first in layer2\.0\.bn1\.running_var"):
+        Backbone("resnet18", str(tmp_path / "bad.pth"))
+
+
+def test_weights_in_the_form_before_torch_1_6_are_read(weights, tmp_path):
+    torch.save(torch.load(weights[1]), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    old, new = (Backbone("resnet18", str(path)).state_dict() for path in (tmp_path / "old.pth", weights[1]))
+    assert all(torch.equal(old[name], new[name]) for name in new)
+
+
+@pytest.mark.parametrize("names", [{1: torch.zeros(2)}, {"conv1.weight": [1.0]}, "abc"])
+def test_weights_that_are_no_state_dict_are_refused(names, tmp_path):
+    torch.save(names, tmp_path / "odd.pth")
+    with pytest.raises(UserError, match=r"odd\.pth: not a state dict"):
+        Backbone("resnet18", str(tmp_path / "odd.pth"))
 
 
 def test_lite0_gives_what_its_classifier_would_get():
