@@ -232,6 +232,80 @@ def test_sigterm_ends_the_step_and_saves(halfway, twelve, run):
     assert results(halfway) == results(twelve)
 
 
+def test_metrics_are_cut_by_step_not_by_line(halfway, twelve, run):
+    """As two processes in one folder left them: records twice, later ones between, a line that is none."""
+    path = halfway / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    later = json.dumps(json.loads(lines[0]) | {"step": 11}) + "\n"
+    path.write_text("".join([lines[0], *lines[:3], later, "no record\n", "[]\n", '{"step": "2"}\n', *lines[3:], later]))
+    assert run("--resume", halfway)[0] == 0
+    assert results(halfway) == results(twelve)
+
+
+@needs_fork
+def test_a_second_process_is_refused_with_the_number_of_the_first(halfway, twelve, run, tmp_path):
+    words = [*CGDM, "--steps", "100000", *EVERY_STEP, "--out", tmp_path / "new"]
+    first = child(words)
+    while recorded(tmp_path / "new") < 2:
+        time.sleep(0.01)
+    refusal = f"error: {tmp_path / 'new'}: process {first.pid} trains here; wait for its end, or give another --out"
+    before = (tmp_path / "new" / "settings.json").read_bytes()
+    assert run("--resume", tmp_path / "new")[::2] == (2, refusal)
+    assert (tmp_path / "new" / "settings.json").read_bytes() == before
+    assert recorded(tmp_path / "new") > 1
+    first.kill()
+    first.join()
+    shutil.copy(tmp_path / "new" / "run.lock", halfway)  # what a kill leaves locks nobody out
+    assert run("--resume", halfway)[0] == 0
+    assert results(halfway) == results(twelve)
+    assert not (halfway / "run.lock").exists()
+
+
+@needs_fork
+def test_two_processes_that_begin_at_once_make_one_run(tmp_path):
+    words = [*CGDM, "--out", tmp_path / "both"]
+    both = [child(words), child(words)]
+    for process in both:
+        process.join(60)
+    assert sorted(process.exitcode for process in both) == [0, 2]
+    finish([*CGDM, "--out", tmp_path / "alone"])
+    assert results(tmp_path / "both") == results(tmp_path / "alone")
+
+
+def test_a_start_that_fails_takes_its_new_folders_away(tmp_path, run):
+    status, _, last = run(
+        "mcd", "features", "--source", "/no.npz", "--target", "/no2.npz", "--out", tmp_path / "a" / "b"
+    )
+    assert (status, last) == (2, "error: /no.npz: no such file")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["device=meta", "learning_rate=1", "k=0.5"])
+def test_a_resume_that_fails_poisons_nothing(option, halfway, twelve, run):
+    status, _, last = run("--resume", halfway, "--set", option)
+    assert status == 2
+    assert "\n" not in last
+    assert run("--resume", halfway)[0] == 0
+    assert results(halfway) == results(twelve)
+
+
+def test_another_number_of_threads_is_told(halfway, capsys):
+    path, threads = halfway / "settings.json", torch.get_num_threads()
+    saved = json.loads(path.read_text())
+    assert saved["threads"] == threads
+    path.write_text(json.dumps(saved | {"threads": 64}))
+    assert cli.main(["train", "--resume", str(halfway)]) == 0
+    told = f"warning: {halfway}: trained with 64 threads so far, now with {threads}; numbers differ by rounding; "
+    assert told + "OMP_NUM_THREADS=64 makes every bit equal\n" in capsys.readouterr().err
+
+
+def test_a_seed_said_twice_is_refused(tmp_path, run):
+    words = ["mcd", "moons", "--steps", "2", "--out", tmp_path / "run", "--seed", "1"]
+    status, _, last = run(*words, "--set", "seed=2")
+    assert (status, last) == (2, "error: --seed 1 and --set seed=2 differ; leave one of them out")
+    assert run(*words, "--set", "seed=1")[0] == 0
+
+
 def test_lines_beyond_the_checkpoint_and_half_a_line_are_dropped(halfway, twelve, run):
     with (halfway / "metrics.jsonl").open("a") as file:
         file.write('{"step": 9, "losses": {}}\n{"step": 10, "los')
@@ -276,7 +350,44 @@ def test_settings_that_lack_something_are_told(field, halfway, run):
     settings = json.loads(path.read_text())
     path.write_text(json.dumps({name: value for name, value in settings.items() if name != field}))
     status, _, last = run("--resume", halfway)
-    assert (status, last.split("; ")[0]) == (2, f"error: {path}: damaged")
+    assert (status, last.split("; ")[0]) == (2, f"error: {path}: damaged ({field} missing)")
+
+
+WRONG = {  # file -> field -> values of another kind
+    "settings.json": {
+        "method": [None, 3, [], "nothing"], "task": [7, "sun"], "steps": [0, -1, 1.5, True, "9", 1e999],
+        "config": [[], "abc", {}, {"seed": 1}], "settings": [None, [1], {"beta": "much"}], "recipe": [1, {}],
+        "devices": ["two", 0, -1, 2.5], "threads": ["x", 1.5], "data": ["x", {"source": "0"}, {"target": 1}],
+        "restarts": [0, ["a"], [0.5]], "choose": [1], "changes": [{}, [1], "x"], "source": [5], "standardise": [[]],
+    },
+    "progress.json": {"seconds": ["x", -1, None, 10**400], "milestones": [[], {"a": "b"}, {"a": -1}, 3]},
+    "summary.json": {"steps": ["x", None, 2.5]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [(n, f, v) for n, fields in WRONG.items() for f, values in fields.items() for v in values],
+    ids=lambda value: str(value)[:20],
+)
+def test_json_changed_by_hand_gets_one_line_and_loses_nothing(name, field, value, halfway, run):
+    path = halfway / name
+    before = json.loads(path.read_text()) if path.exists() else {"steps": 12}
+    path.write_text(json.dumps(before | {field: value}))
+    files = {file.name: file.read_bytes() for file in halfway.iterdir()}
+    status, _, last = run("--resume", halfway)
+    assert status == 2
+    assert last.startswith("error: ")
+    assert str(halfway) in last or "--devices" in last
+    assert {file.name: file.read_bytes() for file in halfway.iterdir()} == files
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", '"x"', "[" * 100_000, "\ud800", '{"steps": 1e5'])
+@pytest.mark.parametrize("name", ["settings.json", "progress.json"])
+def test_what_is_no_json_gets_one_line(name, text, halfway, run):
+    (halfway / name).write_text(text, encoding="utf-8", errors="surrogatepass")
+    status, _, last = run("--resume", halfway)
+    assert (status, last.split(" (")[0]) == (2, f"error: {halfway / name}: damaged")
 
 
 def test_a_run_without_its_checkpoint_yet_begins_again(halfway, twelve, run):
@@ -321,7 +432,7 @@ def test_a_run_of_another_version_is_refused(halfway, run):
     path.write_text(json.dumps(saved | {"config": saved["config"] | {"warp": 9}}))
     status, _, last = run("--resume", halfway)
     assert status == 2
-    assert last.startswith(f"error: {halfway}: settings.json has warp, which this version does not know; go on with")
+    assert last.startswith(f"error: {path}: has warp, which this version does not know; go on with")
 
 
 CONFLICTS = [
@@ -375,7 +486,7 @@ def test_a_method_that_the_task_does_not_have_is_refused(halfway, run):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"method": "cag"}))
     status, _, last = run("--resume", halfway)
     known = "source_only, clusters, coral, dann, mcd, swd, cgdm, logistic_regression"
-    assert (status, last) == (2, f"error: unknown method for moons 'cag'; known: {known}.")
+    assert (status, last) == (2, f"error: {path}: unknown method for moons 'cag'; known: {known}.")
 
 
 def test_what_agrees_may_be_said_again(halfway, twelve, run):

@@ -6,6 +6,7 @@ from pathlib import Path
 from uda_core.evaluation import evaluate
 from uda_core.lab import main
 from uda_core.lab.exports import export
+from uda_core.lab.fingerprint import same_data
 from uda_core.lab.recipe import method_for
 from uda_core.lab.run_folder import RunFolder
 from uda_core.methods import CGDMConfig, adabn
@@ -27,8 +28,9 @@ def evaluate_run(args: argparse.Namespace) -> int:
     """Print the scores of the run in a folder, and export what they are made of; the exit status."""
     folder = RunFolder(args.run).chosen()
     saved = folder.settings()
-    task = main.task_of(saved, args.data)
-    method = method_for(saved["method"], saved["task"])
+    with folder.blaming("settings.json"):
+        task, method = main.task_of(saved, args.data), method_for(saved["method"], saved["task"])
+        same_data(saved, task.pair)
     run = method(task.pair, method.run.CONFIG(device=args.device, batch_size=2))  # the checkpoint holds the rest
     folder.load(run)
     if args.adabn:

@@ -30,6 +30,14 @@ def train(args: argparse.Namespace) -> int:
         UserError: for options that do not fit, or if no run is left to choose from.
     """
     whole, works = _resumed(args) if args.resume else _new(args)
+    with whole.alone():
+        if not args.resume:
+            whole.must_be_new()
+        return _train(args, whole, works)
+
+
+def _train(args: argparse.Namespace, whole: RunFolder, works: list[Work]) -> int:
+    """The same where no other process trains them."""
     numbers, failed = dict[str, dict[str, float]](), dict[str, dict[str, str]]()
     rules = _rules(works[0][1]["method"])
 
@@ -40,8 +48,9 @@ def train(args: argparse.Namespace) -> int:
         name = work[0].path.name
         print(f"{name}:", file=sys.stderr)
         try:
-            if status := train_run(*work, args.checkpoint_minutes, args.data, look):
-                return status
+            with work[0].alone():
+                if status := train_run(*work, args.checkpoint_minutes, args.data, look):
+                    return status
         except UserError as error:
             if not isinstance(error.__cause__, FloatingPointError):
                 raise

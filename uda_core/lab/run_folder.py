@@ -2,18 +2,32 @@
 
 import json
 import os
+import reprlib
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NoReturn
+
+from filelock import FileLock, Timeout
 
 from uda_core.errors import UserError
 from uda_core.lab import checkpoints
 from uda_core.run import Record, Run
+
+KINDS: dict[str, dict[str, Any]] = {  # of the fields of each JSON file, where they are there; [kind]: a list of such
+    "settings.json": {
+        "method": str, "task": str, "source": str, "target": str, "standardise": str, "recipe": str | None,
+        "devices": int, "threads": int, "data": dict, "restarts": [int], "choose": str, "steps": int, "config": dict,
+        "settings": dict, "changes": [dict],
+    },
+    "progress.json": {"seconds": float, "milestones": {str: int}},
+    "summary.json": {"steps": int},
+    "choice.json": {"chosen": str},
+}  # fmt: skip
 
 
 class RunFolder:
@@ -28,6 +42,7 @@ class RunFolder:
         summary.json          the scores, once it is finished
         seed0/, seed1/ ...    in place of all that, with --restarts: a folder like this for each run
         choice.json           which of those was chosen, and why
+        run.lock              while a process trains here, its number
 
     It may be killed at any moment: metrics.jsonl is never behind the checkpoint, and every other file is written whole
     or not at all. Nothing is written before a step has worked, so a start that fails leaves nothing behind, and a
@@ -52,8 +67,59 @@ class RunFolder:
         return sorted(folder.path for folder in folders if "restarts" in folder.read("settings.json"))
 
     def chosen(self) -> "RunFolder":
-        """That of the restarts which was chosen; without restarts, the folder itself."""
-        return RunFolder(self.path / self.read("choice.json").get("chosen", ""))
+        """That of the restarts which was chosen; without restarts, the folder itself.
+
+        Raises:
+            UserError: if choice.json names another one, or is damaged.
+        """
+        choice = self.read("choice.json")
+        if choice and choice.get("chosen") not in {path.name for path in self.restarts()}:
+            self._damaged("choice.json", f"chosen is {choice.get('chosen')!r}, which is none of its runs")
+        return RunFolder(self.path / choice["chosen"]) if choice else self
+
+    def must_be_new(self) -> None:
+        """Do nothing if no run was started here.
+
+        Raises:
+            UserError: if one was.
+        """
+        if self.holds_run():
+            what = f"{self.path} holds a run already"
+            raise UserError(f"{what}; go on with --resume {self.path}, give another --out, or delete the folder")
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside, no other process trains here. A folder that still holds no run behind that is taken away again.
+
+        Raises:
+            UserError: if another process trains here, with its number.
+        """
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = self.path / "run.lock"
+        lock = FileLock(file)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            who = "another process"
+            with suppress(OSError):  # Windows lets nobody read or write it
+                who = f"process {file.read_text(encoding='utf-8')}"
+            raise UserError(f"{self.path}: {who} trains here; wait for its end, or give another --out") from None
+        except NotImplementedError:
+            print(
+                f"warning: {self.path}: this file system has no locks; train in one process at a time", file=sys.stderr
+            )
+        with suppress(OSError):
+            file.write_text(str(os.getpid()), encoding="utf-8")
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows lets nobody delete it; a killed process leaves it, and its lock is gone
+                file.unlink()
+            lock.release()
+            with suppress(OSError):  # what is not empty stays
+                for folder in made:
+                    folder.rmdir()
 
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint to go on from, damaged or not."""
@@ -61,21 +127,24 @@ class RunFolder:
 
     # -- settings.json, progress.json, summary.json --------------------------------------------------------------------
 
-    def read(self, name: str, kinds: Mapping[str, type] | None = None) -> dict:
-        """One of the JSON files, which has keys with values of these kinds; an empty dict if it is not there.
+    def read(self, name: str) -> dict:
+        """One of the JSON files; an empty dict if it is not there.
 
         Raises:
-            UserError: if it is damaged.
+            UserError: if it is damaged, or one of its fields is of another kind than in `KINDS`.
         """
         path = self.path / name
         if not path.is_file():
             return {}
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:  # no JSON, or no text
+        except (ValueError, RecursionError):  # no JSON, no text, or nested a thousand times
             value = None
-        if not isinstance(value, dict) or not all(isinstance(value.get(k), kind) for k, kind in (kinds or {}).items()):
-            raise UserError(f"{path}: damaged; train again, or put back the file that `train` wrote")
+        if not isinstance(value, dict):
+            self._damaged(name, "no JSON object")
+        for field, kind in KINDS[name].items():
+            if field in value and not _is(value[field], kind):
+                self._damaged(name, f"{field} is {reprlib.repr(value[field])}")
         return value
 
     def settings(self) -> dict:
@@ -84,12 +153,28 @@ class RunFolder:
         Raises:
             UserError: if it is not there, or damaged.
         """
-        kinds = {"method": str, "task": str, "steps": int, "config": dict, "settings": dict}
-        settings = self.read("settings.json", kinds)
+        settings = self.read("settings.json")
         if not settings:
             example = "give a folder that `train` wrote, such as runs/mcd-moons-seed0"
             raise UserError(f"{self.path}: no settings.json; {example}")
+        if missing := {"method", "task", "steps", "config", "settings"} - settings.keys():
+            self._damaged("settings.json", f"{', '.join(sorted(missing))} missing")
         return settings
+
+    def _damaged(self, name: str, what: str) -> NoReturn:
+        raise UserError(f"{self.path / name}: damaged ({what}); train again, or put back the file that `train` wrote")
+
+    @contextmanager
+    def blaming(self, name: str) -> Iterator[None]:
+        """Inside, errors are about this JSON file.
+
+        Raises:
+            UserError: in place of any that comes inside, with the name of the file.
+        """
+        try:
+            yield
+        except UserError as error:
+            raise UserError(f"{self.path / name}: {error}") from error
 
     def write(self, name: str, value: dict) -> None:
         """Write one of the JSON files, whole or not at all."""
@@ -173,17 +258,24 @@ class RunFolder:
         now = {**self._what, "config": asdict(run.config), "settings": asdict(run.settings)}
         self._write_settings(now, self._began)
         (self.path / "summary.json").unlink(missing_ok=True)
-        self._metrics = self._open.enter_context((self.path / "metrics.jsonl").open("a+b"))
-        self._forget_after(self._metrics, self._began)
+        metrics = self.path / "metrics.jsonl"
+        self._forget_after(metrics, self._began)
+        self._metrics = self._open.enter_context(metrics.open("ab"))
         return self._metrics
 
-    def _forget_after(self, metrics: IO[bytes], step: int) -> None:
-        """Drop the records of later steps, and one that was cut short: they come again."""
-        metrics.seek(0)
-        kept = [line for line, _ in zip(metrics, range(step), strict=False) if line.endswith(b"\n")]
-        if len(kept) < step:
-            print(f"warning: {metrics.name} has {len(kept)} of the {step} steps so far", file=sys.stderr)
-        metrics.truncate(sum(map(len, kept)))
+    def _forget_after(self, metrics: Path, last: int) -> None:
+        """Keep the records up to this step, one for each; drop later ones, which come again, and what was cut short."""
+        lines = metrics.read_bytes().splitlines(keepends=True) if metrics.exists() else []
+        kept = dict[int, bytes]()
+        for line in lines:
+            with suppress(ValueError, KeyError, TypeError):
+                step = json.loads(line)["step"]
+                if type(step) is int and 1 <= step <= last and line.endswith(b"\n"):
+                    kept.setdefault(step, line)
+        if len(kept) < last:
+            print(f"warning: {metrics} has {len(kept)} of the {last} steps so far", file=sys.stderr)
+        if lines != (ordered := [kept[step] for step in sorted(kept)]):
+            checkpoints.write_whole(metrics, b"".join(ordered))
 
     def record(self, record: Record, run: Run, minutes: float) -> None:
         """Write down a step and what it completed; save the run if it was saved more than so many minutes ago."""
@@ -206,3 +298,14 @@ class RunFolder:
     def resume_command(self) -> str:
         """The command that goes on with the run."""
         return f"uda train --resume {shlex.quote(str(self.whole))}"
+
+
+def _is(value: object, kind: Any) -> bool:
+    """Whether a value of a JSON file is of this kind; whole numbers are never below 0."""
+    if isinstance(kind, list):
+        return isinstance(value, list) and all(_is(entry, kind[0]) for entry in value)
+    if isinstance(kind, dict):
+        return isinstance(value, dict) and all(_is(entry, kind[str]) for entry in value.values())
+    if kind is float:
+        return type(value) in (int, float) and 0 <= value < 1e15
+    return type(value) is int and value >= 0 if kind is int else isinstance(value, kind)

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,20 @@ from uda_core import __version__, distributed
 from uda_core.errors import UserError
 from uda_core.evaluation import Evaluation, evaluate, label_qualities
 from uda_core.lab import checkpoints, main
+from uda_core.lab.fingerprint import same_data
 from uda_core.lab.recipe import BY_TASK, METHODS, Recipe, default_for, fields_of, load, method_for, method_help, parse
 from uda_core.lab.run_folder import RunFolder
 from uda_core.lab.validators import RULE, RULES
 from uda_core.methods import CGDMConfig
 from uda_core.methods.cag import CAGRun
-from uda_core.run import Run
+from uda_core.run import Method, Run
 from uda_core.task import Task
 from uda_core.training import fit
 
 # of settings.json, when a run goes on
-KEPT = ("method", "task", "source", "target", "standardise", "recipe", "devices", "restarts", "choose")
+KEPT = (
+    "method", "task", "source", "target", "standardise", "recipe", "devices", "threads", "data", "restarts", "choose",
+)  # fmt: skip
 Then = Callable[[Any, RunFolder], None]  # what is done with a finished run
 
 
@@ -104,15 +108,19 @@ def train(args: argparse.Namespace) -> int:
     else:
         folder, what, recipe = new_run(args)
     work = folder, what, recipe, args.checkpoint_minutes, args.data
-    if not several(what["devices"]):
-        return train_run(*work)
-    from uda_core.lab.launch import launch  # needed here alone
+    first = not distributed.under_torchrun() or os.environ["RANK"] == "0"
+    with folder.alone() if first else nullcontext():
+        if first and not args.resume:
+            folder.must_be_new()  # another process may have been faster
+        if not several(what["devices"]):
+            return train_run(*work)
+        from uda_core.lab.launch import launch  # needed here alone
 
-    try:
-        return launch(what["devices"], recipe.config.get("device", "cpu"), train_run, *work)
-    except ChildProcessError as error:
-        way_on = f"; go on with: {folder.resume_command()}" if folder.holds_run() else ""
-        raise UserError(f"{error}{way_on}") from error
+        try:
+            return launch(what["devices"], recipe.config.get("device", "cpu"), train_run, *work)
+        except ChildProcessError as error:
+            way_on = f"; go on with: {folder.resume_command()}" if folder.holds_run() else ""
+            raise UserError(f"{error}{way_on}") from error
 
 
 def new_run(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
@@ -127,15 +135,12 @@ def new_run(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
     if args.recipe:
         recipe = load(args.recipe, args.task)
         recipe.check(args.method, args.task)
-    config, settings = parse(args.set, recipe.form)
-    options = {name: value for name in ("weights", "precision") if (value := getattr(args, name)) is not None}
-    recipe = recipe.changed({"seed": args.seed or 0} | config | options, settings, args.steps)
+    config, settings = _set(args, recipe.form)
+    recipe = recipe.changed({"seed": 0} | config, settings, args.steps)
     name = f"{args.method}-{args.task.replace(':', '-')}-seed{recipe.config['seed']}"
     name += f"-restarts{args.restarts}" if args.restarts else ""
     folder = RunFolder(args.out or Path("runs", name))
-    if folder.holds_run():
-        what = f"{folder.path} holds a run already"
-        raise UserError(f"{what}; go on with --resume {folder.path}, give another --out, or delete the folder")
+    folder.must_be_new()
     devices = args.devices if args.devices is not None else distributed.started() if several(1) else 1
     what = {"method": args.method, **main.record_of(args), "recipe": recipe.name, "devices": devices}
     return folder, what, recipe
@@ -151,10 +156,18 @@ def resumed_run(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
     """
     folder = RunFolder(args.resume)
     saved = {"devices": 1, "recipe": None} | folder.settings()
-    method = method_for(saved["method"], saved["task"])
-    config, settings = parse(args.set, method)
-    names = ("method", "recipe", "devices", "seed", "weights", "precision")
-    given = {name: getattr(args, name) for name in names} | main.record_of(args) | config
+    with folder.blaming("settings.json"):
+        method = method_for(saved["method"], saved["task"])
+        for values, fields in zip((saved["config"], saved["settings"]), fields_of(method), strict=True):
+            if unknown := values.keys() - fields.keys():
+                what = f"has {', '.join(sorted(unknown))}, which this version does not know"
+                raise UserError(f"{what}; go on with the version that wrote it")
+    config, settings = _set(args, method)
+    here = {"device": config["device"]} if "device" in config else {}  # that of the file may be another machine's
+    with folder.blaming("settings.json"):
+        kept = saved["config"] | here, saved["settings"], saved["steps"]
+        recipe = Recipe(saved["recipe"], str(folder.path), saved["method"], (saved["task"],), *kept)
+    given = {name: getattr(args, name) for name in ("method", "recipe", "devices")} | main.record_of(args) | config
     own = {name: tuple(v) if isinstance(v, list) else v for name, v in (saved | saved["config"]).items()}
     for name, value in given.items():
         if value is not None and name != "device" and value != own.get(name):
@@ -162,16 +175,20 @@ def resumed_run(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
             raise UserError(f"{folder.path}: {differs}; a run keeps it, so give --out for another run")
     if args.steps is not None and args.steps < saved["steps"]:
         raise UserError(f"{folder.path}: --steps may grow from {saved['steps']}, not shrink to {args.steps}")
-    for values, fields in zip((saved["config"], saved["settings"]), fields_of(method), strict=True):
-        if unknown := values.keys() - fields.keys():
-            what = f"settings.json has {', '.join(sorted(unknown))}, which this version does not know"
-            raise UserError(f"{folder.path}: {what}; go on with the version that wrote it")
     if folder.has_checkpoint():
         config["weights"] = "none"  # the checkpoint holds what became of them
-    tasks, steps = (saved["task"],), args.steps or saved["steps"]
-    values = saved["config"] | config, saved["settings"] | settings
-    recipe = Recipe(saved["recipe"], str(folder.path), saved["method"], tasks, *values, steps)
+    values = {"config": {**recipe.config, **config}, "settings": {**recipe.settings, **settings}}
+    recipe = replace(recipe, **values, steps=args.steps or saved["steps"])
     return folder, {name: saved[name] for name in KEPT if name in saved}, recipe
+
+
+def _set(args: argparse.Namespace, method: Method) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What --set changes of a configuration and of settings, and --seed, --weights and --precision, each said once."""
+    config, settings = parse(args.set, method)
+    for name in ("seed", "weights", "precision"):
+        if (value := getattr(args, name)) is not None and config.setdefault(name, value) != value:
+            raise UserError(f"--{name} {value} and --set {name}={config[name]} differ; leave one of them out")
+    return config, settings
 
 
 def several(devices: int) -> bool:
@@ -180,7 +197,7 @@ def several(devices: int) -> bool:
 
 
 def train_run(
-    folder: RunFolder, what: dict, recipe: Recipe, minutes: float, data: Path | None, then: Then | None = None
+    folder: RunFolder, what: dict, recipe: Recipe, minutes: float, sets: Path | None, then: Then | None = None
 ) -> int:
     """Train, in this process and those that it may be together with; the first one then scores. The exit status.
 
@@ -189,13 +206,20 @@ def train_run(
     together = several(what["devices"])
     with distributed.together(recipe.config.get("device", "cpu")) if together else nullcontext():
         first = not together or distributed.rank() == 0
-        task = main.task_of(what, data)
+        task = main.task_of(what, sets)
+        with folder.blaming("settings.json"):
+            data, threads = same_data(what, task.pair), torch.get_num_threads()
         run = recipe.start(task.pair)
         if folder.has_checkpoint():
             settings = run.settings
             folder.load(run)
             run.settings = settings
+            if first and run.config.device == "cpu" and what.get("threads", threads) != threads:
+                differs = f"{folder.path}: trained with {what['threads']} threads so far, now with {threads}"
+                same = f"OMP_NUM_THREADS={what['threads']} makes every bit equal"
+                print(f"warning: {differs}; numbers differ by rounding; {same}", file=sys.stderr)
         steps = recipe.length(run)
+        what = what | {"threads": threads, "data": data}
         caught = _train(run, steps, folder if first else None, what, minutes, together)
     if run.steps < steps:
         if first:
