@@ -589,7 +589,7 @@ def edited(trained, folder, **changes):
     ("change", "message"),
     [
         ({"method": "mcd"}, "method is 'cgdm', but this run has 'mcd'"),
-        ({"task": "fonts-handwriting"}, "task is 'moons', but this run has 'fonts-handwriting'"),
+        ({"task": "fonts-handwriting"}, "the data of the source and the target are not those that this run has seen"),
         ({"method": "magic"}, "unknown method 'magic'"),
     ],
 )
@@ -604,15 +604,17 @@ def test_checkpoint_of_something_else_is_refused(change, message, trained, run, 
 def test_a_value_of_another_kind_is_damage(change, trained, run, tmp_path):
     folder = edited(trained, tmp_path / "run", **change)
     status, _, err = run("evaluate", folder)
-    assert (status, err) == (
-        2,
-        f"error: {folder / 'settings.json'}: damaged; train again, or put back the file that `train` wrote\n",
-    )
+    what = " is ".join((next(iter(change)), repr(next(iter(change.values())))))
+    mend = "train again, or put back the file that `train` wrote"
+    assert (status, err) == (2, f"error: {folder / 'settings.json'}: damaged ({what}); {mend}\n")
 
 
 def test_files_cut_short_are_refused(trained, run, tmp_path):
     folder = edited(trained, tmp_path / "run")
-    for name, message in (("checkpoint.pt", "damaged, cut short"), ("settings.json", "damaged; train again")):
+    for name, message in (
+        ("checkpoint.pt", "damaged, cut short"),
+        ("settings.json", "damaged (no JSON object); train"),
+    ):
         path = folder / name
         for content in (path.read_bytes()[:-40], b"\xff\xfe"):
             path.write_bytes(content)
@@ -634,7 +636,7 @@ def test_mistake_is_told_without_traceback_or_slow_imports():
     assert imported.isdisjoint({"umap", "numba", "matplotlib", "IPython", "pandas", "torchvision"})
     assert {name for name in imported if name.startswith("uda_core.lab.")} == {
         "uda_core.lab.main", "uda_core.lab.train", "uda_core.lab.recipe", "uda_core.lab.run_folder",
-        "uda_core.lab.validators",
+        "uda_core.lab.checkpoints", "uda_core.lab.fingerprint", "uda_core.lab.validators",
     }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-MOST = 14
+MOST = 15
 WALK = """
 import os, sys
 import uda_core

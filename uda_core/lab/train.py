@@ -108,7 +108,7 @@ def train(args: argparse.Namespace) -> int:
     else:
         folder, what, recipe = new_run(args)
     work = folder, what, recipe, args.checkpoint_minutes, args.data
-    first = not distributed.under_torchrun() or os.environ["RANK"] == "0"
+    first = os.environ.get("RANK", "0") == "0"  # torchrun sets it
     with folder.alone() if first else nullcontext():
         if first and not args.resume:
             folder.must_be_new()  # another process may have been faster
