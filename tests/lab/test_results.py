@@ -45,6 +45,8 @@ def test_file_holds_every_row_and_seed_of_the_study(name):
     assert held.attrs.keys() == {"command", "note", "torch"}
     seeds = {tuple(of_row.unique()) for _, of_row in held.groupby("row")["seed"]}
     assert len(seeds) == 1, "every row must be measured on the same seeds"
+    named = re.search(r" --seeds (\S+)", held.attrs["command"])[1]
+    assert sorted(*seeds) == [int(seed) for seed in named.split(",")], "the command must name the seeds that are held"
     assert not held.duplicated(list(results.COLUMNS[:-1])).any()
     for row in STUDIES[name].rows:
         assert all(0 < score <= 100 for score in results.scores(name, row).values())
