@@ -128,6 +128,22 @@ def test_commonest_mistake_is_the_first():
     assert results.mistakes("fonts-handwriting", "CGDM (code)")[0] == "52 x 1 read as 4"
 
 
+def test_failing_seeds_are_as_lesson_04_describes_them():
+    """What its words claim about the table that they stand below; after a new measurement, read them again."""
+    seeds = results.numbers("fonts-handwriting", "CGDM (code)").sort_values("score")
+    whole, rest = (part.corr()["score"].abs() for part in (seeds, seeds[1:]))
+    assert all(whole[number] > 0.7 > rest[number] for number in ("head agreement", "target entropy"))
+    assert min(whole["target InfoMax"], rest["target InfoMax"]) > 0.7
+    assert max(whole["commonest predicted class"], whole["lowest class cosine"]) < 0.7
+    worst = results.load("fonts-handwriting").query(f"row == 'CGDM (code)' and seed == {seeds.index[0]}")
+    mistakes = worst["class"][worst["measure"] == "mistake"]
+    assert list(mistakes) == ["9 read as 3", "4 read as 9", "3 read as 2"]
+    assert round(seeds["head agreement"].iloc[0], 3) == 0.993
+    assert seeds["commonest predicted class"].iloc[0] < seeds["commonest predicted class"].median()
+    triples = results.picks("restarts", "CGDM (code)", results._triples()).mean()
+    assert triples["commonest"] > triples["infomax"]
+
+
 @pytest.mark.parametrize("page", [PAGE, README], ids=["page", "README"])
 def test_every_table_of_a_page_is_that_of_the_committed_results(page, tmp_path):
     copy = Path(shutil.copy(page, tmp_path))
