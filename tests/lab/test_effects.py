@@ -120,10 +120,3 @@ def test_tables_show_each_task(monkeypatch):
     assert lines[8] == "| D, near | -3.0 ± 0.0 | -3.0 ± 0.0 | -3.0 ± 0.0 |"
     assert lines[9] == "| D, far | 2.0 ± 0.0 | 2.0 ± 0.0 | 2.0 ± 0.0 |"
     assert lines[13:15] == ["| A x B, near | 3.0 ± 0.0 |", "| A x B, far | 3.0 ± 0.0 |"]
-
-
-@pytest.mark.parametrize("name", [name for name in results.NAMES if name.startswith("factorial-")])
-def test_page_prints_the_cells_and_their_effects(name):
-    page = (results.FOLDER / "README.md").read_text(encoding="utf-8")
-    assert results.markdown(name) in page
-    assert results.of_terms(name) in page

@@ -126,6 +126,16 @@ def test_a_trace_holds_what_a_run_predicts_every_fifty_steps(tmp_path, monkeypat
     assert last["target InfoMax"] == pytest.approx(validators.mean_infomax(*z), abs=1e-4)
 
 
+def test_a_trace_of_clusters_has_no_entropy_of_their_cosines(tmp_path):
+    task, config = blobs(classes=(30, 30, 30)), {"batch_size": 16}
+    study = Study("blobs", "", {"a": Arm("mcd-blobs", config, steps=1), "c": Arm("clusters-blobs", config, steps=1)})
+    for row in study.rows:
+        study.measure(row, {"": task}, 0, tmp_path / "a.csv")
+    table = pd.read_csv(tmp_path / "a.traces.csv").set_index("row").drop(columns="task")
+    assert table.loc["a"].notna().all()
+    assert set(table.columns[table.loc["c"].isna()]) == {"target entropy", "target InfoMax"}
+
+
 def test_what_is_scored_otherwise_than_it_was_trained_leaves_no_trace(tmp_path):
     task, config = blobs(classes=(30, 30, 30)), {"batch_size": 16}
     rows = {"a": Arm("source_only-blobs", config, steps=2, adabn=True)}

@@ -42,7 +42,7 @@ def _train(args: argparse.Namespace, whole: RunFolder, works: list[Work]) -> int
     rules = _rules(works[0][1]["method"])
 
     def look(run: ClassificationRun, folder: RunFolder) -> None:
-        numbers[folder.path.name] = of_target(run)
+        numbers[folder.path.name] = of_target(run, *run.predict(run.pair.target_train.x))
 
     for work in works:
         name = work[0].path.name

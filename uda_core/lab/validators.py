@@ -54,14 +54,13 @@ def of_predictions(*z: Tensor) -> dict[str, float]:
     }
 
 
-def of_target(run: ClassificationRun) -> dict[str, float]:
-    """`of_predictions` on the target's training samples.
+def of_target(run: ClassificationRun, *z: Tensor) -> dict[str, float]:
+    """`of_predictions` of what a run predicts for target samples.
 
-    Without entropy and InfoMax where a run predicts by clusters: their cosines are no logits.
+    Without entropy and InfoMax where it predicts by clusters: their cosines are no logits.
     """
-    found = of_predictions(*run.predict(run.pair.target_train.x))
     by_clusters = isinstance(run, ClustersRun) and getattr(run.config, "clusters", True)
-    return {name: value for name, value in found.items() if not by_clusters or name not in OF_LOGITS}
+    return {name: value for name, value in of_predictions(*z).items() if not by_clusters or name not in OF_LOGITS}
 
 
 def class_gradient_cosines(run: ClassificationRun, samples: int = 256, floor: float = NORM_FLOOR) -> Tensor:

@@ -238,7 +238,7 @@ def label_free(run: Run) -> dict[str, float]:
     x_s, x_t = run.pair.source_train.x, run.pair.target_train.x
     f_s, f_t = (run.features(x).cpu() for x in (x_s, x_t))
     cosines = validators.class_gradient_cosines(run)
-    return validators.of_target(run) | {
+    return validators.of_target(run, *run.predict(x_t)) | {
         "domain accuracy": domain_gap.domain_accuracy(f_s, f_t).value,
         "neighbour mixing": domain_gap.neighbour_mixing(f_s, f_t).value,
         "lowest class cosine": cosines[cosines.isfinite()].min().item(),

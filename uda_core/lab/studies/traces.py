@@ -1,8 +1,8 @@
 """What runs predict on the way, every 50 steps: for whoever asks how to choose one without labels.
 
 Beside a results file NAME.csv, NAME.traces.csv has a line for each look at a run: row, seed, task, step, the score on
-the target's test split (which needs labels) and the numbers of `validators.of_predictions` on its images (which do
-not). The folder NAME.traces/ has an .npz file for each run, of arrays float16:
+the target's test split (which needs labels) and the numbers of `validators.of_target` on its images (which do not).
+The folder NAME.traces/ has an .npz file for each run, of arrays float16:
 
     steps [T]              of the looks; the last one is that of the last step
     target [T, H, N, C]    logits of the H heads on the target's test split, its first 3,000 samples at most
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from uda_core.evaluation import METRICS, confusion_counts, labels
 from uda_core.lab.checkpoints import write_whole
-from uda_core.lab.validators import of_predictions
+from uda_core.lab.validators import of_target
 from uda_core.run import Run
 from uda_core.task import Task
 
@@ -46,7 +46,7 @@ class Trace:
         if isinstance(y, Tensor):
             counts = confusion_counts(y[:MOST], sum(z).argmax(1).cpu(), len(self.task.pair.classes))
             line["score"] = METRICS[self.task.metric](counts)
-        self.lines.append(line | of_predictions(*z))
+        self.lines.append(line | of_target(run, *z))
         self.target.append(torch.stack(z).half().cpu())
         self.source.append(torch.stack(run.predict(self.x_s, "source")).half().cpu())
         if last:
