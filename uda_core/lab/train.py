@@ -42,8 +42,8 @@ def add(commands) -> None:
     p.description += (
         "\nWrites settings.json, metrics.jsonl (one line per step), checkpoint.pt and summary.json (the scores).\n"
         "The target's labels are opened only after the last step. Ctrl-C ends after the step under way and saves;\n"
-        "--resume goes on after that, or after a kill, as if nothing had happened: on a CPU to the last bit, with as many\n"
-        "threads as before (OMP_NUM_THREADS). One process trains in a folder at a time.\n\n"
+        "--resume goes on after that, or after a kill, as if nothing had happened: on a CPU to the last bit,\n"
+        "with as many threads as before (OMP_NUM_THREADS). One process trains in a folder at a time.\n\n"
         "`uda train METHOD --help` lists the settings of a method."
     )
     p.add_argument("-h", "--help", action=Help, nargs=0, help="show this, or behind a METHOD its settings")
