@@ -201,6 +201,21 @@ equal = all(torch.equal(a, b) for a, b in zip(run.heads.state_dict().values(), o
     assert board.python("", "run.config.seed") == 3
 
 
+def test_after_a_reset_the_run_before_is_dimmed_until_the_new_one_has_a_frame(board):
+    board.click("Step")
+    board.rest(1)
+    seen = """() => {
+        const board = document.querySelector(".uda"), points = board.querySelector(".stage canvas");
+        window.seen = [];
+        new MutationObserver(() => window.seen.push(getComputedStyle(points).opacity))
+            .observe(board, { attributes: true, attributeFilter: ["class"] });
+    }"""
+    board.page.evaluate(seen)
+    board.click("Reset")
+    board.rest(0)
+    assert board.page.evaluate("window.seen") == ["0.3", "1"]
+
+
 def test_reveal_shows_what_needs_labels_only_when_pressed(board):
     board.click("Step")
     board.rest(1)

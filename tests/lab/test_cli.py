@@ -19,7 +19,7 @@ from uda_core import __version__
 from uda_core.data import TASKS
 from uda_core.data.digits import fonts_handwriting
 from uda_core.evaluation import evaluate as score
-from uda_core.lab import bench, train
+from uda_core.lab import bench, results, train
 from uda_core.lab import main as cli
 from uda_core.lab.recipe import METHODS, fields_of, parse
 from uda_core.methods import CLASSIFICATION, OF_VECTORS, SEGMENTATION
@@ -444,6 +444,11 @@ def test_help_of_a_method_lists_its_own_settings(name, run):
     listed = [line.split()[0] for line in out.splitlines() if line.startswith("    ")]
     forms = [forms[name] for forms in (CLASSIFICATION, OF_VECTORS, SEGMENTATION) if name in forms]
     assert listed == [field for form in forms for fields in reversed(fields_of(form)) for field in fields]
+
+
+def test_help_of_bench_accuracy_names_every_table(run):
+    out = re.sub(r"(?<=-)\n +", "", run("bench", "accuracy", "--help")[1])  # names are broken at a hyphen
+    assert f"{', '.join(results.NAMES)} (default: fonts-handwriting)" in " ".join(out.split())
 
 
 def test_help_of_a_method_gives_default_unit_range_and_choices(run):

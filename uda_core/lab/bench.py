@@ -33,9 +33,8 @@ def add(commands) -> None:
     example = "bench accuracy --seeds 0-9 --out accuracy.csv"
     p = main.add_command(benches, "accuracy", bench_accuracy, "every method, seed by seed", example)
     p.add_argument("--seeds", default="0-9", metavar="A-B", help="a range, or a list such as 0,3,4 (default: 0-9)")
-    about = "fonts-handwriting (default), imbalanced, rehearsal, rehearsal-beta, streets, streets-rehearsal, "
-    about += "camvid-day-dusk, mnist-usps, usps-mnist, office31-features, restarts-rehearsal, restarts, "
-    about += "factorial-fonts, factorial-blobs, gradient-labels, gradient-batch"
+    tables = sorted(path.stem for path in Path(__file__).with_name("studies").glob("*.toml"))
+    about = f"{', '.join(tables)} (default: fonts-handwriting)"
     p.add_argument("--table", default="fonts-handwriting", metavar="NAME", help=about)
     main.add_data(p)
     p.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="results file: what it holds is kept")

@@ -57,6 +57,7 @@ export function render(store, model, el) {
 
   function showFrame(glide) {
     const frame = store.film[store.at];
+    root.classList.toggle("before", !frame); // after a Reset the run before is seen until the new one has a frame
     if (!frame) return;
     map.show(frame, store.truth, glide);
     slider.max = store.film.length - 1;
