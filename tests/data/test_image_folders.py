@@ -283,8 +283,9 @@ def test_integers_of_unknown_range_are_refused(kind, bits, tmp_path):
         Images([path], SMALL)[torch.tensor([0])]
 
 
-@pytest.mark.parametrize(("bits", "scale"), [(16, 257), (12, 4095 / 255), (8, 1)])
-@pytest.mark.parametrize("white", [0, 1])
+@pytest.mark.parametrize(
+    ("bits", "scale", "white"), [(16, 257, 0), (16, 257, 1), (12, 4095 / 255, 1), (8, 1, 0), (8, 1, 1)]
+)
 def test_grey_of_any_depth_goes_from_black_to_white(bits, scale, white, tmp_path):
     pixels = (GREY.astype(float) * scale).astype("<u2" if bits > 8 else np.uint8)
     x = Images([tiff(tmp_path / "a.tif", pixels, bits, white=white)], Preprocessing(64, 64))[torch.tensor([0])][0]
