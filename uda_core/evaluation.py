@@ -111,9 +111,7 @@ def evaluate(run: Run, task: Task, split: str = "target_test") -> Evaluation:
 
 def labels(task: Task, split: str) -> Samples | None:
     """The labels of a split; None where the target's are not known."""
-    if split.startswith("source"):
-        return getattr(task.pair, split).y
-    return getattr(task.truth, split) if task.truth else None
+    return getattr(task.pair, split).y if split.startswith("source") else getattr(task.truth, split, None)
 
 
 def predicted(run: Run, x: Tensor, domain: str = "target") -> Tensor:

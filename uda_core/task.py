@@ -1,5 +1,6 @@
 """A task is a pair of domains that trains, and a truth that only evaluation opens."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -68,6 +69,7 @@ class Task:
     metric: str = "accuracy"
     subsets: dict[str, tuple[str, ...]] = field(default_factory=dict)  # protocol -> those of the classes that it scores
     source_split: str = "source_val"  # how tables call it: it may be part of what trained
+    paths: dict[str, Sequence[str]] = field(default_factory=dict)  # split -> file of each sample, where x has no paths
 
     def __post_init__(self) -> None:
         for split in ("target_train", "target_test") if self.truth else ():

@@ -1,13 +1,14 @@
 """MNIST, USPS, SVHN and MNIST-M from files that are written here byte by byte, in the formats of their hosts."""
 
 import bz2
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.io import savemat
-from set_files import digits, write_mnist, write_mnist_m, write_svhn, write_usps
+from set_files import digits, png, write_mnist, write_mnist_m, write_svhn, write_usps
 
 from uda_core.data import digit_files, load
 from uda_core.errors import UserError
@@ -78,6 +79,89 @@ def test_mnist_m(split, tmp_path):
     images, labels = digit_files.mnist_m(tmp_path, split)
     np.testing.assert_allclose(images, unit(x).transpose(0, 3, 1, 2), atol=1e-6)
     assert labels.tolist() == y.tolist()
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The images of MNIST-M that are decoded, by name, as long as the test runs."""
+    names, decode = [], digit_files._decoded
+    monkeypatch.setattr(digit_files, "_decoded", lambda file: names.append(file.name) or decode(file))
+    return names
+
+
+def other_pixels(folder):
+    (folder / "00000003.png").write_bytes(png(np.zeros((32, 32, 3), np.uint8)))
+
+
+def other_time(folder):
+    os.utime(folder / "00000003.png", (1, 1))
+
+
+def one_more(folder):
+    (folder / "00000012.png").write_bytes(png(np.zeros((32, 32, 3), np.uint8)))
+    with (folder.parent / "mnist_m_train_labels.txt").open("a") as file:
+        file.write("00000012.png 4\n")
+
+
+def other_order(folder):
+    file = folder.parent / "mnist_m_train_labels.txt"
+    file.write_text("\n".join(reversed(file.read_text().splitlines())))
+
+
+def flipped(folder):
+    kept = folder.with_name("mnist_m_train_32x32.npz")
+    content = bytearray(kept.read_bytes())
+    content[len(content) // 2] ^= 1
+    kept.write_bytes(content)
+
+
+def cut_short(folder):
+    kept = folder.with_name("mnist_m_train_32x32.npz")
+    kept.write_bytes(kept.read_bytes()[:-1000])
+
+
+def of_others(folder):
+    np.savez(folder.with_name("mnist_m_train_32x32.npz"), images=np.zeros((12, 32, 32, 3), np.uint8))
+
+
+def folder_in_its_place(folder):
+    folder.with_name("mnist_m_train_32x32.npz").unlink()
+    folder.with_name("mnist_m_train_32x32.npz").mkdir()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [other_pixels, other_time, one_more, other_order, flipped, cut_short, of_others, folder_in_its_place],
+    ids=lambda change: change.__name__,
+)
+def test_mnist_m_is_decoded_once_until_it_changes(change, decoded, tmp_path):
+    x, y = digits(12, 32, 32, 3)
+    write_mnist_m(tmp_path, "train", x, y)
+    first = digit_files.mnist_m(tmp_path, "train")
+    assert len(decoded) == 12
+    again = digit_files.mnist_m(tmp_path, "train")
+    assert len(decoded) == 12
+    assert all(a.equal(b) for a, b in zip(first, again, strict=True))
+    change(tmp_path / "mnist_m" / "mnist_m_train")
+    images, labels = digit_files.mnist_m(tmp_path, "train")
+    assert len(decoded) >= 24
+    for kept in tmp_path.glob("mnist_m/*.npz"):
+        kept.rmdir() if kept.is_dir() else kept.unlink()
+    fresh, fresh_labels = digit_files.mnist_m(tmp_path, "train")
+    assert images.equal(fresh)
+    assert labels.equal(fresh_labels)
+
+
+def test_mnist_m_needs_no_folder_that_can_be_written_to(decoded, tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(digit_files, "write_whole", full)
+    write_mnist_m(tmp_path, "train", *digits(12, 32, 32, 3))
+    first, again = (digit_files.mnist_m(tmp_path, "train")[0] for _ in range(2))
+    assert first.equal(again)
+    assert len(decoded) == 24
+    assert not list(tmp_path.glob("mnist_m/*.npz*"))
 
 
 def test_tasks_keep_the_target_unlabelled_and_every_split_in_its_place(tmp_path):

@@ -60,7 +60,7 @@ def test_every_sample_is_where_it_belongs(files):
 
 def test_one_sample_in_ten_of_each_class_validates():
     y = torch.tensor([0] * 12 + [1] + [2, 0, 2])
-    assert tenth(y).nonzero().flatten().tolist() == [1, 11, 15]
+    assert tenth(y, "here").nonzero().flatten().tolist() == [1, 11, 15]
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
@@ -176,11 +176,23 @@ MISTAKES = [
     ({"features": X[:, :5]}, "t.npz: features of width 5 and 6; make both with one backbone"),
     ({"features": bad(X, (7, 2), np.nan)}, "s.npz: features hold NaN or infinity, first in sample 7"),
     ({"features": bad(X, (9, 0), np.inf)}, "s.npz: features hold NaN or infinity, first in sample 9"),
-    ({"labels": Y + 1}, "s.npz: labels run from 1 to 3, but there are 3 classes"),
+    ({"labels": Y + 1}, "s.npz: labels run from 1 to 3, but there are 3 classes; subtract 1, for"),
     ({"labels": bad(Y, 4, -1)}, "s.npz: label -1 of sample 4; labels are whole numbers from 0"),
     ({"labels": Y.astype(float)}, "s.npz: labels must be whole numbers [N], got float64 of shape [25]"),
     ({"labels": Y[:, None]}, "s.npz: labels must be whole numbers [N], got int64 of shape [25, 1]"),
-    ({"labels": np.zeros(25, int)}, "features:s-t: source_train has samples of one class only"),
+    ({"labels": np.zeros(25, int)}, "s.npz: no sample of class mug, pen; leave it out of 'classes', in both files"),
+    ({"labels": 2 * (Y % 2)}, "s.npz: no sample of class mug; leave it out of 'classes', in both files, and number"),
+    ({"labels": Y.astype(np.uint64) + 2**63}, "s.npz: label 9223372036854775810 of sample 2 is no class"),
+    (
+        {"classes": np.array(["bike", "m\nug", "pen"])},
+        "s.npz: a name with control characters, or not in UTF-8: 'm",
+    ),
+    ({"paths": np.array(["a.png"] * 24)}, "s.npz: 25 features but 24 paths"),
+    ({"paths": np.arange(25)}, "s.npz: paths must be text [N], got int64 of shape [25]"),
+    (
+        {"paths": np.array(["caf\udce9.png"] * 25)},
+        "s.npz: a name with control characters, or not in UTF-8: 'caf",
+    ),
     ({"classes": PICKLED}, "s.npz: cannot be read (an array of Python objects; text is saved as"),
     ({"labels": Y.astype(object)}, "s.npz: cannot be read (an array of Python objects"),
     ({"classes": np.arange(3)}, "s.npz: classes must be text [C], got int64 of shape [3]"),
@@ -196,6 +208,39 @@ def test_a_bad_source_gets_one_clear_line(changes, says, files):
         feature_files.load(*files(changes))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (Y + 1, "labels run from 1 to 3; subtract 1, for the first class is 0"),
+        (
+            2 * Y,
+            "labels run from 0 to 4, but none is 1, 3; number them anew: np.unique(labels, return_inv",
+        ),
+        (Y * 10**9, "labels run from 0 to 2000000000, but none is 1, 2, 3, 4, 5; number them anew"),
+        (np.zeros(25, int), "s.npz: all labels are 0; a classifier needs two classes"),
+        (np.arange(25), "s.npz: no class has two samples, of which one validates; add more"),
+    ],
+    ids=["from 1", "gaps", "ids", "one class", "one sample each"],
+)
+def test_labels_without_names_that_are_no_classes(labels, says, files):
+    bare = {"classes": None, "labels": labels}
+    assert says in refusal(*files(bare, bare))
+
+
+def test_the_same_file_twice_is_refused_whatever_its_name(files, tmp_path):
+    source, _ = files()
+    (tmp_path / "link.npz").symlink_to(source)
+    for other in (source, tmp_path / "link.npz"):
+        assert refusal(source, other) == f"{source} and {other} are the same; give a target of its own"
+
+
+def test_paths_stay_with_their_samples(files):
+    paths = np.array([f"cup/{i}.png" for i in range(25)])
+    task = feature_files.load(*files({"paths": paths}, {"paths": paths[::-1], "labels": None}))
+    assert task.paths == {"source_val": ["cup/3.png", "cup/4.png", "cup/5.png"], "target_test": tuple(paths[::-1])}
+    assert feature_files.load(*files()).paths == {}
 
 
 def test_a_label_of_the_target_beyond_the_classes_is_refused(files):

@@ -2,6 +2,8 @@
 
 import copy
 import os
+import re
+import struct
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -215,6 +217,95 @@ def test_damaged_images_are_named_when_they_are_read(damage, two):
     assert line.startswith(f"{path}: cannot be read (")
     assert line.endswith("; unpack or download it again")
     assert "\n" not in line
+
+
+def nested(source, target):
+    tree(source / "drawings")
+    return source, source / "drawings"
+
+
+def linked(source, target):
+    (link := source.parent / "link").symlink_to(source, target_is_directory=True)
+    return source, link
+
+
+@pytest.mark.parametrize(
+    ("choose", "says"),
+    [
+        (lambda source, target: (source, source), "{0} and {1} are the same; give a target of its own"),
+        (linked, "{0} and {1} are the same; give a target of its own"),
+        (nested, "{0} and {1} are not apart: {1} lies in {0}; give a target of its own"),
+        (lambda *two: nested(*two)[::-1], "{0} and {1} are not apart: {0} lies in {1}; give a target of its own"),
+    ],
+    ids=["same", "linked", "target in source", "source in target"],
+)
+def test_source_and_target_must_be_apart(choose, says, two):
+    chosen = choose(*two)
+    with pytest.raises(UserError) as error:
+        folders(*chosen)
+    assert str(error.value) == says.format(*chosen)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", os.fsdecode(b"caf\xe9"), "a\u2028b"], ids=ascii)
+@pytest.mark.parametrize("what", ["class", "image"])
+def test_names_that_fit_no_table_are_named_when_the_task_is_made(name, what, two):
+    for folder in two:
+        if what == "class":
+            (folder / "pen").rename(folder / name)
+        else:
+            picture(folder / "pen" / "more.png").rename(folder / "pen" / f"{name}.png")
+    with pytest.raises(UserError) as error:
+        folders(*two)
+    assert f"{two[0]}{'' if what == 'class' else '/pen'}: a name with control characters, or not in" in str(error.value)
+    assert str(error.value).isprintable()
+
+
+def tiff(path, pixels: np.ndarray, bits: int, kind: int = 1, white: int = 1):
+    """A grey TIFF of its 10 tags and the pixels' bytes; kind 2 has a sign; white 0: the lowest value is white."""
+    height, width = pixels.shape
+    data = pixels.tobytes() if bits != 12 else bytes.fromhex("".join(f"{value:03x}" for value in pixels.flat))
+    tags = [
+        (256, width), (257, height), (258, bits), (259, 1), (262, white), (273, 134), (277, 1), (278, height),
+        (279, len(data)), (339, kind),
+    ]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "bits"), [("<i4", 32), ("<u4", 32), ("<i2", 16), ("<i1", 8)], ids=["int32", "uint32", "int16", "int8"]
+)
+def test_integers_of_unknown_range_are_refused(kind, bits, tmp_path):
+    path = tiff(tmp_path / "a.tif", (GREY // 2).astype(kind), bits, 2 if "i" in kind else 1)
+    says = f"{path}: holds integers with a sign, or of more than 16 bits, of unknown range; save it with 8 or 16 bits"
+    with pytest.raises(UserError, match=re.escape(says)):
+        Images([path], SMALL)[torch.tensor([0])]
+
+
+@pytest.mark.parametrize(
+    ("bits", "scale", "white"), [(16, 257, 0), (16, 257, 1), (12, 4095 / 255, 1), (8, 1, 0), (8, 1, 1)]
+)
+def test_grey_of_any_depth_goes_from_black_to_white(bits, scale, white, tmp_path):
+    pixels = (GREY.astype(float) * scale).astype("<u2" if bits > 8 else np.uint8)
+    x = Images([tiff(tmp_path / "a.tif", pixels, bits, white=white)], Preprocessing(64, 64))[torch.tensor([0])][0]
+    expected = torch.from_numpy(GREY).float() / 255
+    assert (x - (expected if white else 1 - expected)).abs().max() < 0.01
+
+
+def test_an_image_with_too_many_pixels_is_named(tmp_path, monkeypatch):
+    path = picture(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
+    with pytest.raises(UserError, match=rf"{path}: more than 1,800 pixels; make it smaller"):
+        Images([path], SMALL)[torch.tensor([0])]
+
+
+def test_a_pipe_is_refused_before_anything_waits_for_it(two):
+    os.mkfifo(two[0] / "pen" / "pipe.png")
+    with pytest.raises(UserError, match=r"pipe\.png: a folder, a pipe, a socket or a device, not a file; take it away"):
+        folders(*two)
+    with pytest.raises(UserError, match=r"pipe\.png: a folder, a pipe, a socket or a device, not a file; take it away"):
+        Images([two[0] / "pen" / "pipe.png"], SMALL)[torch.tensor([0])]
 
 
 def test_floating_point_pixels_are_refused(tmp_path):

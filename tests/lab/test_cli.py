@@ -641,7 +641,7 @@ def test_mistake_is_told_without_traceback_or_slow_imports():
     assert imported.isdisjoint({"umap", "numba", "matplotlib", "IPython", "pandas", "torchvision"})
     assert {name for name in imported if name.startswith("uda_core.lab.")} == {
         "uda_core.lab.main", "uda_core.lab.train", "uda_core.lab.recipe", "uda_core.lab.run_folder",
-        "uda_core.lab.checkpoints", "uda_core.lab.fingerprint", "uda_core.lab.validators",
+        "uda_core.lab.checkpoints", "uda_core.lab.fingerprint", "uda_core.lab.scoring", "uda_core.lab.validators",
     }  # fmt: skip
 
 

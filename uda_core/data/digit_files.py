@@ -4,7 +4,10 @@ Images are tensors in memory, float32 in [-1, 1] (MCD's code subtracts a mean of
 takes the data folder and a split, "train" or "test".
 """
 
+import hashlib
+import io
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from uda_core.checkpoints import write_whole
 from uda_core.data.image_files import reading
 from uda_core.data.sets import require
 from uda_core.errors import UserError
@@ -126,21 +130,55 @@ def svhn(data: Path, split: str) -> Split:
 def mnist_m(data: Path, split: str) -> Split:
     """mnist_m/mnist_m_train/*.png with mnist_m_train_labels.txt, and _test: 59,001 and 9,001 of 32x32.
 
+    The decoded images are kept beside them in one file, mnist_m_train_32x32.npz, and decoded again once the list or the
+    name, size or time of an image changes, or that file is damaged.
+
     Raises:
         UserError: naming a file that is missing or damaged, or whose labels are not those of digits.
     """
+    folder = data / "mnist_m" / f"mnist_m_{split}"
+    with reading(folder.with_name(f"{folder.name}_labels.txt")) as path:
+        lines = [line.split() for line in path.read_text().split("\n") if line.strip()]
+        files, labels = [folder / name for name, _ in lines], [int(label) for _, label in lines]
+        made_from = hashlib.sha256(repr([_state(file) for file in files]).encode()).hexdigest()
+        kept = folder.with_name(f"{folder.name}_32x32.npz")
+        images = _kept(kept, made_from)
+        if images is None:
+            images = np.stack([_decoded(file) for file in files])
+            _keep(kept, made_from, images)
+        return _checked(path, _scaled(torch.from_numpy(images).permute(0, 3, 1, 2)), torch.tensor(labels))
+
+
+def _decoded(file: Path) -> np.ndarray:
+    """An image file as uint8 [32, 32, 3]."""
     from PIL import Image
 
-    folder, images, labels = data / "mnist_m", [], []
-    with reading(folder / f"mnist_m_{split}_labels.txt") as path:
-        for line in path.read_text().split("\n"):
-            if line.strip():
-                name, label = line.split()
-                labels.append(int(label))
-                with reading(folder / f"mnist_m_{split}" / name) as file, Image.open(file) as image:
-                    images.append(np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)))
-        x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-        return _checked(path, _scaled(x), torch.tensor(labels))
+    with reading(file), Image.open(file) as image:
+        return np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR))
+
+
+def _state(file: Path) -> tuple[str, int, int]:
+    """What changes when a file does: its name, its size in bytes, the time of its last change in nanoseconds."""
+    with reading(file):
+        found = file.stat()
+        return str(file), found.st_size, found.st_mtime_ns
+
+
+def _kept(path: Path, made_from: str) -> np.ndarray | None:
+    """The images in a file that `_keep` wrote; None if there is none, or it is damaged or made from others."""
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            return held["images"] if str(held["made_from"]) == made_from else None
+    except Exception:  # NumPy, zipfile and zlib raise a dozen kinds for damaged files
+        return None
+
+
+def _keep(path: Path, made_from: str, images: np.ndarray) -> None:
+    """Write the file whole or not at all; a folder that cannot be written to costs time, no more."""
+    buffer = io.BytesIO()
+    np.savez(buffer, images=images, made_from=made_from)
+    with suppress(OSError):
+        write_whole(path, buffer.getbuffer())
 
 
 def _checked(path: Path, x: Tensor, y: Tensor) -> Split:

@@ -3,6 +3,7 @@
 The images are not normalised: networks do that themselves.  A damaged file raises a `UserError` that names it.
 """
 
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT
 from torch import Tensor
 
 from uda_core.errors import UserError
 
 THREADS = 4  # that decode the files of one batch
+NO_FILE = "a folder, a pipe, a socket or a device, not a file; take it away"
 # A function of a decoded image, the filter that resizes it and the value of pixels outside it; it returns a new image.
 Transform = Callable[[Image.Image, Image.Resampling, int], Image.Image]
 
@@ -69,7 +72,8 @@ class Files:
         return image if self.size is None else image.resize(self.size[::-1], resample)
 
     def _one(self, place: int, transform: Transform) -> Image.Image:
-        return transform(self._open(place), self.resample, self.fill)
+        with reading(self.paths[place]):
+            return transform(self._open(place), self.resample, self.fill)
 
     def _open(self, place: int) -> Image.Image:
         raise NotImplementedError
@@ -92,7 +96,7 @@ class ImageFiles(Files):
         super().__init__(paths, size)
 
     def _open(self, place: int) -> Image.Image:
-        with reading(self.paths[place]) as path, Image.open(path) as image:
+        with Image.open(self.paths[place]) as image:
             if self.draft:
                 image.draft(None, self.draft[::-1])
             return as_rgb(image)
@@ -102,15 +106,28 @@ class ImageFiles(Files):
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode in 8-bit RGB: 16-bit grey is scaled to 8 bits, transparent pixels lie on white.
+    """An image of any mode in 8-bit RGB: up to 16 bits of grey are scaled to 8, transparent pixels lie on white.
+
+    As with torchvision's `ImageFolder`, the first frame counts, and EXIF's orientation does not: cameras' photographs
+    may lie on their side.
 
     Raises:
-        UserError: for floating-point pixels, whose range is unknown.
+        UserError: for pixels whose range is unknown: floating point, integers with a sign or of more than 16 bits.
     """
-    if image.mode == "F":
-        raise UserError(f"{image.filename}: holds floating-point values of unknown range; save it with 8 or 16 bits")
-    if image.mode.startswith("I"):  # 16 bits, which Pillow's own conversion would clip at 255
-        return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
+    tags = getattr(image, "tag_v2", {})  # of a TIFF
+    bits = max(tags.get(BITSPERSAMPLE, (1,))) if tags else 16
+    signed = 2 in tags.get(SAMPLEFORMAT, ())
+    raw = np.asarray(image) if image.mode.startswith("I") else np.zeros(1, np.uint8)
+    if image.mode == "F" or signed or bits > 16 or not 0 <= raw.min() <= raw.max() <= 65535:
+        what = "floating-point values" if image.mode == "F" else "integers with a sign, or of more than 16 bits,"
+        name = getattr(image, "filename", "") or "the image"
+        raise UserError(f"{name}: holds {what} of unknown range; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):  # Pillow's own conversion would clip at 255
+        grey = raw.astype(np.uint32) * 255 // (2**bits - 1)
+        if tags.get(PHOTOMETRIC_INTERPRETATION) == 0:  # white is 0, which Pillow heeds up to 8 bits
+            grey = 255 - grey
+        clear = raw == image.info["transparency"] if "transparency" in image.info else False
+        return Image.fromarray(np.where(clear, 255, grey).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
@@ -121,15 +138,23 @@ def as_rgb(image: Image.Image) -> Image.Image:
 def reading(path: Path) -> Iterator[Path]:
     """A context in which `path` is read; whatever fails in it becomes one line that names the file.
 
+    A pipe, a socket or a device is refused before anything waits for it.
+
     Raises:
         UserError: in place of any other exception; a `UserError` passes as it is.
     """
     try:
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise UserError(f"{path}: {NO_FILE}")
         yield path
     except UserError:
         raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; unpack or download it again") from None
+    except Image.DecompressionBombError:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise UserError(f"{path}: more than {most:,} pixels; make it smaller") from None
     except Exception as error:  # Pillow, torchvision, SciPy and NumPy raise a dozen kinds for damaged files
         why = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be read ({why}); unpack or download it again") from None

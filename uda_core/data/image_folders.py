@@ -6,6 +6,7 @@ differ, stray or empty files, links in a circle, wrong labels) is checked when a
 """
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from uda_core.data.image_files import ImageFiles, Transform, reading
+from uda_core.data.image_files import NO_FILE, ImageFiles, Transform, reading
+from uda_core.data.names import apart, fit
 from uda_core.data.sets import require
 from uda_core.data.splits import tenth
 from uda_core.errors import UserError
@@ -135,7 +137,7 @@ def class_names(folder: Path) -> tuple[str, ...]:
     """The names of the folders in a folder, sorted; hidden ones are left out.
 
     Raises:
-        UserError: if there is no such folder, or no folder in it.
+        UserError: if there is no such folder, no folder in it, or one whose name fits no table.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -143,7 +145,7 @@ def class_names(folder: Path) -> tuple[str, ...]:
         names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not names:
         raise UserError(f"{folder}: no class folders in it; images belong in one folder per class")
-    return tuple(names)
+    return tuple(fit(name, folder) for name in names)
 
 
 def same_classes(source: Path, target: Path) -> tuple[str, ...]:
@@ -230,14 +232,17 @@ def _images(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
 
 
 def _image(path: Path) -> Path:
-    """`path`, if it can be an image: it has a known ending, exists, is not empty and readable. It is not opened."""
+    """`path`, if it can be an image: a known ending, a file that is not empty and readable. It is not opened."""
+    fit(path, path.parent)
     if path.suffix.lower() not in _endings():
         raise UserError(f"{path}: no image ({', '.join(_endings())}); move it out of the folder")
     try:
-        size = path.stat().st_size
+        found = path.stat()
     except OSError as error:  # not there, a broken link, or one in a circle
         raise UserError(f"{path}: cannot be found ({error.strerror}); unpack it again, or delete the link") from None
-    if size == 0:
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"{path}: {NO_FILE}")
+    if found.st_size == 0:
         raise UserError(f"{path}: the file is empty; unpack or download it again, or delete it")
     if not os.access(path, os.R_OK):
         raise UserError(f"{path}: you may not read this file; change its permissions")
@@ -320,11 +325,14 @@ def folders(source: Path, target: Path, preprocessing: Preprocessing | None = No
     The target is transductive: all of its images train, without labels, and all of them test.
 
     Raises:
-        UserError: if the two folders differ in their classes, a class has no image, or a file in one is not an image.
+        UserError: if the two folders are not apart or differ in their classes, no class or one has no image to spare,
+            or a file in one is not an image.
     """
+    source, target = Path(source), Path(target)
+    apart(source, target)
     classes, preprocessing = same_classes(source, target), preprocessing or Preprocessing()
     s, t = from_folders(source, classes), from_folders(target, classes)
-    held_out = tenth(s.y)
+    held_out = tenth(s.y, source)
     splits = (s.where(~held_out).labelled(preprocessing), s.where(held_out).labelled(preprocessing))
     x_t = t.unlabelled(preprocessing)
     pair = Pair(f"folders:{source.absolute().name}-{target.absolute().name}", classes, *splits, x_t, x_t)
@@ -344,7 +352,7 @@ def _transductive(
     That leaves no source image to validate with: `source_val` is a tenth of each class of the training images, and its
     score says whether the source was learnt, not how well that generalises to other images.
     """
-    val, x_t = source.where(tenth(source.y)), target.unlabelled(preprocessing)
+    val, x_t = source.where(tenth(source.y, name)), target.unlabelled(preprocessing)
     pair = Pair(name, classes, source.labelled(preprocessing), val.labelled(preprocessing), x_t, x_t)
     return Task(pair, Truth(target.y, target.y), metric, source_split="source_val, part of what trained")
 

@@ -78,8 +78,8 @@ class LabelFiles(Files):
         self.images, self.decode, self.ids = tuple(image for image, _ in scenes), decode, ids
 
     def _open(self, place: int) -> Image.Image:
-        with reading(self.paths[place]) as path:
-            raw = self.decode(path)
+        path = self.paths[place]
+        raw = self.decode(path)
         with reading(self.images[place]) as image_path, Image.open(image_path) as image:
             size = image.size
         if raw.shape != size[::-1]:

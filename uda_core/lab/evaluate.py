@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from uda_core.evaluation import evaluate
 from uda_core.lab import main
 from uda_core.lab.exports import export
 from uda_core.lab.fingerprint import same_data
 from uda_core.lab.recipe import method_for
 from uda_core.lab.run_folder import RunFolder
+from uda_core.lab.scoring import Kept, evaluate
 from uda_core.methods import CGDMConfig, adabn
 
 
@@ -39,8 +39,9 @@ def evaluate_run(args: argparse.Namespace) -> int:
     print(f"{run.method}{variant}, seed {run.config.seed}, {run.steps} steps")
     if args.adabn:
         print("batch-norm statistics re-estimated on the target")
-    evaluation = evaluate(run, task)
+    kept: Kept = {}
+    evaluation = evaluate(run, task, kept if args.export else None)
     print(evaluation)
     if args.export:
-        print(f"written to {args.export}: {', '.join(export(run, task, evaluation, args.export))}")
+        print(f"written to {args.export}: {', '.join(export(task, evaluation, kept, args.export))}")
     return 0

@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from uda_core import __version__, distributed
 from uda_core.errors import UserError
-from uda_core.evaluation import Evaluation, evaluate, label_qualities
+from uda_core.evaluation import Evaluation, label_qualities
 from uda_core.lab import checkpoints, main
 from uda_core.lab.fingerprint import same_data
 from uda_core.lab.recipe import BY_TASK, METHODS, Recipe, default_for, fields_of, load, method_for, method_help, parse
 from uda_core.lab.run_folder import RunFolder
+from uda_core.lab.scoring import evaluate
 from uda_core.lab.validators import RULE, RULES
 from uda_core.methods import CGDMConfig
 from uda_core.methods.cag import CAGRun
