@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from uda_core.checkpoints import write_whole
 from uda_core.data.image_files import reading
 from uda_core.data.sets import require
 from uda_core.errors import UserError
+from uda_core.files import write_whole
 from uda_core.samples import Labelled, Unlabelled
 from uda_core.task import Pair, Task, Truth
 

@@ -1,17 +1,16 @@
 """Save a run, take it up again bit for bit, refuse what does not belong to it."""
 
 import io
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from uda_core import tensor_files
+from uda_core import files
 from uda_core.errors import UserError
+from uda_core.files import finite, write_whole
 from uda_core.run import Run
-from uda_core.tensor_files import finite
 
 
 class DamagedCheckpoint(UserError):
@@ -33,28 +32,6 @@ def save(run: Run, path: str | Path, before: Path | None = None) -> None:
     buffer = io.BytesIO()  # given a path, torch.save would write the file's name into the archive
     torch.save(_canonical(state), buffer)
     write_whole(Path(path), buffer.getbuffer(), before)
-
-
-def write_whole(path: Path, data: bytes | memoryview, before: Path | None = None) -> None:
-    """Write `path` whole or not at all, even if the disk is full or the power fails; what it held goes to `before`."""
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if before is not None and path.exists():
-            path.replace(before)
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    if hasattr(os, "O_DIRECTORY"):  # the new names reach the disk as well; Windows has no such call
-        folder = os.open(path.parent, os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def load(path: str | Path, run: Run) -> None:
@@ -97,7 +74,7 @@ def _read(path: Path) -> object:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; `train` writes one")
     try:
-        return tensor_files.read(path)
+        return files.read_tensors(path)
     except ValueError as error:
         what = "damaged, cut short, or no checkpoint"
         raise DamagedCheckpoint(f"{path}: {what}; train again or give another file") from error

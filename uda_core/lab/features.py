@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from uda_core.data.image_folders import Images, Preprocessing, class_names, from_folders
 from uda_core.errors import UserError, choose
+from uda_core.files import write_whole
 from uda_core.lab import main
-from uda_core.lab.checkpoints import write_whole
 from uda_core.models import make_features
 from uda_core.run import RunConfig
 from uda_core.samples import chunks, read

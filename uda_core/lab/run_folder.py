@@ -15,6 +15,7 @@ from typing import IO, Any, NoReturn
 from filelock import FileLock, Timeout
 
 from uda_core.errors import UserError
+from uda_core.files import write_whole
 from uda_core.lab import checkpoints
 from uda_core.run import Record, Run
 
@@ -179,7 +180,7 @@ class RunFolder:
     def write(self, name: str, value: dict) -> None:
         """Write one of the JSON files, whole or not at all."""
         self.path.mkdir(parents=True, exist_ok=True)
-        checkpoints.write_whole(self.path / name, (json.dumps(value, indent=2) + "\n").encode())
+        write_whole(self.path / name, (json.dumps(value, indent=2) + "\n").encode())
 
     def _write_settings(self, now: dict, step: int) -> None:
         """Write settings.json. What differs from before is noted, with the number of steps before the change."""
@@ -275,7 +276,7 @@ class RunFolder:
         if len(kept) < last:
             print(f"warning: {metrics} has {len(kept)} of the {last} steps so far", file=sys.stderr)
         if lines != (ordered := [kept[step] for step in sorted(kept)]):
-            checkpoints.write_whole(metrics, b"".join(ordered))
+            write_whole(metrics, b"".join(ordered))
 
     def record(self, record: Record, run: Run, minutes: float) -> None:
         """Write down a step and what it completed; save the run if it was saved more than so many minutes ago."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
-from uda_core import tensor_files
+from uda_core import files
 from uda_core.errors import UserError, choose
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of torchvision's weights
@@ -143,7 +143,7 @@ def _read(file: str, names: Iterable[str]) -> dict[str, Tensor]:
     if not Path(file).is_file():
         choose("weights (and no such file)", file, ["none", *names])
     try:
-        state = tensor_files.read(file)
+        state = files.read_tensors(file)
     except ValueError as error:
         raise UserError(f"{error}; download it again") from error
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):

@@ -17,7 +17,7 @@ from statistics import mean, stdev
 import pandas as pd
 
 from uda_core.errors import UserError, choose
-from uda_core.lab.checkpoints import write_whole
+from uda_core.files import write_whole
 from uda_core.lab.results.effects import effects
 from uda_core.lab.validators import RULE, RULES
 

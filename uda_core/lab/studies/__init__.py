@@ -30,8 +30,8 @@ from uda_core.data.digits import fonts_handwriting
 from uda_core.data.sets import data_folder
 from uda_core.errors import UserError, choose
 from uda_core.evaluation import METRICS, Evaluation, evaluate, label_qualities, supervised
+from uda_core.files import write_whole
 from uda_core.lab import domain_gap, recipe, results, validators
-from uda_core.lab.checkpoints import write_whole
 from uda_core.lab.recipe import Recipe
 from uda_core.lab.studies import gradient_labels
 from uda_core.lab.studies.traces import Trace

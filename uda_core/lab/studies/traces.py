@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from uda_core.evaluation import METRICS, confusion_counts, labels
-from uda_core.lab.checkpoints import write_whole
+from uda_core.files import write_whole
 from uda_core.lab.validators import of_target
 from uda_core.run import Run
 from uda_core.task import Task

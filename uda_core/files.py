@@ -1,5 +1,6 @@
-"""Files of tensors: checkpoints, and weights that others published."""
+"""Files that are written whole or not at all, and files of tensors: checkpoints, and weights that others published."""
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,29 @@ import torch
 from torch import Tensor
 
 
-def read(path: str | Path) -> Any:
+def write_whole(path: Path, data: bytes | memoryview, before: Path | None = None) -> None:
+    """Write `path` whole or not at all, even if the disk is full or the power fails; what it held goes to `before`."""
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if before is not None and path.exists():
+            path.replace(before)
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    if hasattr(os, "O_DIRECTORY"):  # the new names reach the disk as well; Windows has no such call
+        folder = os.open(path.parent, os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def read_tensors(path: str | Path) -> Any:
     """What torch.save wrote to `path`: tensors and plain values, on the CPU. No code in the file is run.
 
     Raises:
