@@ -4,10 +4,14 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.io import loadmat, savemat
 
 import uda_core
+from uda_core.data import load
+from uda_core.errors import UserError
 from uda_core.lab import main as cli
 from uda_core.models.features import FEATURE_EXTRACTORS
 
@@ -19,8 +23,16 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def ran(monkeypatch):
-    """The names that the page's code defines, run from top to bottom."""
+def ran(monkeypatch, tmp_path):
+    """The names that the page's code defines, run from top to bottom beside the files that it reads."""
+    rng = np.random.default_rng(0)
+    for domain in ("amazon", "webcam"):  # MATLAB's files, as Office-Caltech has them: counts and columns
+        fts, labels = rng.integers(0, 9, (40, 800)).astype(np.uint8), np.arange(40)[:, None] % 10 + 1.0
+        savemat(tmp_path / f"{domain}_SURF_L10.mat", {"fts": fts, "labels": labels})
+    np.save(tmp_path / "photos_x.npy", rng.normal(size=(30, 5)))
+    np.save(tmp_path / "photos_y.npy", np.arange(30) % 3 * 10**9)
+    np.save(tmp_path / "drawings_x.npy", rng.normal(size=(20, 5)))
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(FEATURE_EXTRACTORS, "tiny", None)  # taken out again behind the test
     names = {}
     for code in blocks("python"):
@@ -32,6 +44,21 @@ def test_its_code_runs_and_the_method_learns(ran):
     assert ran["run"].steps == 40
     assert ran["record"].losses["source_ce"] < 2.0  # two heads: 2.8 at the start
     assert ran["run"].extractor[0].weight.shape == (16, 3, 5, 5)
+
+
+def test_its_files_of_features_make_tasks(ran):
+    task = load("features", None, "amazon.npz", "webcam.npz", "per-domain")
+    assert task.pair.classes == tuple("0123456789")
+    fts = loadmat("webcam_SURF_L10.mat")["fts"].astype(float)
+    np.testing.assert_allclose(task.pair.target_test.x, (fts - fts.mean(0)) / fts.std(0), atol=1e-5)
+    assert task.truth.target_test.tolist() == [i % 10 for i in range(40)]
+    task = load("features", None, "photos.npz", "drawings.npz")
+    assert (task.truth, task.pair.classes) == (None, ("0", "1000000000", "2000000000"))
+    assert len(task.pair.target_test) == 20
+    raw = loadmat("webcam_SURF_L10.mat")["labels"].ravel().astype(int)
+    np.savez("raw.npz", features=fts, labels=raw)
+    with pytest.raises(UserError, match=r"raw\.npz: labels run from 1 to 10; subtract 1, for the first class is 0"):
+        load("features", None, "raw.npz", "webcam.npz")
 
 
 def test_its_term_is_the_distance_between_the_means(ran):

@@ -201,8 +201,8 @@ def from_list(file: Path, folder: Path, classes: int, gaps: bool = False) -> Lis
         if not line.strip():
             continue
         path, _, label = line.strip().rpartition(" ")
-        if not path or not label.isdecimal():
-            raise UserError(f"{file}, line {number}: {line!r} is not a path and a label; download the list again")
+        if not path or not label.isdecimal() or len(label) > 9:
+            raise UserError(f"{file}, line {number}: {line[:80]!r} is not a path and a label; download the list again")
         if int(label) >= classes:
             raise UserError(
                 f"{file}, line {number}: label {label}, but the {classes} classes go from 0 to {classes - 1}"
