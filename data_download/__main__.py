@@ -41,11 +41,9 @@ def run(args: argparse.Namespace) -> int:
     """
     try:
         data = data_folder(args.to)
-        if args.mirror and (args.probe or args.name == "list"):
-            raise DownloadError("--from needs the name of the set to download, as in usps --from URL")
         if args.probe:
-            _engine().probe(NAMES if args.name == "list" else (args.name,))
-        elif args.name == "list":
+            _engine().probe(NAMES if args.name == "list" else (args.name,), args.mirror)
+        elif args.name == "list" and args.mirror is None:
             show(data)
         else:
             _engine().get(args.name, data, mirror=args.mirror)

@@ -35,7 +35,7 @@ def get(name: str, data: Path, patience: Patience | None = None, mirror: str | N
     Raises:
         DownloadError: if it cannot be downloaded; what has arrived is kept.
     """
-    source = load(name).mirrored(mirror) if mirror else load(name)
+    source = _source(name, mirror)
     if _complete(name, source, data):  # checked without the lock, because a shared folder may be read-only
         return
     folder = data / source.folder
@@ -69,6 +69,10 @@ def _complete(name: str, source: Source, data: Path) -> bool:
         return False
     print(f"{name}: complete, in {data / source.folder}; to download a damaged file again, delete it first")
     return True
+
+
+def _source(name: str, mirror: str | None) -> Source:
+    return load(name) if mirror is None else load(name).mirrored(mirror)
 
 
 def announce(name: str, source: Source, data: Path, record: "Record") -> None:
@@ -144,10 +148,10 @@ class Record:
         unfinished.replace(self.path)
 
 
-def probe(names: Iterable[str]) -> None:
-    """Prints one line for each host of these sets: whether it answers, asked for one byte of one file."""
+def probe(names: Iterable[str], mirror: str | None = None) -> None:
+    """Prints a line for each host of these sets, or the mirror: whether it answers, asked for a byte of one file."""
     urls: dict[str, str] = {}
-    for file in (file for name in names for file in load(name).files if file.url):
+    for file in (file for name in names for file in _source(name, mirror).files if file.url):
         urls.setdefault(urlsplit(file.url).hostname, file.url)
     with ThreadPoolExecutor(len(urls) or 1) as pool:
         for host, answer in zip(urls, pool.map(answers, urls.values()), strict=True):

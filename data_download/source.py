@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 from .errors import DownloadError
 
 NAMES = (
-    "mnist", "usps", "svhn", "mnist-m", "office31", "imageclef", "visda2017", "domainnet", "camvid",
+    "mnist", "usps", "svhn", "mnist-m", "office31", "office-home", "imageclef", "visda2017", "domainnet", "camvid",
     "gta5", "synthia", "cityscapes",
 )  # fmt: skip
 

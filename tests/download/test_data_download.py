@@ -536,16 +536,19 @@ def test_the_list_says_whose_sums_are_trusted(tmp_path, monkeypatch, capsys):
     assert trusted == {"imageclef", "visda2017", "camvid", "gta5", "synthia", "cityscapes"}
 
 
-def test_a_mirror_is_given_with_the_command(host, usps, tmp_path, capsys):
+def test_a_mirror_is_given_with_the_command(host, usps, tmp_path, monkeypatch, capsys):
     usps(files=tuple(dataclasses.replace(file, url=None) for file in usps().files))
     assert main(["usps", "--from", host.address, "--to", str(tmp_path)]) == 0
     assert missing(["usps"], tmp_path) is None
     capsys.readouterr()
-    for words in ([], ["list"], ["usps", "--probe"]):
-        assert main([*words, "--from", host.address]) == 2
-        assert capsys.readouterr().err.startswith("error: --from needs the name of the set to download")
-    assert main(["usps", "--from", "here"]) == 2
-    assert "'here' is no address of a folder" in capsys.readouterr().err
+    assert main(["usps", "--probe", "--from", host.address]) == 0
+    assert capsys.readouterr().out.split() == ["127.0.0.1", "200", "OK"]
+    for base in ("here", ""):
+        assert main(["usps", "--from", base]) == 2
+        assert f"{base!r} is no address of a folder" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main(["--from", host.address]) == 2
+    assert capsys.readouterr().err.startswith("error: unknown data set 'list'; known: mnist, ")
 
 
 def test_the_probe_says_which_hosts_answer_and_downloads_nothing(host, usps, tmp_path, monkeypatch, capsys):
@@ -821,6 +824,19 @@ FILES: dict[str, dict[str, bytes | dict[str, bytes]]] = {
             f"domain_adaptation_images/{domain}/images/{name}/frame_0001.jpg": PNG
             for domain in ("amazon", "dslr", "webcam")
             for name in ("back_pack", "trash_can")
+        }
+    },
+    "office-home": {
+        "OfficeHomeDataset_10072016.zip": {
+            f"OfficeHomeDataset_10072016/{name}": PNG
+            for name in (
+                "ImageInfo.csv",
+                *(
+                    f"{domain}/{name}/00001.jpg"
+                    for domain in ("Art", "Clipart", "Product", "Real World")
+                    for name in ("Alarm_Clock", "Webcam")
+                ),
+            )
         }
     },
     "imageclef": {
