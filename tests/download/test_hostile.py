@@ -561,7 +561,7 @@ def test_what_a_program_unpacks_is_looked_at(case, tmp_path, monkeypatch):
 @needs_scripts
 def test_a_program_gets_nothing_to_read(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    tool(tmp_path, "unrar", "os.mkdir('a'); input('password? ')")
+    tool(tmp_path, "unrar", "os.mkdir('a'); os.getsid(0) == os.getpid() or sys.exit('a terminal'); input('password? ')")
     file = prepared(tmp_path / "set", ".rar", lambda path: path.write_bytes(b"Rar!"))
     before, (read, write) = os.dup(0), os.pipe()
     try:
