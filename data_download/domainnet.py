@@ -2,7 +2,7 @@
 
 from .source import File, Source
 
-HOST = "http://csr.bu.edu/ftp/visda/2019/multi-source/"
+HOST = "https://csr.bu.edu/ftp/visda/2019/multi-source/"
 # the folder of the images on the host, bytes as the page rounds them, number of images;
 # the md5 sums of the images, of the training list, of the test list
 DOMAINS = {
@@ -38,7 +38,9 @@ SOURCE = Source(
             File(f"{domain}.zip", f"{HOST}{place}{domain}.zip", size, f"md5:{images}", unpack={domain: domain}),
         )
     ),
+    most=8_000_000_000,  # the largest archive has 5.6 GB, of JPEGs
     counts={f"{domain}_*.txt": n for domain, (_, _, n, *_) in DOMAINS.items()},
     also=tuple(f"{domain}{part}" for domain in DOMAINS for part in ("/*", "_train.txt", "_test.txt")),
-    note="the sums are those on which several public loaders agree (DeepDG's, Avalanche's, Shift Happens')",
+    note="the page links to http, loaders use https; several public ones (DeepDG's, Avalanche's, Shift Happens') agree "
+    "on the sums",
 )

@@ -6,7 +6,9 @@ An interrupted download continues with what has arrived.
 import errno
 import hashlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,19 +20,22 @@ from .counts import shortfall
 from .disk import check_space, free_space, in_gb
 from .errors import DownloadError, Unreachable
 from .source import File, Source, load
-from .transfer import Patience, arrived, transfer
+from .transfer import Patience, answers, arrived, transfer
 from .unpack import unpack
 
 RECORD = "downloaded.json"
+SUM = re.compile("(md5|sha1|sha256):[0-9a-f]{32,64}")
 
 
-def get(name: str, data: Path, patience: Patience | None = None) -> None:
+def get(name: str, data: Path, patience: Patience | None = None, mirror: str | None = None) -> None:
     """Makes sure that the set is in the data folder; downloads nothing if it is complete.
+
+    Its files are fetched from their hosts, or by their names from the address of a mirror, and held to the same sums.
 
     Raises:
         DownloadError: if it cannot be downloaded; what has arrived is kept.
     """
-    source = load(name)
+    source = _source(name, mirror)
     if _complete(name, source, data):  # checked without the lock, because a shared folder may be read-only
         return
     folder = data / source.folder
@@ -66,6 +71,10 @@ def _complete(name: str, source: Source, data: Path) -> bool:
     return True
 
 
+def _source(name: str, mirror: str | None) -> Source:
+    return load(name) if mirror is None else load(name).mirrored(mirror)
+
+
 def announce(name: str, source: Source, data: Path, record: "Record") -> None:
     """Prints host, terms, size and free space, before anything is downloaded.
 
@@ -79,7 +88,8 @@ def announce(name: str, source: Source, data: Path, record: "Record") -> None:
     need = size + sum(file.size or 0 for file in unfinished if file.unpack)  # unpacked, images are about as large
     hosts = sorted({urlsplit(file.url).hostname or "" for file in source.files if file.url})
     sizes = ([in_gb(size)] if size else []) + [f"{file.name}, of unknown size" for file in to_come if not file.size]
-    unsummed = [file.name for file in source.files if file.sum is None]
+    unsummed = source.unsummed()
+    unproved = [file.name for file in unsummed if record.sum(file) is None and (file.url or "").startswith("http:")]
     lines = {
         "page": source.page,
         "host": ", ".join(hosts) or "none that serves it without a login or a click in a browser",
@@ -90,7 +100,9 @@ def announce(name: str, source: Source, data: Path, record: "Record") -> None:
         "note": source.note,
     }
     if unsummed:
-        lines["sums"] += f"; the others are recorded on the first run, in {folder / RECORD}"
+        lines["sums"] += f"; the others are recorded on the first run in {folder / RECORD}, and hold from then on"
+    if unproved:
+        lines["trust"] = f"http, and no sum: nothing shows that these are the authors' files: {', '.join(unproved)}"
     print(name, *(f"  {key:7}{line}" for key, line in lines.items() if line), sep="\n", flush=True)
     check_space(folder, need)
 
@@ -106,7 +118,9 @@ class Record:
         self.path = path
         try:
             self.files = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        except ValueError as error:
+            if not all(SUM.fullmatch(known["sum"]) and known["done"] in (True, False) for known in self.files.values()):
+                raise ValueError("not the sums of files")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DownloadError(f"{path}: damaged ({error}); delete it and run the same command again") from error
 
     def sum(self, file: File) -> str | None:
@@ -134,12 +148,26 @@ class Record:
         unfinished.replace(self.path)
 
 
+def probe(names: Iterable[str], mirror: str | None = None) -> None:
+    """Prints a line for each host of these sets, or the mirror: whether it answers, asked for a byte of one file."""
+    urls: dict[str, str] = {}
+    for file in (file for name in names for file in _source(name, mirror).files if file.url):
+        urls.setdefault(urlsplit(file.url).hostname, file.url)
+    with ThreadPoolExecutor(len(urls) or 1) as pool:
+        for host, answer in zip(urls, pool.map(answers, urls.values()), strict=True):
+            print(f"{host:40}{answer}", flush=True)
+    if not urls:
+        print("no host serves it without a login or a click in a browser")
+
+
 @contextmanager
 def _alone(name: str, folder: Path) -> Iterator[None]:
     """Holds the lock of the folder: only one process downloads into it, another one prints a line and waits."""
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
+    except NotImplementedError as error:
+        raise DownloadError(f"{folder}: {error}; choose a folder on another disk with --to") from error
     except Timeout:
         print(f"{name}: another download into {folder} is running; waiting until it ends", flush=True)
         lock.acquire()
@@ -150,7 +178,7 @@ def _alone(name: str, folder: Path) -> Iterator[None]:
 
 
 def _get(source: Source, folder: Path, record: Record, patience: Patience) -> None:
-    fetch = source.fetch or partial(_fetch, patience=patience)
+    fetch = source.fetch or partial(_fetch, patience=patience, most=source.most)
     for file in source.files:
         if record.done(file):
             continue
@@ -161,14 +189,14 @@ def _get(source: Source, folder: Path, record: Record, patience: Patience) -> No
                 raise _by_hand(source, folder, record, error) from error
         found = _check(file, folder, record)
         if file.unpack:
-            unpack(file, folder)
+            unpack(file, folder, source.most)
         record.finish(file, found)
 
 
-def _fetch(file: File, path: Path, patience: Patience) -> None:
+def _fetch(file: File, path: Path, patience: Patience, most: int) -> None:
     if file.url is None:
         raise Unreachable(f"{file.name} cannot be downloaded without a click in a browser")
-    transfer(file.url, path, patience)
+    transfer(file.url, path, patience, most)
 
 
 def _by_hand(source: Source, folder: Path, record: Record, error: Unreachable) -> DownloadError:
@@ -190,6 +218,8 @@ def _check(file: File, folder: Path, record: Record) -> str:
     method = expected.split(":")[0] if expected else "sha256"
     with path.open("rb") as content:
         found = f"{method}:{hashlib.file_digest(content, method).hexdigest()}"
+    if expected is None:
+        print(f"{file.name}: {found}, the sum of this first download, to which later ones are held", flush=True)
     if expected in (None, found):
         return found
     aside = path.with_name(path.name + ".wrong")

@@ -10,6 +10,7 @@ SOURCE = Source(
     page="https://www.imageclef.org/2014/adaptation",
     terms="research and teaching",
     files=(File("image_CLEF.zip", None, None, unpack=PARTS, by_hand=LINK),),
+    most=1_000_000_000,  # 1,800 photographs
     counts={"list/iList.txt": 600, "list/pList.txt": 600, "list/cList.txt": 600},
     also=("i/*", "p/*", "c/*"),
     note="the page of the challenge no longer offers it: the archive is that of CDAN's authors, on Google Drive",

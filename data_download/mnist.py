@@ -20,6 +20,7 @@ SOURCE = Source(
         _file("t10k-images-idx3-ubyte", 1_648_877, "9fb629c4189551a2d022fa330f9573f3"),
         _file("t10k-labels-idx1-ubyte", 4_542, "ec29112dd5afa0611ce80d1b7f02629c"),
     ),
+    most=50_000_000,  # the largest file has 47,040,016 bytes unpacked
     counts={f"raw/{split}-{kind}-ubyte": n for split, n in SPLITS.items() for kind in ("images-idx3", "labels-idx1")},
     note="the page refuses downloads (403): the files are torchvision's copies, the sums are torchvision's",
 )

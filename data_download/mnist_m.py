@@ -13,6 +13,7 @@ SOURCE = Source(
     page="http://yaroslav.ganin.net/",
     terms="made of MNIST and BSDS500: research and teaching",
     files=(File("mnist_m.tar.gz", URL, None, MD5, unpack=PARTS, by_hand=LINK),),
+    most=500_000_000,  # 68,002 images of 32x32 pixels
     counts={"mnist_m_train/*.png": 59_001, "mnist_m_test/*.png": 9_001},
     also=LISTS,
     note="the page links to Google Drive: the file is PyTorch Adapt's copy of that archive, the sum is PyTorch Adapt's",

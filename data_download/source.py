@@ -3,14 +3,15 @@
 import difflib
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 from .errors import DownloadError
 
 NAMES = (
-    "mnist", "usps", "svhn", "mnist-m", "office31", "imageclef", "visda2017", "domainnet", "camvid", "gta5", "synthia",
-    "cityscapes",
+    "mnist", "usps", "svhn", "mnist-m", "office31", "office-home", "imageclef", "visda2017", "domainnet", "camvid",
+    "gta5", "synthia", "cityscapes",
 )  # fmt: skip
 
 
@@ -21,7 +22,8 @@ class File:
     name: the name of the file in the set's folder; archives are kept in `downloads/` there.
     url: the address of the file; None if only a person can download it, from the set's page or `by_hand`.
     size: number of bytes as the page states it, rounded; None if no page does.
-    sum: "md5:..." or "sha1:..." as published; None if no sum is: then it is recorded when the file first arrives.
+    sum: "md5:...", "sha1:..." or "sha256:..." as published; None if no sum is: then it is recorded when the file first
+        arrives.
     unpack: path in the archive -> path in the set's folder; one folder around everything in it may be left out.
     by_hand: where a person can download the file, if that is not the set's page.
     """
@@ -42,6 +44,8 @@ class File:
 class Source:
     """A data set: its folder in the data folder, its page, its terms, its files, and what a complete copy contains.
 
+    most: number of bytes that no file of the set exceeds, and no archive unpacked: a limit on hosts and archives
+        that never end.
     counts: pattern -> number of files that match it, or file -> number of samples in it (see `counts.count`).
     also: further patterns that must each match a file.
     note: where the addresses and sums come from, if not from the page.
@@ -52,10 +56,31 @@ class Source:
     page: str
     terms: str
     files: tuple[File, ...]
+    most: int
     counts: dict[str, int]
     also: tuple[str, ...] = ()
     note: str = ""
     fetch: Callable[[File, Path], None] | None = None
+
+    def unsummed(self) -> list[File]:
+        """Returns the files for which no sum is published: the first download is trusted, and its sum recorded."""
+        return [file for file in self.files if file.sum is None]
+
+    def mirrored(self, base: str) -> "Source":
+        """Returns the same set, whose files are fetched by their names from the address of a mirror.
+
+        Raises:
+            DownloadError: if the address is not one of http or https.
+        """
+        try:
+            parts = urlsplit(base)
+            good = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
+        except ValueError:
+            good = False
+        if not good:
+            raise DownloadError(f"{base!r} is no address of a folder; give --from https://HOST/FOLDER")
+        files = (replace(file, url=f"{base.rstrip('/')}/{quote(file.name)}") for file in self.files)
+        return replace(self, files=tuple(files), fetch=None)
 
 
 def load(name: str) -> Source:

@@ -39,6 +39,11 @@ def write_office31(folder):
         tree(folder / "office31" / domain / "images", ("back_pack", "bike"))
 
 
+def write_office_home(folder):
+    for domain in ("Art", "Clipart", "Product", "Real World"):
+        tree(folder / "office_home" / domain, ("Alarm_Clock", "Backpack"))
+
+
 def write_imageclef(folder):
     """Files of all classes in one folder; the list says which is which."""
     for domain in ("i", "p", "c"):

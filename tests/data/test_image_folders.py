@@ -19,6 +19,7 @@ from set_files import (
     write_domainnet,
     write_imageclef,
     write_office31,
+    write_office_home,
     write_visda2017,
 )
 from torchvision.transforms import CenterCrop, Compose, Resize
@@ -408,6 +409,7 @@ def test_a_run_on_files_goes_on_bit_for_bit(task, tmp_path):
 
 LAYOUTS = [
     (write_office31, "office31:A-W", [8, 2, 8, 8], "accuracy"),
+    (write_office_home, "office-home:A-R", [8, 2, 8, 8], "accuracy"),
     (write_imageclef, "imageclef:I-P", [14, 1, 14, 14], "accuracy"),
     (write_visda2017, "visda2017", [12, 3, 12, 12], "mean_class_accuracy"),
     (write_domainnet, "domainnet:P-R", [344, 344, 345, 345], "accuracy"),
@@ -480,6 +482,7 @@ def test_lists_that_number_classes_differently_are_refused(tmp_path):
     [
         ("office31", {}, "office31 needs two of its domains, as in office31:A-D; known: A (amazon),"),
         ("office31:A-A", {}, "unknown task 'office31:A-A': office31 needs two of its domains"),
+        ("office-home:A-W", {}, "known: A (Art), C (Clipart), P (Product), R (Real World)"),
         ("domainnet:R-X", {}, "known: C (clipart), I (infograph), P (painting), Q (quickdraw), R (real), S (sketch)"),
         ("ofice31:A-W", {}, "Did you mean 'office31'?"),
         ("moons:A-W", {}, "unknown task 'moons:A-W': moons has no domains to choose from"),

@@ -85,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         body = host.files[name]
         version = f'"{hashlib.md5(body).hexdigest()}"'
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and host.ranges else 0
+        start = int(asked.removeprefix("bytes=").split("-")[0]) if asked and host.ranges else 0
         if host.compares and self.headers["If-Range"] not in (None, version):
             start = 0
         if start >= len(body):
@@ -175,9 +175,10 @@ def test_a_file_that_changed_meanwhile_is_not_mixed(host, tmp_path, compares):
 def test_a_part_that_is_whole_or_too_long(host, tmp_path, length):
     host.files["a.bin"] = BODY
     (tmp_path / "a.bin.part").write_bytes((BODY + b"extra")[:length])
+    (tmp_path / "a.bin.version").write_text(f'"{hashlib.md5(BODY).hexdigest()}"\n{len(BODY)}')
     transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
     assert (tmp_path / "a.bin").read_bytes() == BODY
-    assert len(host.asked) == (1 if length == len(BODY) else 2)
+    assert len(host.asked) == (0 if length == len(BODY) else 1)
 
 
 def test_a_gz_file_that_the_host_calls_an_encoding_is_kept_as_it_is(host, tmp_path):
@@ -204,10 +205,10 @@ def test_too_little_is_noticed_where_urllib3_raises_nothing(host, tmp_path, monk
     ],
 )
 def test_only_a_bad_certificate_is_called_one(tmp_path, monkeypatch, text, reason):
-    def get(*_, **__):
+    def send(*_, **__):
         raise requests.exceptions.SSLError(text)
 
-    monkeypatch.setattr(requests, "get", get)
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
     with pytest.raises(Unreachable, match=reason):
         transfer("https://a.b/c", tmp_path / "c", QUICK)
 
@@ -217,13 +218,13 @@ def test_a_passing_503_is_reported_and_waited_out(host, tmp_path, capsys):
     transfer(f"{host.address}/a.bin", tmp_path / "a.bin", QUICK)
     assert (tmp_path / "a.bin").read_bytes() == BODY
     assert [line.partition(": ")[2] for line in capsys.readouterr().out.splitlines()] == [
-        "the host answers 503 Server Error: Service Unavailable; trying again in 0.01 seconds",
-        "the host answers 429 Client Error: Too Many Requests; trying again in 0.02 seconds",
+        "the host answers 503 Service Unavailable; trying again in 0.01 seconds",
+        "the host answers 429 Too Many Requests; trying again in 0.02 seconds",
     ]
 
 
 def test_404_fails_at_once(host, tmp_path):
-    with pytest.raises(Unreachable, match=r"gone\.bin: the host answers 404 Client Error: Not Found$"):
+    with pytest.raises(Unreachable, match=r"gone\.bin: the host answers 404 Not Found$"):
         transfer(f"{host.address}/gone.bin", tmp_path / "gone.bin", QUICK)
     assert len(host.asked) == 1
 
@@ -331,8 +332,10 @@ def test_a_sum_that_nobody_published_is_recorded_and_compared_later(host, usps, 
     usps(files=tuple(dataclasses.replace(file, sum=None) for file in usps().files))
     get("usps", tmp_path, QUICK)
     record = tmp_path / "usps" / "downloaded.json"
-    assert f"the others are recorded on the first run, in {record}" in capsys.readouterr().out
-    assert hashlib.sha256(host.files["usps.bz2"]).hexdigest() in record.read_text()
+    out, first = capsys.readouterr().out, f"sha256:{hashlib.sha256(host.files['usps.bz2']).hexdigest()}"
+    assert f"the others are recorded on the first run in {record}, and hold from then on" in out
+    assert f"usps.bz2: {first}, the sum of this first download, to which later ones are held\n" in out
+    assert first in record.read_text()
 
     (tmp_path / "usps" / "usps.bz2").unlink()
     host.files["usps.bz2"] = lines(31)
@@ -380,6 +383,8 @@ def test_what_has_arrived_needs_no_space_again(host, usps, tmp_path, monkeypatch
     usps(files=tuple(dataclasses.replace(file, size=sizes[file.name]) for file in usps().files))
     (tmp_path / "usps").mkdir()
     (tmp_path / "usps" / "usps.bz2.part").write_bytes(host.files["usps.bz2"][:20])
+    version = f'"{hashlib.md5(host.files["usps.bz2"]).hexdigest()}"\n{sizes["usps.bz2"]}'
+    (tmp_path / "usps" / "usps.bz2.version").write_text(version)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=sum(sizes.values()) - 20))
     get("usps", tmp_path, QUICK)
     assert host.asked[0] == ("usps.bz2", "bytes=20-")
@@ -409,10 +414,12 @@ def test_a_full_disk_keeps_what_has_arrived(host, usps, tmp_path, monkeypatch):
         )
         with pytest.raises(DownloadError, match="no space left; free some space and run the command again"):
             get("usps", tmp_path, QUICK)
-    assert (tmp_path / "usps" / "usps.bz2.part").read_bytes() == BODY[: 1 << 18]
+    part = (tmp_path / "usps" / "usps.bz2.part").read_bytes()
+    assert part
+    assert BODY.startswith(part)
     host.asked.clear()
     get("usps", tmp_path, QUICK)
-    assert host.asked[0] == ("usps.bz2", f"bytes={1 << 18}-")
+    assert host.asked[0] == ("usps.bz2", f"bytes={len(part)}-")
 
 
 def test_two_downloads_at_once_the_second_waits(host, usps, tmp_path, capsys):
@@ -431,6 +438,47 @@ def test_two_downloads_at_once_the_second_waits(host, usps, tmp_path, capsys):
     assert not second.is_alive()
     assert [name for name, _ in host.asked] == ["usps.bz2", "usps.t.bz2"]
     assert "to download a damaged file again" in capsys.readouterr().out
+
+
+def test_a_disk_without_locks_is_named(usps, tmp_path, monkeypatch):
+    def acquire(*_, **__):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(engine.FileLock, "acquire", acquire)
+    with pytest.raises(DownloadError, match=r"usps: FileSystem does not .* flock; choose a folder on another disk"):
+        get("usps", tmp_path, QUICK)
+
+
+@pytest.mark.parametrize("sums", [True, False])
+def test_http_without_a_sum_is_said_before_it_starts(sums, host, usps, tmp_path, capsys):
+    files = usps().files
+    usps(files=(files[0], dataclasses.replace(files[1], sum=files[1].sum if sums else None)))
+    host.files.clear()
+    with pytest.raises(DownloadError, match="404"):
+        get("usps", tmp_path, QUICK)
+    said = "http, and no sum: nothing shows that these are the authors' files: usps.t.bz2\n"
+    assert (said in capsys.readouterr().out) != sums
+
+
+def test_a_mirror_is_held_to_the_same_sums_and_counts(host, usps, tmp_path, monkeypatch, capsys):
+    """Also files that a host gives only after a click, or by a tool of its own."""
+    good = dict(host.files)
+    by_hand = tuple(dataclasses.replace(file, url=None) for file in usps().files)
+    usps(files=by_hand, fetch=lambda *_: pytest.fail("the host's own tool"))
+    known = engine.load("usps")
+    host.files = {f"some/folder/{name}": content for name, content in good.items()}
+    get("usps", tmp_path, QUICK, f"{host.address}/some/folder/")
+    assert [name for name, _ in host.asked] == ["some/folder/usps.bz2", "some/folder/usps.t.bz2"]
+    assert "host   127.0.0.1" in capsys.readouterr().out
+    assert missing(["usps"], tmp_path) is None
+
+    host.files["some/folder/usps.bz2"] = lines(31)
+    with pytest.raises(DownloadError, match=r"usps\.bz2\.wrong: not the right file, .* the published sum is md5:"):
+        get("usps", tmp_path / "new", QUICK, f"{host.address}/some/folder")
+    unsummed = tuple(dataclasses.replace(file, sum=None) for file in by_hand)
+    monkeypatch.setattr(engine, "load", lambda _: dataclasses.replace(known, files=unsummed))
+    with pytest.raises(DownloadError, match=r"usps: 31 of 30 in .*usps\.bz2"):
+        get("usps", tmp_path / "new", QUICK, f"{host.address}/some/folder")
 
 
 def test_a_damaged_record_is_named(usps, tmp_path):
@@ -457,9 +505,9 @@ def test_a_wrong_name_fails_before_a_folder_is_made(tmp_path, capsys):
 
 def test_an_unknown_option_is_one_line_and_status_2(capsys):
     with pytest.raises(SystemExit) as exit:
-        main(["usps", "--from", "here"])
+        main(["usps", "--form", "here"])
     assert exit.value.code == 2
-    error = "error: unrecognized arguments: --from here; see python -m data_download --help\n"
+    error = "error: unrecognized arguments: --form here; see python -m data_download --help\n"
     assert capsys.readouterr().err == error
 
 
@@ -475,6 +523,56 @@ def test_the_command_lists_every_set(tmp_path, monkeypatch, capsys):
         assert "found" in table["usps"]
         assert "8.7 GB" in table["visda2017"]
         assert "not there" in table["visda2017"]
+
+
+def test_the_list_says_whose_sums_are_trusted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 0
+    trusted = {
+        line.split()[0]
+        for line in capsys.readouterr().out.splitlines()
+        if line.endswith("; no published sum: the first download is trusted")
+    }
+    assert trusted == {"imageclef", "visda2017", "camvid", "gta5", "synthia", "cityscapes"}
+
+
+def test_a_mirror_is_given_with_the_command(host, usps, tmp_path, monkeypatch, capsys):
+    usps(files=tuple(dataclasses.replace(file, url=None) for file in usps().files))
+    assert main(["usps", "--from", host.address, "--to", str(tmp_path)]) == 0
+    assert missing(["usps"], tmp_path) is None
+    capsys.readouterr()
+    assert main(["usps", "--probe", "--from", host.address]) == 0
+    assert capsys.readouterr().out.split() == ["127.0.0.1", "200", "OK"]
+    for base in ("here", ""):
+        assert main(["usps", "--from", base]) == 2
+        assert f"{base!r} is no address of a folder" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main(["--from", host.address]) == 2
+    assert capsys.readouterr().err.startswith("error: unknown data set 'list'; known: mnist, ")
+
+
+def test_the_probe_says_which_hosts_answer_and_downloads_nothing(host, usps, tmp_path, monkeypatch, capsys):
+    usps(files=(*usps().files, File("gone", "http://localhost:9/gone", 1), File("by hand", None, 1)))
+    monkeypatch.chdir(tmp_path)
+    assert main(["--probe"]) == 0
+    out = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert out == [["127.0.0.1", "200 OK"], ["localhost", "no answer: the host cannot be reached"]]
+    assert host.asked == [("usps.bz2", "bytes=0-0")]
+    assert names(tmp_path) == []
+    usps(files=(File("by hand", None, 1),))
+    assert main(["usps", "--probe"]) == 0
+    assert capsys.readouterr().out == "no host serves it without a login or a click in a browser\n"
+    monkeypatch.undo()
+    assert main(["usp", "--probe"]) == 2
+    assert "Did you mean 'usps'?" in capsys.readouterr().err
+
+
+def test_the_probe_asks_all_hosts_at_once(usps, monkeypatch, capsys):
+    met = threading.Barrier(3, timeout=10)
+    monkeypatch.setattr(engine, "answers", lambda url: f"{met.wait() >= 0}")
+    usps(files=tuple(File(name, f"http://{name}/a", 1) for name in "abc"))
+    assert main(["usps", "--probe"]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [[name, "True"] for name in "abc"]
 
 
 def test_the_folder_is_uda_data_or_that_of_the_option(host, usps, tmp_path, monkeypatch):
@@ -505,13 +603,14 @@ def test_without_the_extra_the_command_says_how_to_get_it(package, monkeypatch, 
 
 
 def test_an_interruption_keeps_what_has_arrived(host, usps, tmp_path, monkeypatch, capsys):
-    real = urllib3.HTTPResponse.stream
+    real = urllib3.HTTPResponse.read1
 
     def interrupted(answer, *_, **rest):
-        yield next(real(answer, 100, **rest))
-        raise KeyboardInterrupt
+        if answer.tell():
+            raise KeyboardInterrupt
+        return real(answer, 100, **rest)
 
-    monkeypatch.setattr(urllib3.HTTPResponse, "stream", interrupted)
+    monkeypatch.setattr(urllib3.HTTPResponse, "read1", interrupted)
     assert main(["usps", "--to", str(tmp_path)]) == 130
     assert "the same command continues with what has arrived" in capsys.readouterr().err
     assert (tmp_path / "usps" / "usps.bz2.part").read_bytes() == host.files["usps.bz2"][:100]
@@ -657,7 +756,7 @@ def test_rar_files_need_a_tool(tmp_path, monkeypatch):
     with pytest.raises(DownloadError, match="7z cannot unpack it: no such method"):
         unpack(file, tmp_path)
     tool(tmp_path, "bsdtar", "os.makedirs('a'); os.symlink('/', 'a/link')")
-    with pytest.raises(DownloadError, match="a/link is a link"):
+    with pytest.raises(DownloadError, match="'a/link' is a link"):
         unpack(file, tmp_path)
     tool(tmp_path, "unrar", "zipfile.ZipFile(sys.argv[-1]).extractall()")
     unpack(file, tmp_path)
@@ -680,6 +779,7 @@ def test_every_set_declares_what_it_needs(name):
     assert source.files
     assert all(n > 0 for n in source.counts.values())
     assert source.terms
+    assert source.most >= max(file.size or 0 for file in source.files)
     for file in source.files:
         assert file.url or file.by_hand or source.fetch, file.name
         assert file.size is None or file.size > 0
@@ -724,6 +824,19 @@ FILES: dict[str, dict[str, bytes | dict[str, bytes]]] = {
             f"domain_adaptation_images/{domain}/images/{name}/frame_0001.jpg": PNG
             for domain in ("amazon", "dslr", "webcam")
             for name in ("back_pack", "trash_can")
+        }
+    },
+    "office-home": {
+        "OfficeHomeDataset_10072016.zip": {
+            f"OfficeHomeDataset_10072016/{name}": PNG
+            for name in (
+                "ImageInfo.csv",
+                *(
+                    f"{domain}/{name}/00001.jpg"
+                    for domain in ("Art", "Clipart", "Product", "Real World")
+                    for name in ("Alarm_Clock", "Webcam")
+                ),
+            )
         }
     },
     "imageclef": {

@@ -66,7 +66,7 @@ def test_the_command_names_itself_as_it_is_called(package, tmp_path, capsys):
     for ask in (lambda: parser.parse_args(["download", "--help"]), lambda: command.main(["--help"])):
         with pytest.raises(SystemExit):
             ask()
-        assert capsys.readouterr().out.startswith(f"usage: {called} [-h] [--to DIR] [NAME]\n")
+        assert capsys.readouterr().out.startswith(f"usage: {called} [-h] [--to DIR] [--from URL] [--probe] [NAME]\n")
 
     args = parser.parse_args(["download", "--to", str(tmp_path)])
     assert args.command(args) == 0

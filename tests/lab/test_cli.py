@@ -289,7 +289,7 @@ def test_tasks_are_listed_with_their_data(run):
     assert out.count("data: built in, nothing to download") == len(built_in)
     assert out.count("recipes by name: infomax, mcd-infomax\n") == sum(not entry.dense for entry in TASKS.values())
     assert "published recipes: cgdm-visda, cgdm-visda-paper, mcd-visda, swd-visda\n" in out
-    assert out.count("published figures start from --weights ResNet50_Weights.IMAGENET1K_V1\n") == 4
+    assert out.count("published figures start from --weights ResNet50_Weights.IMAGENET1K_V1\n") == 5
 
 
 def test_recipes_are_listed_and_printed_whole(run):

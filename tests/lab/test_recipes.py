@@ -25,7 +25,12 @@ PUBLISHED = {
     "cgdm-domainnet-paper", "mcd-digits", "mcd-svhn", "mcd-visda", "swd-digits", "swd-visda", "cag-gta5",
 }  # fmt: skip
 DEFAULTS = [(method, task) for task in TASKS for method in methods_for(task)]
-NAMED = {f"{name}-{task}" for task, entry in TASKS.items() if not entry.dense for name in ("infomax", "mcd-infomax")}
+NAMED = {
+    f"{name}-{recipe.SHARED.get(task, task)}"
+    for task, entry in TASKS.items()
+    if not entry.dense
+    for name in ("infomax", "mcd-infomax")
+}
 
 
 def pair_of(samples: int) -> Pair:
@@ -52,11 +57,13 @@ def test_a_recipe_is_complete_and_gives_a_source_for_every_value(name):
 
 def test_every_method_has_a_recipe_for_every_task_and_the_others_are_published():
     defaults = {default_for(method, task).name for method, task in DEFAULTS}
-    assert len(defaults) == len(DEFAULTS) == 105 + 14 + 3  # with clusters, and on vectors logistic regression
+    assert len(defaults) == 105 + 14 + 3  # with clusters, and on vectors logistic regression
+    assert len(DEFAULTS) == len(defaults) + 7  # Office-Home has Office-31's
     assert sorted([*defaults, *PUBLISHED, *NAMED]) == names()
     for method, task in DEFAULTS:
         default_for(method, task).check(method, task)
     assert default_for("cgdm", "office31:A-W").name == "cgdm-office31"
+    assert default_for("cgdm", "office-home:A-C") == default_for("cgdm", "office31:A-W")
     assert default_for("cgdm", "imageclef:I-P").name == "cgdm-imageclef-ours"
 
 
@@ -64,7 +71,8 @@ def test_every_method_has_a_recipe_for_every_task_and_the_others_are_published()
 def test_infomax_alone_and_with_mcd_are_found_by_the_task(task):
     """They are what source only and MCD have on the task, with the one term more."""
     alone, with_mcd = (load(name, f"{task}:A-W") for name in ("infomax", "mcd-infomax"))
-    assert (alone.name, with_mcd.name) == (f"infomax-{task}", f"mcd-infomax-{task}")
+    family = recipe.SHARED.get(task, task)
+    assert (alone.name, with_mcd.name) == (f"infomax-{family}", f"mcd-infomax-{family}")
     assert [r.method for r in (alone, with_mcd)] == list(BY_TASK.values()) == ["source_only", "cgdm"]
     source_only, mcd = (default_for(method, task) for method in ("source_only", "mcd"))
     assert alone.settings == source_only.settings | {"infomax": 0.3}

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from set_files import tree, write_domainnet, write_imageclef, write_office31, write_visda2017
+from set_files import tree, write_domainnet, write_imageclef, write_office31, write_office_home, write_visda2017
 
 from uda_core.data import image_folders
 from uda_core.data.image_folders import Preprocessing
@@ -68,6 +68,7 @@ def test_a_damaged_image_ends_the_command_in_one_line(run, tmp_path):
 
 LAYOUTS = [
     (write_office31, "office31:A-W", "accuracy", []),
+    (write_office_home, "office-home:C-R", "accuracy", []),
     (write_imageclef, "imageclef:I-P", "accuracy", ["--recipe", "cgdm-imageclef"]),
     (write_visda2017, "visda2017", "mean_class_accuracy", ["--recipe", "cgdm-visda"]),
     (write_domainnet, "domainnet:P-R", "accuracy", ["--recipe", "cgdm-domainnet"]),

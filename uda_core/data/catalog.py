@@ -64,6 +64,12 @@ TASKS = {
         sets=("office31",),
         domains={"A": "amazon", "D": "dslr", "W": "webcam"},
     ),
+    "office-home": Entry(
+        "things of office and home: art (A), clipart (C), products of shops (P), photographs (R); 65 classes",
+        "uda_core.data.image_folders:office_home",
+        sets=("office-home",),
+        domains={"A": "Art", "C": "Clipart", "P": "Product", "R": "Real World"},
+    ),
     "imageclef": Entry(
         "12 classes that ImageNet (I), Pascal (P) and Caltech (C) share",
         "uda_core.data.image_folders:imageclef",

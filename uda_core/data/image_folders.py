@@ -1,4 +1,4 @@
-"""Image sets, one class an image: Office-31, ImageCLEF-DA, VisDA-2017, DomainNet, and folders of one's own.
+"""Image sets, one class an image: Office-31, Office-Home, ImageCLEF-DA, VisDA-2017, DomainNet, and your own folders.
 
 No image stays in memory: each is decoded when a batch needs it.  What can be checked without decoding (classes that
 differ, stray or empty files, links in a circle, wrong labels) is checked when a task is made; a damaged image raises a
@@ -266,6 +266,18 @@ def office31(data: Path, name: str, source: str, target: str) -> Task:
     """
     require(["office31"], data)
     folders = [data / "office31" / domain / "images" for domain in (source, target)]
+    classes = same_classes(*folders)
+    return _transductive(name, classes, *(from_folders(folder, classes) for folder in folders), Preprocessing())
+
+
+def office_home(data: Path, name: str, source: str, target: str) -> Task:
+    """Office-Home, 65 classes; domains Art, Clipart, Product and Real World: DOMAIN/CLASS/00001.jpg.
+
+    Raises:
+        UserError: if the set is missing, or a folder is not as published.
+    """
+    require(["office-home"], data)
+    folders = [data / "office_home" / domain for domain in (source, target)]
     classes = same_classes(*folders)
     return _transductive(name, classes, *(from_folders(folder, classes) for folder in folders), Preprocessing())
 

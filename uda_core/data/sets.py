@@ -15,6 +15,7 @@ SETS: dict[str, tuple[str, ...]] = {
     "svhn": ("svhn/train_32x32.mat", "svhn/test_32x32.mat"),
     "mnist-m": tuple(f"mnist_m/mnist_m_{split}{kind}" for split in ("train", "test") for kind in ("", "_labels.txt")),
     "office31": tuple(f"office31/{domain}/images" for domain in ("amazon", "dslr", "webcam")),
+    "office-home": tuple(f"office_home/{domain}" for domain in ("Art", "Clipart", "Product", "Real World")),
     "imageclef": tuple(
         f"imageclef/{part}" for part in ("i", "p", "c", "list/iList.txt", "list/pList.txt", "list/cList.txt")
     ),

@@ -37,6 +37,7 @@ HOW = ("seed", "device", "precision")  # how a run is executed, not what it is: 
 Values = Mapping[str, Any]
 NOTHING: Values = MappingProxyType({})
 BY_TASK = {"infomax": "source_only", "mcd-infomax": "cgdm"}  # NAME-TASK for each task that classifies; with its method
+SHARED = {"office-home": "office31"}  # families of tasks that take the recipes of another one
 METHODS = (*CLASSIFICATION, *OF_VECTORS, *(name for name in SEGMENTATION if name not in CLASSIFICATION))
 
 
@@ -136,7 +137,7 @@ def load(name: str, task: str = "") -> Recipe:
     Raises:
         UserError: if there is none, or its file has a mistake.
     """
-    path, of_task = (FOLDER / f"{stem}.toml" for stem in (name, f"{name}-{task.partition(':')[0]}"))
+    path, of_task = (FOLDER / f"{stem}.toml" for stem in (name, f"{name}-{_family(task)}"))
     if of_task.is_file():
         return read(of_task)
     if not path.is_file():
@@ -152,9 +153,14 @@ def default_for(method: str, task: str) -> Recipe:
     Raises:
         UserError: for an unknown method or task, or one that does not suit the other.
     """
-    name = f"{method_for(method, task).name}-{task.partition(':')[0]}"
+    name = f"{method_for(method, task).name}-{_family(task)}"
     ours = f"{name}-ours"  # where a published recipe has that name
     return load(ours if (FOLDER / f"{ours}.toml").is_file() else name)
+
+
+def _family(task: str) -> str:
+    family = task.partition(":")[0]
+    return SHARED.get(family, family)
 
 
 def names() -> list[str]:
