@@ -81,11 +81,15 @@ def show(data: Path) -> None:
 
 def _engine():
     try:
+        from urllib3 import HTTPResponse
+
         from . import get
     except ModuleNotFoundError as error:
-        if error.name not in ("requests", "filelock"):
+        if error.name not in ("requests", "filelock", "urllib3"):
             raise
         raise DownloadError(f"{error.name} is not installed: python3 -m pip install {error.name}") from error
+    if not hasattr(HTTPResponse, "read1"):
+        raise DownloadError("urllib3 is too old: python3 -m pip install 'urllib3>=2.2'")
     return get
 
 

@@ -440,6 +440,17 @@ def test_two_downloads_at_once_the_second_waits(host, usps, tmp_path, capsys):
     assert "to download a damaged file again" in capsys.readouterr().out
 
 
+def test_the_limit_of_a_set_holds_for_its_files_and_for_what_they_unpack_to(host, usps, tmp_path):
+    usps(most=50)
+    with pytest.raises(DownloadError, match=r"usps\.bz2: the host announces 0.0 MB, and the whole set has 0.0 MB"):
+        get("usps", tmp_path, QUICK)
+    host.files["a.gz"] = gzip.compress(bytes(99_999))
+    archive = File("a.gz", f"{host.address}/a.gz", None, unpack={"a": "a"})
+    usps(files=(archive,), counts={"a*": 1}, most=9_999)
+    with pytest.raises(DownloadError, match=r"a\.gz: more than 0.0 MB unpacked, the limit of this set"):
+        get("usps", tmp_path, QUICK)
+
+
 def test_a_disk_without_locks_is_named(usps, tmp_path, monkeypatch):
     def acquire(*_, **__):
         raise NotImplementedError("FileSystem does not appear to support flock")
@@ -600,6 +611,12 @@ def test_without_the_extra_the_command_says_how_to_get_it(package, monkeypatch, 
     assert main(["list"]) == 0
     assert main(["usps"]) == 2
     assert capsys.readouterr().err == f"error: {package} is not installed: python3 -m pip install {package}\n"
+
+
+def test_an_old_urllib3_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(urllib3, "HTTPResponse", object)
+    assert main(["usps"]) == 2
+    assert capsys.readouterr().err == "error: urllib3 is too old: python3 -m pip install 'urllib3>=2.2'\n"
 
 
 def test_an_interruption_keeps_what_has_arrived(host, usps, tmp_path, monkeypatch, capsys):
