@@ -21,12 +21,14 @@ def add(commands) -> None:
     about = "folder for the embeddings, predictions and confusion matrix; see uda_core/lab/exports.py"
     p.add_argument("--export", type=Path, metavar="DIR", help=about)
     main.add_data(p)
+    main.add_plugin(p)
 
 
 def evaluate_run(args: argparse.Namespace) -> int:
     """Print the scores of the run in a folder, and export what they are made of; the exit status."""
     folder = RunFolder(args.run).chosen()
     saved = folder.settings()
+    main.same_plugin(folder.path, saved, args)
     task = main.task_of(saved, args.data)
     method = method_for(saved["method"], saved["task"])
     run = method(task.pair, method.run.CONFIG(device=args.device, batch_size=2))  # the checkpoint holds the rest

@@ -3,8 +3,10 @@
 import argparse
 import os
 import platform
+import shlex
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -17,7 +19,17 @@ from uda_core import __version__, checkpoints, distributed
 from uda_core.errors import UserError
 from uda_core.evaluation import Evaluation, evaluate, label_qualities
 from uda_core.lab import main
-from uda_core.lab.recipe import BY_TASK, METHODS, Recipe, default_for, fields_of, load, method_for, method_help, parse
+from uda_core.lab.recipe import (
+    BY_TASK,
+    Recipe,
+    all_methods,
+    default_for,
+    fields_of,
+    load,
+    method_for,
+    method_help,
+    parse,
+)
 from uda_core.lab.run_folder import RunFolder
 from uda_core.lab.validators import RULE, RULES
 from uda_core.methods import CGDMConfig
@@ -27,7 +39,9 @@ from uda_core.task import Task
 from uda_core.training import fit
 
 # of settings.json, when a run goes on
-KEPT = ("method", "task", "source", "target", "standardise", "recipe", "devices", "restarts", "choose")
+KEPT = ("method", "task", "source", "target", "plugin", "standardise", "recipe", "devices", "restarts", "choose")
+FIRST_STEPS, FIRST_SECONDS = 6, 10.0  # after so many, a run is known to be long
+LONG = 10.0  # minutes
 Then = Callable[[Any, RunFolder], None]  # what is done with a finished run
 
 
@@ -42,7 +56,7 @@ def add(commands) -> None:
         "`uda train METHOD --help` lists the settings of a method."
     )
     p.add_argument("-h", "--help", action=Help, nargs=0, help="show this, or behind a METHOD its settings")
-    p.add_argument("method", nargs="?", metavar="METHOD", help=", ".join(METHODS))
+    p.add_argument("method", nargs="?", metavar="METHOD", help=", ".join(all_methods()))
     main.add_task(p, required=False)
     p.add_argument("--seed", type=int, metavar="N", help="network start, data order, dropout (default: 0)")
     p.add_argument("--steps", type=int, metavar="N", help="training steps (default: those of the recipe)")
@@ -61,6 +75,7 @@ def add(commands) -> None:
     p.add_argument("--restarts", type=int, metavar="N", help=about)
     about = f"{', '.join(RULES)}: by which number of the predictions on the target, the lowest (default: {RULE})"
     p.add_argument("--choose", metavar="RULE", help=about)
+    main.add_plugin(p)
     folder = p.add_mutually_exclusive_group()
     folder.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: runs/METHOD-TASK-seedN)")
     about = "go on with the run in this folder; --set may change what is no fixed part of it, --steps may grow"
@@ -130,14 +145,16 @@ def new_run(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
     config, settings = parse(args.set, recipe.form)
     options = {name: value for name in ("weights", "precision") if (value := getattr(args, name)) is not None}
     recipe = recipe.changed({"seed": args.seed or 0} | config | options, settings, args.steps)
-    name = f"{args.method}-{args.task.replace(':', '-')}-seed{recipe.config['seed']}"
+    record = main.record_of(args)
+    own = main.names_of(args.source, args.target) if args.source and args.target else ()
+    name = "-".join([args.method, args.task.replace(":", "-"), *own, f"seed{recipe.config['seed']}"])
     name += f"-restarts{args.restarts}" if args.restarts else ""
     folder = RunFolder(args.out or Path("runs", name))
     if folder.holds_run():
         what = f"{folder.path} holds a run already"
         raise UserError(f"{what}; go on with --resume {folder.path}, give another --out, or delete the folder")
     devices = args.devices if args.devices is not None else distributed.started() if several(1) else 1
-    what = {"method": args.method, **main.record_of(args), "recipe": recipe.name, "devices": devices}
+    what = {"method": args.method, **record, "recipe": recipe.name, "devices": devices}
     return folder, what, recipe
 
 
@@ -151,6 +168,7 @@ def resumed_run(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
     """
     folder = RunFolder(args.resume)
     saved = {"devices": 1, "recipe": None} | folder.settings()
+    main.same_plugin(folder.path, saved, args)
     method = method_for(saved["method"], saved["task"])
     config, settings = parse(args.set, method)
     names = ("method", "recipe", "devices", "seed", "weights", "precision")
@@ -187,6 +205,7 @@ def train_run(
     `then` is called with the finished run instead of scoring it.
     """
     together = several(what["devices"])
+    main.load_plugin(what.get("plugin"))  # in a process of its own, it is not there yet
     with distributed.together(recipe.config.get("device", "cpu")) if together else nullcontext():
         first = not together or distributed.rank() == 0
         task = main.task_of(what, data)
@@ -235,7 +254,14 @@ def _train(run: Run, steps: int, folder: RunFolder | None, what: dict, minutes: 
         _interruption() as caught,
         tqdm(initial=run.steps, total=steps, unit="step", disable=run.steps == steps) as bar,
     ):
+        times = [time.perf_counter()]
         for record in fit(run, steps - run.steps):
+            if folder and times:
+                times.append(time.perf_counter())
+                if len(times) > FIRST_STEPS or times[-1] - times[0] > FIRST_SECONDS:
+                    if text := _forecast(times, steps - run.steps, run, what):
+                        bar.write(text, file=sys.stderr)
+                    times.clear()
             if folder:
                 folder.record(record, run, minutes)
             bar.set_postfix({name: f"{value:.3f}" for name, value in record.losses.items()}, refresh=False)
@@ -248,6 +274,27 @@ def _train(run: Run, steps: int, folder: RunFolder | None, what: dict, minutes: 
         if folder:
             folder.save(run)
     return number
+
+
+def _forecast(times: list[float], left: int, run: Run, what: dict) -> str:
+    """One line on how long it will take, and what is quicker; nothing if that is less than `LONG` minutes.
+
+    Args:
+        times: seconds of a clock, before the first step and after each; the first, slower, counts if it is alone.
+        left: so many more steps.
+        run: it trains.
+        what: of settings.json.
+    """
+    step = (times[-1] - times[1]) / (len(times) - 2) if len(times) > 2 else times[1] - times[0]
+    minutes = step * left / 60
+    if minutes < LONG:
+        return ""
+    long = f"{minutes / 60:.0f} hours" if minutes > 120 else f"{minutes:.0f} minutes"
+    text = f"about {long} to go, for {left} steps take {step:.2g} s each here"
+    if what["task"] == "folders" and run.config.device == "cpu":
+        own = shlex.join([what["source"], what["target"]])
+        text += f"; frozen features take minutes: uda compare {own}; the whole network wants a GPU: --set device=cuda"
+    return text
 
 
 def _score_milestone(path: Path, recipe: Recipe, task: Task) -> dict:
