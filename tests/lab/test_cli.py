@@ -413,6 +413,7 @@ def test_seeds_are_a_range_or_a_list(text, seeds):
         "train",
         "evaluate",
         "features",
+        "compare",
         "bench",
         "bench speed",
         "bench anchors",
@@ -634,7 +635,7 @@ def test_mistake_is_told_without_traceback_or_slow_imports():
     assert imported.isdisjoint({"umap", "numba", "matplotlib", "IPython", "pandas", "torchvision"})
     assert {name for name in imported if name.startswith("uda_core.lab.")} == {
         "uda_core.lab.main", "uda_core.lab.train", "uda_core.lab.recipe", "uda_core.lab.run_folder",
-        "uda_core.lab.validators",
+        "uda_core.lab.validators", "uda_core.lab.forecast",
     }  # fmt: skip
 
 

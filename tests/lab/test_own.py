@@ -8,7 +8,9 @@ import pytest
 import torch
 
 import uda_core
+from uda_core.data import TASKS
 from uda_core.lab import main as cli
+from uda_core.methods import CLASSIFICATION
 from uda_core.models.features import FEATURE_EXTRACTORS
 
 PAGE = (Path(uda_core.__file__).parent / "README.md").read_text(encoding="utf-8")
@@ -21,7 +23,8 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def ran(monkeypatch):
     """The names that the page's code defines, run from top to bottom."""
-    monkeypatch.setitem(FEATURE_EXTRACTORS, "tiny", None)  # taken out again behind the test
+    for table, name in ((FEATURE_EXTRACTORS, "tiny"), (CLASSIFICATION, "confusion"), (TASKS, "scanners")):
+        monkeypatch.setitem(table, name, None)  # taken out again behind the test
     names = {}
     for code in blocks("python"):
         exec(code, names)

@@ -15,22 +15,19 @@ import argparse
 import hashlib
 import json
 import sys
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import torch
-from torch import nn
 from tqdm import tqdm
 
 from uda_core.checkpoints import write_whole
 from uda_core.data import feature_files
-from uda_core.data.image_folders import Images, Listing, Preprocessing, class_names, from_folders, same_classes
+from uda_core.data.image_folders import Images, Listing, class_names, from_folders, same_classes
 from uda_core.errors import UserError
 from uda_core.evaluation import evaluate
-from uda_core.lab import compare_page, features, main
+from uda_core.lab import compare_page, features, forecast, main
 from uda_core.lab.bench import seeds_of
 from uda_core.lab.recipe import BY_TASK, Recipe, default_for, load
 from uda_core.lab.run_folder import RunFolder
@@ -38,12 +35,10 @@ from uda_core.lab.studies import label_free
 from uda_core.lab.train import train_run
 from uda_core.methods import LogisticRegression
 from uda_core.run import Run, RunConfig
-from uda_core.samples import Labelled, Unlabelled
-from uda_core.task import Pair, Task
+from uda_core.task import Task
 
 METHODS = "logistic_regression,clusters,coral,infomax,mcd,cgdm"
 ROW = ("source", "target", "method", "seed", "target_accuracy", "source_accuracy", "seconds")
-TIMED = 3  # steps of each method, and twice as many images, to estimate how long the rest takes
 LEAST = 3  # images of the target, and twice as many of the source that train: to measure how far they are apart
 
 
@@ -77,19 +72,6 @@ class Domain:
     listing: Listing | None = None
 
 
-@dataclass(frozen=True)
-class Key:
-    """Which run of a comparison."""
-
-    source: str
-    target: str
-    method: str
-    seed: int
-
-    def __str__(self) -> str:
-        return f"{self.source} -> {self.target}, {self.method}, seed {self.seed}"
-
-
 class Folder(RunFolder):
     """The folder of one of the runs."""
 
@@ -112,47 +94,57 @@ def compare(args: argparse.Namespace) -> int:
     rows = _read(out / "compare.csv")
     ways = [(source, target), (target, source)] if args.pairs else [(source, target)]
     seeds = {name: [0] if r.method == LogisticRegression.name else seeds_of(args.seeds) for name, r in recipes.items()}
-    keys = [Key(s.name, t.name, name, n) for s, t in ways for name in recipes for n in seeds[name]]
-    left = [key for key in keys if astuple(key) not in set(rows[list(ROW[:4])].itertuples(index=False, name=None))]
-    if new := [domain for domain in domains if not domain.file.exists()]:
-        (net, width), how = features.backbone(args.network, features.weights_of(args.network, args.weights))
-        net.to(RunConfig(device=args.device).device)
-        images, of_image = sum(len(domain.listing.paths) for domain in new), _of_image(net, how, new[0].listing)
-    pair = _stand_in(domains, width) if new else feature_files.load(source.file, target.file).pair
-    if left:
-        of_run = {name: _of_run(recipe, pair) for name, recipe in recipes.items()}
-        minutes = [images * of_image / 60 if new else 0.0, sum(of_run[key.method] for key in left) / 60]
-        parts = f"features {minutes[0]:.1f}, {len(left)} runs {minutes[1]:.1f}"
-        print(f"about {max(1, sum(minutes)):.0f} minutes on this machine ({parts})", file=sys.stderr)
-    if new:
-        with tqdm(total=images, unit="image") as bar:
-            for domain in new:
-                features.write(domain.file, domain.folder, domain.classes, domain.listing, net, how, bar)
+    keys = [(s.name, t.name, name, n) for s, t in ways for name in recipes for n in seeds[name]]
+    left = [key for key in keys if key not in set(rows[list(ROW[:4])].itertuples(index=False, name=None))]
+    _make_features(args, domains, [recipes[name] for _, _, name, _ in left])
     tasks = {(s.name, t.name): feature_files.load(s.file, t.file) for s, t in ways}
     files = {domain.name: str(domain.file.absolute()) for domain in domains}
     plugin = {"plugin": str(args.plugin.absolute())} if args.plugin else {}
     for n, key in enumerate(left, 1):
-        print(f"{key} ({n} of {len(left)}):", file=sys.stderr)
-        recipe, found = recipes[key.method].changed({"seed": key.seed}), list[dict]()
-        what = {"method": recipe.method, "task": "features", "source": files[key.source], "target": files[key.target]}
+        s, t, name, seed = key
+        print(f"{s} -> {t}, {name}, seed {seed} ({n} of {len(left)}):", file=sys.stderr)
+        recipe, found = recipes[name].changed({"seed": seed}), list[dict]()
+        what = {"method": recipe.method, "task": "features", "source": files[s], "target": files[t], **plugin}
+        what |= {"recipe": recipe.name, "devices": 1}
 
         def look(run: Run, folder: RunFolder, key=key, found=found) -> None:
-            result = evaluate(run, tasks[key.source, key.target])
-            scores = result.score, result.source_score, round(folder.seconds, 1)
-            found.append(asdict(key) | dict(zip(ROW[4:], scores, strict=True)) | label_free(run))
+            result = evaluate(run, tasks[key[:2]])
+            values = *key, result.score, result.source_score, round(folder.seconds, 1)
+            found.append(dict(zip(ROW, values, strict=True)) | label_free(run))
 
         try:
-            what |= plugin | {"recipe": recipe.name, "devices": 1}
-            if status := train_run(_folder(out, key), what, recipe, 10, None, look):
+            if status := train_run(_folder(out, *key), what, recipe, 10, None, look):
                 return status
         except UserError as error:
             if not isinstance(error.__cause__, FloatingPointError):
                 raise
-            print(f"warning: {key} is left out: {error.__cause__}", file=sys.stderr)
+            print(f"warning: left out, for {error.__cause__}", file=sys.stderr)
             continue
         rows = pd.concat([rows, pd.DataFrame(found)]) if len(rows) else pd.DataFrame(found)
         write_whole(out / "compare.csv", rows.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode())
     return _report(out, _read(out / "compare.csv"), tasks, changed=bool(left))
+
+
+def _make_features(args: argparse.Namespace, domains: tuple[Domain, Domain], left: list[Recipe]) -> None:
+    """Say how long features and runs will take, then make those features that are not there yet."""
+    new = [domain for domain in domains if not domain.file.exists()]
+    images, seconds = sum(len(domain.listing.paths) for domain in new), 0.0
+    if new:
+        (net, width), how = features.backbone(args.network, features.weights_of(args.network, args.weights))
+        net.to(RunConfig(device=args.device).device)
+        seconds = images * forecast.of_sample(net, Images(new[0].listing.paths, how))
+        y, images_t = domains[0].listing.y, len(domains[1].listing.paths)
+        pair = forecast.stand_in(y, images_t, domains[0].classes, width)
+    else:
+        pair = feature_files.load(*(domain.file for domain in domains)).pair
+    if left:
+        of_run = {recipe.name: forecast.of_run(recipe, pair) for recipe in {r.name: r for r in left}.values()}
+        parts = {"features": seconds / 60, f"{len(left)} runs": sum(of_run[recipe.name] for recipe in left) / 60}
+        said = ", ".join(f"{part} {minutes:.1f}" for part, minutes in parts.items())
+        print(f"about {max(1, sum(parts.values())):.0f} minutes on this machine ({said})", file=sys.stderr)
+    with tqdm(total=images, unit="image", disable=not new) as bar:
+        for domain in new:
+            features.write(domain.file, domain.folder, domain.classes, domain.listing, net, how, bar)
 
 
 def _report(out: Path, rows: pd.DataFrame, tasks: Mapping[tuple[str, str], Task], changed: bool) -> int:
@@ -163,7 +155,7 @@ def _report(out: Path, rows: pd.DataFrame, tasks: Mapping[tuple[str, str], Task]
 
     def finished(way: tuple[str, str], method: str, seed: int) -> Run:
         run = _recipe(method).changed({"seed": seed}).start(tasks[way].pair)
-        _folder(out, Key(*way, method, seed)).load(run)
+        _folder(out, *way, method, seed).load(run)
         return run
 
     page = out / "compare.html"
@@ -174,7 +166,7 @@ def _report(out: Path, rows: pd.DataFrame, tasks: Mapping[tuple[str, str], Task]
         print(" -> ".join(way), compare_page.summary(of_way).to_string(index=False), sep="\n", end="\n\n")
         chosen, *why = compare_page.choice(of_way)
         print(*why, sep="\n", end="\n\n")
-        print(f"predictions of that run: uda evaluate {_folder(out, Key(*way, *chosen)).path} --export DIR", end="\n\n")
+        print(f"predictions of that run: uda evaluate {_folder(out, *way, *chosen).path} --export DIR", end="\n\n")
     print(f"written to {out}: compare.csv, compare.html, and a folder for each run")
     return 0
 
@@ -183,8 +175,8 @@ def _recipe(name: str) -> Recipe:
     return load(name, "features") if name in BY_TASK else default_for(name, "features")
 
 
-def _folder(out: Path, key: Key) -> Folder:
-    return Folder(out / f"{key.source}-{key.target}" / f"{key.method}-seed{key.seed}")
+def _folder(out: Path, source: str, target: str, method: str, seed: int) -> Folder:
+    return Folder(out / f"{source}-{target}" / f"{method}-seed{seed}")
 
 
 # -- what is compared --------------------------------------------------------------------------------------------------
@@ -198,9 +190,8 @@ def _domains(args: argparse.Namespace, names: tuple[str, str], out: Path) -> tup
             wants labels that are not there.
     """
     paths = args.source, args.target
-    for path in paths:
-        if not path.exists():
-            raise UserError(f"{path}: no such folder or file")
+    if missing := [path for path in paths if not path.exists()]:
+        raise UserError(f"{missing[0]}: no such folder or file")
     if args.source.is_dir() != args.target.is_dir():
         raise UserError(f"{args.source} and {args.target}: give two folders of images, or two .npz files")
     if names[0] == names[1]:
@@ -234,22 +225,19 @@ def _same(out: Path, args: argparse.Namespace, domains: tuple[Domain, ...], reci
     Raises:
         UserError: if it does not agree.
     """
-    of_folders = domains[0].folder is not None
-    weights = features.weights_of(args.network, args.weights) if of_folders else None
-    now = {domain: _digest(getattr(args, domain)) for domain in ("source", "target")}
-    now |= {"network": args.network if of_folders else None}
-    now |= {"weights": _digest(Path(weights)) if of_folders and Path(weights).is_file() else weights}
+    now = {"source": _digest(args.source), "target": _digest(args.target)}
     now |= {"plugin": _digest(args.plugin) if args.plugin else None}
+    if domains[0].folder:
+        weights = features.weights_of(args.network, args.weights)
+        now |= {"network": args.network, "weights": _digest(Path(weights)) if Path(weights).is_file() else weights}
     of_recipes = {name: {**r.config, **r.settings, "steps": r.steps} for name, r in recipes.items()}
     folder = RunFolder(out)
     before = folder.read("compare.json")
     if not before and out.exists() and any(out.iterdir()):
         raise UserError(f"{out} holds other things; give another --out")
-    kept = before.get("recipes", {})
-    differs = [name for name, value in now.items() if before and value != before.get(name)]
-    differs += [
-        f"recipe of {n}" for n, values in of_recipes.items() if n in kept and kept[n] != json.loads(json.dumps(values))
-    ]
+    kept, of_recipes = before.get("recipes", {}), json.loads(json.dumps(of_recipes))  # lists for tuples
+    differs = [name for name in now if before and now[name] != before.get(name)]
+    differs += [f"recipe of {name}" for name in of_recipes if kept.get(name, of_recipes[name]) != of_recipes[name]]
     if differs:
         raise UserError(f"{out}: its runs were made of another {differs[0]}; give another --out, or delete the folder")
     folder.write("compare.json", now | {"recipes": kept | of_recipes})
@@ -258,8 +246,8 @@ def _same(out: Path, args: argparse.Namespace, domains: tuple[Domain, ...], reci
 def _digest(path: Path) -> str:
     """A short name for the content of a file, or for the names, sizes and times of the files in a folder."""
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.is_file())
-        of_files = [(str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns) for file in found]
+        found = ((file.relative_to(path), file.stat()) for file in path.rglob("*") if file.is_file())
+        of_files = sorted((str(name), stat.st_size, stat.st_mtime_ns) for name, stat in found)
         return hashlib.sha256(repr(of_files).encode()).hexdigest()[:16]
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
@@ -278,36 +266,3 @@ def _read(csv: Path) -> pd.DataFrame:
     if list(rows.columns[: len(ROW)]) != list(ROW):
         raise UserError(f"{csv}: not what `uda compare` wrote; delete it, and the runs are scored again")
     return rows
-
-
-# -- how long it takes -------------------------------------------------------------------------------------------------
-
-
-def _stand_in(domains: tuple[Domain, Domain], width: int) -> Pair:
-    """Random numbers in place of the features that are not there yet: steps take as long on them."""
-    x_s, x_t = (torch.randn(len(domain.listing.paths), width) for domain in domains)
-    source, target = Labelled(x_s, domains[0].listing.y), Unlabelled(x_t)
-    return Pair("stand-in", domains[0].classes, source, source, target, target)
-
-
-def _of_image(net: nn.Module, how: Preprocessing, listing: Listing) -> float:
-    """Seconds for an image, read and put through the network."""
-    x, device = Images(listing.paths[: 2 * TIMED], how), next(net.parameters()).device
-    with torch.no_grad():
-        net(x[torch.tensor([0])].to(device))
-        started = time.perf_counter()
-        net(x[torch.arange(len(x))].to(device)).cpu()
-    return (time.perf_counter() - started) / len(x)
-
-
-def _of_run(recipe: Recipe, pair: Pair) -> float:
-    """Seconds for a run and its numbers; of a method that is one step, for the numbers alone."""
-    run = recipe.start(pair)
-    steps = recipe.length(run)
-    if steps > TIMED:
-        run.step()
-        started = time.perf_counter()
-        for _ in range(TIMED):
-            run.step()
-        return (time.perf_counter() - started) / TIMED * steps
-    return 0.0

@@ -1,18 +1,19 @@
 """The page of `uda compare`: a table of the runs, what one would choose without labels, and maps of the features.
 
-One file without anything outside it. Source filled circles, target hollow ones, class by colour, wrong predictions
-crossed, as in the lessons.
+One file, which needs nothing outside it; marks as in the lessons.
 """
 
 import html
 import io
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from statistics import mean
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from uda_core.evaluation import predicted
 from uda_core.lab import results
@@ -35,39 +36,22 @@ HEADS = {
     "neighbour mixing": "mixing", "lowest class cosine": "cosine",
 }  # fmt: skip
 LEGEND = (
-    "Accuracy in percent, mean ± standard deviation over the seeds; source: on the tenth of the source that did not "
-    "train. The other numbers need no target label: agree, the share of target samples to which both heads give one "
-    "class; entropy and InfoMax, of the target's predictions, in nats; rarest and commonest, the share of the target "
-    "that is predicted as the rarest and the commonest class; domain, how well source and target can be told apart by "
-    "their features (0.5: not at all); mixing, the share of nearest neighbours that are of the other domain (0.5: well "
-    "mixed); cosine, of the class whose gradients from source and target agree least."
+    "Accuracy in percent, mean ± standard deviation over the seeds; of the source, on a tenth that did not train. The "
+    "rest needs no target label: agree, share of the target to which both heads give one class; entropy and InfoMax of "
+    "its predictions, in nats (clusters has none); rarest and commonest, share of it predicted as that class; domain, "
+    "accuracy with which features tell source from target (0.5: not at all); mixing, share of nearest neighbours from "
+    "the other domain (0.5: well mixed); cosine, of the class whose gradients from source and target agree least."
 )
 MOST = 300  # samples of each domain on a map
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1f2430; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums } p { max-width: 48rem }
-th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #e1e4e9 }
-th:first-child, td:first-child { text-align: left } tr.chosen { background: #eef4fb; font-weight: 600 }
-.scroll { overflow-x: auto } .small { color: #656c79; font-size: .875rem }
-.maps { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem }
-figure { margin: 0 } img { width: 100% } figcaption { font-size: .875rem }
-.class { white-space: nowrap; margin-right: .8rem }
-.dot { display: inline-block; width: .7rem; height: .7rem; border-radius: 50%; margin-right: .3rem }
-"""
+STYLE = Path(__file__).with_name("compare.css")
 
 
 def page(of_ways: Mapping[Way, pd.DataFrame], tasks: Mapping[Way, Task], run_of: Callable[[Way, str, int], Run]) -> str:
-    """The page, as HTML.
-
-    Args:
-        of_ways: the rows of compare.csv, by source and target.
-        tasks: what the runs were trained on.
-        run_of: gives the run of a method and a seed.
-    """
+    """The page, as HTML, of the rows of compare.csv; `run_of` gives the run of a method and a seed."""
     sections = [_section(way, rows, tasks[way], run_of) for way, rows in of_ways.items()]
     title = html.escape("; ".join(" -> ".join(way) for way in of_ways))
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
-    return f"<!doctype html><html lang=en>{head}<style>{STYLE}</style>{''.join(sections)}</html>\n"
+    return f"<!doctype html><html lang=en>{head}<style>{STYLE.read_text()}</style>{''.join(sections)}</html>\n"
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
@@ -105,8 +89,6 @@ def choice(rows: pd.DataFrame) -> tuple[tuple[str, int], str, ...]:
             f"{measured[method]:.1f} % ({bars}). Those are three sets of photographs, and say little of other data. "
             "That a number without labels chooses well between methods, none of our tables shows."
         )
-    else:
-        texts.append("The method: the first one, for none of them stands in our tables.")
     if len(of_method) > 1:
         picks = results.picks("restarts", "CGDM (code)", results.triples())
         texts.append(
@@ -117,9 +99,9 @@ def choice(rows: pd.DataFrame) -> tuple[tuple[str, int], str, ...]:
         )
     even, uneven = (mean(results.scores("imbalanced", row).values()) for row in ("source only", "CGDM (code)"))
     texts.append(
-        "Do not trust it where the target's classes differ much in size: InfoMax, which CGDM contains, and the rule "
-        "prefer even predictions. In our table with a target that keeps a tenth of half its classes, source only has "
-        f"{even:.1f} %, CGDM {uneven:.1f}."
+        "Do not trust it where the target's classes differ much in size: InfoMax, which CGDM contains, and a choice by "
+        "the commonest class prefer even predictions. In our table with a target that keeps a tenth of half its "
+        f"classes, source only has {even:.1f} %, CGDM {uneven:.1f}."
     )
     if rows["target_accuracy"].notna().all():
         best = rows.loc[rows["target_accuracy"].idxmax()]
@@ -132,29 +114,22 @@ def choice(rows: pd.DataFrame) -> tuple[tuple[str, int], str, ...]:
 
 
 def _section(way: Way, rows: pd.DataFrame, task: Task, run_of: Callable[[Way, str, int], Run]) -> str:
-    chosen, *texts = choice(rows)
-    text = "".join(f"<p>{html.escape(text)}</p>" for text in texts)
-    table = summary(rows)
-    head = "".join(f"<th>{name}</th>" for name in table)
-    lines = ["".join(f"<td>{html.escape(cell)}</td>" for cell in line) for line in table.itertuples(index=False)]
-    marks = [' class="chosen"' if name == chosen[0] else "" for name in table["method"]]
-    body = "".join(f"<tr{mark}>{line}</tr>" for mark, line in zip(marks, lines, strict=True))
-    colours = _colours(len(task.pair.classes))
-    dots = (
-        f'<span class="dot" style="background:{colour}"></span>{html.escape(name)}'
-        for colour, name in zip(colours, task.pair.classes, strict=True)
-    )
-    classes = "".join(f'<span class="class">{dot}</span>' for dot in dots)
+    first, *others = map(html.escape, choice(rows)[1:])
+    text = f"<p><b>{first}</b></p>" + "".join(f"<p>{other}</p>" for other in others)
+    table = summary(rows).to_html(index=False, border=0)
+    dots = '<span class="class"><span class="dot" style="background:{}"></span>{}</span>'
+    names = map(html.escape, task.pair.classes)
+    classes = "".join(map(dots.format, _colours(len(task.pair.classes)), names))
     maps = "".join(_figures(way, rows, task, run_of))
-    note = "Source filled, target hollow, in the colour of its class as predicted"
-    note += ", crossed where that is wrong." if task.truth else "."
+    wrong = ", crossed where that is wrong" if task.truth else ""
     return (
         f"<h1>{html.escape(' -> '.join(way))}</h1><p>{len(task.pair.source_train)} samples of the source train, "
         f"{len(task.pair.source_val)} validate; {len(task.pair.target_train)} of the target, "
         f"{len(task.pair.classes)} classes.</p>"
-        f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div><p class="small">{LEGEND}</p>'
-        f'<h2>What to take</h2>{text}<h2>The features, before and after</h2><p class="small">{note} Of each method the '
-        f'seed that the rule prefers.</p><p class="small">{classes}</p><div class="maps">{maps}</div>'
+        f'<div class="scroll">{table}</div><p class="small">{LEGEND}</p>'
+        f'<h2>What to take</h2>{text}<h2>The features, before and after</h2><p class="small">Source filled, '
+        f"target hollow, in the colour of the predicted class{wrong}. Of each method the seed that the rule takes.</p>"
+        f'<p class="small">{classes}</p><div class="maps">{maps}</div>'
     )
 
 
@@ -163,23 +138,21 @@ def _figures(way: Way, rows: pd.DataFrame, task: Task, run_of: Callable[[Way, st
     i_s, i_t = (fixed_subset(len(split), MOST) for split in (task.pair.source_train, task.pair.target_train))
     x_s, x_t, y_s = task.pair.source_train.x[i_s], task.pair.target_train.x[i_t], task.pair.source_train.y[i_s]
     y_t = task.truth.target_train[i_t] if task.truth else None
-    figures, maps = [], {"before: the frozen features": (x_s, x_t, None)}
+    before = "before: the frozen features"
+    figures, maps = [], {before: (x_s, x_t, None)}
     for method, of_method in rows.groupby("method", sort=False):
         best = of_method.loc[of_method[RULES[RULE]].idxmin()]
         run = run_of(way, method, int(best["seed"]))
         y = predicted(run, x_t)
         if method == LogisticRegression.name:
-            maps = {f"before: the frozen features, read by {method}": (x_s, x_t, y)}
+            maps[before] = (x_s, x_t, y)  # they are its features too
         else:
-            f_s, f_t = run.features(x_s, "source").cpu(), run.features(x_t).cpu()
-            maps[f"{method}, seed {best['seed']}"] = (f_s, f_t, y)
+            maps[f"{method}, seed {best['seed']}"] = (run.features(x_s, "source").cpu(), run.features(x_t).cpu(), y)
     for name, (f_s, f_t, y) in maps.items():
         kind, layout = _layout(torch.cat([f_s, f_t]).numpy())
         picture = b64encode(_picture(layout, y_s, y, y_t, len(task.pair.classes))).decode()
-        caption = html.escape(f"{name} ({kind})")
-        figures.append(
-            f'<figure><img alt="{caption}" src="data:image/png;base64,{picture}"><figcaption>{caption}</figure>'
-        )
+        image = f'<img alt="{kind}" src="data:image/png;base64,{picture}">'
+        figures.append(f"<figure>{image}<figcaption>{html.escape(name)} ({kind})</figure>")
     return figures
 
 
@@ -195,24 +168,21 @@ def _layout(f: np.ndarray) -> tuple[str, np.ndarray]:
     return "UMAP", UMAP(n_neighbors=neighbours, spread=2.0, min_dist=1.0, random_state=0, n_jobs=1).fit_transform(f)
 
 
-def _picture(
-    layout: np.ndarray, y_s: torch.Tensor, y: torch.Tensor | None, y_t: torch.Tensor | None, classes: int
-) -> bytes:
+def _picture(layout: np.ndarray, y_s: Tensor, y: Tensor | None, y_t: Tensor | None, classes: int) -> bytes:
     """A map as PNG: source labels y_s, predictions y of the target, or None: grey, and its labels y_t, or None."""
     from matplotlib.figure import Figure
 
     colours = np.array([*_colours(classes), "#8a9099"])
     figure = Figure((5, 5), dpi=100, layout="constrained")
     axes = figure.subplots()
-    (s, t), of_target = (
-        np.split(layout, [len(y_s)]),
-        np.full(len(layout) - len(y_s), classes) if y is None else y.numpy(),
-    )
+    s, t = np.split(layout, [len(y_s)])
+    of_target = np.full(len(t), classes) if y is None else y.numpy()
     axes.scatter(*s.T, s=14, c=colours[y_s.numpy()], linewidths=0)
     axes.scatter(*t.T, s=18, facecolors="none", edgecolors=colours[of_target], linewidths=1.1)
     if y is not None and y_t is not None:
         axes.scatter(*t[(y != y_t).numpy()].T, s=22, marker="x", c="#1f2430", linewidths=0.9)
-    axes.set(xticks=[], yticks=[], aspect="equal")
+    axes.set(xticks=[], yticks=[])
+    axes.set_aspect("equal", adjustable="datalim")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

@@ -82,19 +82,9 @@ def features(args: argparse.Namespace) -> int:
 def write(
     out: Path, folder: Path, classes: tuple[str, ...], listing: Listing, net: nn.Module, how: Preprocessing, bar: tqdm
 ) -> tuple[int, int]:
-    """Write the features of the images of a folder, whole or not at all; how many images, and how many features each.
+    """Write to `out` the features of a folder's images, which `how` brings to the size of `net`; their shape.
 
-    Args:
-        out: the file.
-        folder: where the paths in the file start.
-        classes: their names; none: without labels.
-        listing: the images.
-        net: in evaluation mode, on its device.
-        how: the images get to its input.
-        bar: counts the images.
-
-    Raises:
-        UserError: naming an image that cannot be read.
+    Without labels if there are no `classes`. `bar` counts the images.
     """
     x, parts, device = Images(listing.paths, how), [], next(net.parameters()).device
     with torch.no_grad():
@@ -150,8 +140,6 @@ def _of_timm(name: str, weights: str) -> tuple[Made, Preprocessing]:
         close = difflib.get_close_matches(name, timm.list_models(), 1)
         guess = f" Did you mean {close[0]!r}?" if close else ""
         raise UserError(f"timm has no network {name!r}; timm.list_models() lists those that it has.{guess}")
-    if weights not in (PRETRAINED, "none") and not Path(weights).is_file():
-        choose("weights (and no such file)", weights, ["none", PRETRAINED])
     file = {} if weights in (PRETRAINED, "none") else {"pretrained_cfg_overlay": {"file": weights}}
     try:
         net = timm.create_model(name, pretrained=weights != "none", num_classes=0, **file)

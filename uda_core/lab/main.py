@@ -150,7 +150,7 @@ def add_task(parser: argparse.ArgumentParser, required: bool = True) -> None:
 def add_plugin(parser: argparse.ArgumentParser) -> None:
     """The option --plugin."""
     about = (
-        "a Python file of yours, run first: its networks, tasks and methods are known by name, and recipes beside it"
+        "a Python file of yours, run first: its networks, tasks and methods, and recipes beside it, are known by name"
     )
     parser.add_argument("--plugin", type=Path, metavar="FILE.py", help=about)
 
@@ -171,8 +171,7 @@ def load_plugin(file: str | Path | None) -> None:
         raise UserError(f"{file}: {path.stem} is the name of another module, {spec.origin}; rename the file")
     if path.stem not in sys.modules:
         spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None  # as it is a .py
-        assert spec.loader is not None
+        assert spec and spec.loader  # noqa: PT018 - as it is a .py
         sys.modules[path.stem] = module = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)
@@ -193,9 +192,8 @@ def same_plugin(folder: Path, saved: dict, args: argparse.Namespace) -> None:
     Raises:
         UserError: if it is not.
     """
-    made_with = saved.get("plugin")
-    if made_with and not args.plugin:
-        raise UserError(f"{folder}: made with your own code; if you trust it, add --plugin {made_with}")
+    if saved.get("plugin") and not args.plugin:
+        raise UserError(f"{folder}: made with your own code; if you trust it, add --plugin {saved['plugin']}")
 
 
 def names_of(source: str | Path, target: str | Path) -> tuple[str, str]:

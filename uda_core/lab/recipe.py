@@ -59,7 +59,8 @@ class Recipe:
     departures: tuple[str, ...] = ()  # where this kit does otherwise than the published code
 
     def __post_init__(self):
-        choose("method", self.method, all_methods())
+        if self.method not in all_methods():
+            choose("method", self.method, all_methods())
         if len({entry_of(task).dense for task in self.tasks}) != 1:
             raise UserError("tasks must be one or several, which all label images or all label pixels")
         config, settings = fields_of(self.form)
@@ -253,7 +254,8 @@ def method_for(name: str, task: str) -> Method:
     Raises:
         UserError: for an unknown method or task, or one that does not suit the other.
     """
-    choose("method", name, all_methods())
+    if name not in all_methods():
+        choose("method", name, all_methods())
     forms = methods_for(task)
     if name in OF_VECTORS and name not in forms:
         mend = "make features of images with `uda features`, and train on the task features"

@@ -3,7 +3,6 @@
 import argparse
 import os
 import platform
-import shlex
 import signal
 import sys
 import time
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from uda_core import __version__, checkpoints, distributed
 from uda_core.errors import UserError
 from uda_core.evaluation import Evaluation, evaluate, label_qualities
-from uda_core.lab import main
+from uda_core.lab import forecast, main
 from uda_core.lab.recipe import (
     BY_TASK,
     Recipe,
@@ -40,8 +39,6 @@ from uda_core.training import fit
 
 # of settings.json, when a run goes on
 KEPT = ("method", "task", "source", "target", "plugin", "standardise", "recipe", "devices", "restarts", "choose")
-FIRST_STEPS, FIRST_SECONDS = 6, 10.0  # after so many, a run is known to be long
-LONG = 10.0  # minutes
 Then = Callable[[Any, RunFolder], None]  # what is done with a finished run
 
 
@@ -258,10 +255,8 @@ def _train(run: Run, steps: int, folder: RunFolder | None, what: dict, minutes: 
         for record in fit(run, steps - run.steps):
             if folder and times:
                 times.append(time.perf_counter())
-                if len(times) > FIRST_STEPS or times[-1] - times[0] > FIRST_SECONDS:
-                    if text := _forecast(times, steps - run.steps, run, what):
-                        bar.write(text, file=sys.stderr)
-                    times.clear()
+                if text := forecast.of_training(times, steps - run.steps, run.config.device, what):
+                    bar.write(text, file=sys.stderr)
             if folder:
                 folder.record(record, run, minutes)
             bar.set_postfix({name: f"{value:.3f}" for name, value in record.losses.items()}, refresh=False)
@@ -274,27 +269,6 @@ def _train(run: Run, steps: int, folder: RunFolder | None, what: dict, minutes: 
         if folder:
             folder.save(run)
     return number
-
-
-def _forecast(times: list[float], left: int, run: Run, what: dict) -> str:
-    """One line on how long it will take, and what is quicker; nothing if that is less than `LONG` minutes.
-
-    Args:
-        times: seconds of a clock, before the first step and after each; the first, slower, counts if it is alone.
-        left: so many more steps.
-        run: it trains.
-        what: of settings.json.
-    """
-    step = (times[-1] - times[1]) / (len(times) - 2) if len(times) > 2 else times[1] - times[0]
-    minutes = step * left / 60
-    if minutes < LONG:
-        return ""
-    long = f"{minutes / 60:.0f} hours" if minutes > 120 else f"{minutes:.0f} minutes"
-    text = f"about {long} to go, for {left} steps take {step:.2g} s each here"
-    if what["task"] == "folders" and run.config.device == "cpu":
-        own = shlex.join([what["source"], what["target"]])
-        text += f"; frozen features take minutes: uda compare {own}; the whole network wants a GPU: --set device=cuda"
-    return text
 
 
 def _score_milestone(path: Path, recipe: Recipe, task: Task) -> dict:
