@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -339,7 +340,31 @@ def test_unlabelled_images_make_a_target(photos, weights, call, tmp_path):
     assert feature_files.read(out).labels is None
 
 
+def test_a_network_of_timm_gets_the_size_and_normalisation_that_timm_has_for_it(photos, call, tmp_path):
+    timm = pytest.importorskip("timm", reason='needs the extra "pretrained"')
+    torch.manual_seed(0)
+    net = timm.create_model("test_vit", num_classes=10)
+    torch.save(net.state_dict(), tmp_path / "own.pt")  # as it was trained, with the classifier
+    out, words = tmp_path / "out.npz", ["--network", "timm:test_vit", "--weights", tmp_path / "own.pt"]
+    assert call("features", photos, *words, "--out", out)[0] == 0
+    with Image.open(photos / "mug" / "a.png") as image:  # 168x168, its centre of 160x160
+        box = (4 / 168 * 30, 4 / 168 * 20, 164 / 168 * 30, 164 / 168 * 20)
+        x = np.asarray(image.resize((160, 160), Image.Resampling.BILINEAR, box))
+    x = torch.from_numpy(x.copy()).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        expected = net.eval().forward_head(net.forward_features((x - 0.5) / 0.5), pre_logits=True)
+    torch.testing.assert_close(torch.from_numpy(np.load(out)["features"][2:3]).float(), expected, rtol=0.01, atol=0.01)
+
+
+def test_the_default_is_the_network_of_the_package_index(photos, call, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    for words in ([], ["--network", "timm:test_vit"]):
+        status, _, err = call("features", photos, *words, "--out", tmp_path / "out.npz")
+        assert (status, err) == (2, 'error: timm is not installed: python3 -m pip install -e ".[pretrained]"\n')
+
+
 def test_mistakes_get_one_line_and_no_file(photos, weights, call, tmp_path):
+    pytest.importorskip("timm", reason='needs the extra "pretrained"')
     (tmp_path / "there.npz").write_bytes(b"mine")
     (tmp_path / "bad" / "mug").mkdir(parents=True)
     (tmp_path / "bad" / "mug" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
@@ -353,8 +378,16 @@ def test_mistakes_get_one_line_and_no_file(photos, weights, call, tmp_path):
         ([photos, *weights, "--out", tmp_path / "out.npy"], "--out must end with .npz, got"),
         ([photos, *weights, "--out", tmp_path / "there.npz"], "there.npz exists already; give another --out"),
         ([photos, *weights, "--out", out, "--device", "gpu"], "device 'gpu' is not available here"),
-        ([photos, "--weights", "imagenet", "--out", out], "unknown weights (and no such file) 'imagenet'"),
-        ([photos, "--out", out], "the following arguments are required: --weights"),
+        (
+            [photos, "--network", "resnet50", "--weights", "imagenet", "--out", out],
+            "unknown weights (and no such file) 'imagenet'",
+        ),
+        ([photos, "--network", "resnet50", "--out", out], "resnet50 needs --weights, such as ResNet50_Weights."),
+        ([photos, "--network", "timm:tset_vit", "--out", out], "timm has no network 'tset_vit'; timm.list_models()"),
+        (
+            [photos, "--network", "timm:test_vit", "--weights", "nowhere", "--out", out],
+            "test_vit: no weights 'nowhere' (",
+        ),
         ([tmp_path / "nowhere", *weights, "--out", out], "nowhere: no such folder"),
         ([photos / "bike", *weights, "--out", out], "no class folders in it"),
         ([tmp_path / "bad", *weights, "--out", out], "a.png: cannot be read"),

@@ -21,7 +21,7 @@ from uda_core.data.digits import fonts_handwriting
 from uda_core.evaluation import evaluate as score
 from uda_core.lab import bench, results, train
 from uda_core.lab import main as cli
-from uda_core.lab.recipe import METHODS, fields_of, parse
+from uda_core.lab.recipe import all_methods, fields_of, parse
 from uda_core.methods import CLASSIFICATION, OF_VECTORS, SEGMENTATION
 from uda_core.task import Truth
 
@@ -316,7 +316,7 @@ def test_the_recipes_of_a_family_are_listed(name, some, run):
     assert both.endswith(f"\n\n{out}")
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", all_methods())
 def test_every_method_names_its_papers(name, run):
     """But source only, which is nobody's in particular, and says so."""
     status, out, _ = run("cite", name)
@@ -398,7 +398,7 @@ def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(("text", "seeds"), [("0-3", [0, 1, 2, 3]), ("7", [7]), ("5,1", [5, 1])])
 def test_seeds_are_a_range_or_a_list(text, seeds):
-    assert bench._seeds(text) == seeds
+    assert bench.seeds_of(text) == seeds
 
 
 # -- help and mistakes -------------------------------------------------------------------------------------------------
@@ -413,6 +413,7 @@ def test_seeds_are_a_range_or_a_list(text, seeds):
         "train",
         "evaluate",
         "features",
+        "compare",
         "bench",
         "bench speed",
         "bench anchors",
@@ -432,12 +433,12 @@ def test_help_gives_an_example_that_parses(command, run):
 
 def test_help_of_train_lists_methods_and_leaves_their_settings_to_them(run):
     _, out, _ = run("train", "--help")
-    assert ", ".join(METHODS) in " ".join(out.split())
+    assert ", ".join(all_methods()) in " ".join(out.split())
     assert "uda train METHOD --help" in out
     assert not any(word in out for word in ("beta ", "stage_steps", "weight of"))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", all_methods())
 def test_help_of_a_method_lists_its_own_settings(name, run):
     status, out, _ = run("train", name, "--help")
     assert status == 0
@@ -641,7 +642,8 @@ def test_mistake_is_told_without_traceback_or_slow_imports():
     assert imported.isdisjoint({"umap", "numba", "matplotlib", "IPython", "pandas", "torchvision"})
     assert {name for name in imported if name.startswith("uda_core.lab.")} == {
         "uda_core.lab.main", "uda_core.lab.train", "uda_core.lab.recipe", "uda_core.lab.run_folder",
-        "uda_core.lab.checkpoints", "uda_core.lab.fingerprint", "uda_core.lab.scoring", "uda_core.lab.validators",
+        "uda_core.lab.checkpoints", "uda_core.lab.fingerprint", "uda_core.lab.scoring",
+        "uda_core.lab.forecast", "uda_core.lab.validators",
     }  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def bench_gradients(args: argparse.Namespace) -> int:
     """Measure the gradients of CGDM's losses; the exit status."""
     from uda_core.lab.benchmarks import gradients, report
 
-    result = gradients.measure(load(args.task), _seeds(args.seeds))
+    result = gradients.measure(load(args.task), seeds_of(args.seeds))
     return report(result, gradients.table(result), args.out)
 
 
@@ -80,7 +80,7 @@ def bench_accuracy(args: argparse.Namespace) -> int:
     """Measure a study, or what its results file lacks; the exit status."""
     from uda_core.lab import studies
 
-    studies.measure(args.table, _seeds(args.seeds), args.out, args.data)
+    studies.measure(args.table, seeds_of(args.seeds), args.out, args.data)
     return 0
 
 
@@ -106,8 +106,12 @@ def bench_loader(args: argparse.Namespace) -> int:
     return report(result, loader.table(result), args.out)
 
 
-def _seeds(text: str) -> list[int]:
-    """ "0-9" or "0,3,4" as a list."""
+def seeds_of(text: str) -> list[int]:
+    """ "0-9" or "0,3,4" as a list.
+
+    Raises:
+        UserError: for another text.
+    """
     first, _, last = text.partition("-")
     try:
         seeds = list(range(int(first), int(last) + 1)) if last else [int(seed) for seed in text.split(",")]

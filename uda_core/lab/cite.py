@@ -7,7 +7,7 @@ from pathlib import Path
 from uda_core import methods
 from uda_core.errors import choose
 from uda_core.lab import main
-from uda_core.lab.recipe import METHODS
+from uda_core.lab.recipe import all_methods
 
 REFERENCES = Path(methods.__file__).with_name("references.bib")  # the field `keywords` names whom an entry belongs to
 
@@ -22,7 +22,7 @@ def add(commands) -> None:
 def cite(args: argparse.Namespace) -> int:
     """Print the entries, each once, and a comment on methods that have none; the exit status."""
     known = cited()
-    wanted = {choose("reference", name, sorted({*known, *METHODS})) for name in args.name} or {*known}
+    wanted = {choose("reference", name, sorted({*known, *all_methods()})) for name in args.name} or {*known}
     without = [f"% {name} has no paper of its own." for name in sorted(wanted - {*known})]
     print("\n\n".join([*without, *(entry for entry, names in entries() if wanted & names)]))
     return 0

@@ -22,12 +22,14 @@ def add(commands) -> None:
     about = "folder for the embeddings, predictions and confusion matrix; see uda_core/lab/exports.py"
     p.add_argument("--export", type=Path, metavar="DIR", help=about)
     main.add_data(p)
+    main.add_plugin(p)
 
 
 def evaluate_run(args: argparse.Namespace) -> int:
     """Print the scores of the run in a folder, and export what they are made of; the exit status."""
     folder = RunFolder(args.run).chosen()
     saved = folder.settings()
+    main.same_plugin(folder.path, saved, args)
     with folder.blaming("settings.json"):
         task, method = main.task_of(saved, args.data), method_for(saved["method"], saved["task"])
         same_data(saved, task.pair)

@@ -7,7 +7,9 @@ as the default of `command`, which returns the exit status. Other packages add t
 
 import argparse
 import ctypes
+import importlib.util
 import sys
+import traceback
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -24,6 +26,7 @@ COMMANDS = {  # name -> where its function stands
     "train": "uda_core.lab.train:add",
     "evaluate": "uda_core.lab.evaluate:add",
     "features": "uda_core.lab.features:add",
+    "compare": "uda_core.lab.compare:add",
     "bench": "uda_core.lab.bench:add",
     "cite": "uda_core.lab.cite:add",
 }
@@ -45,6 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     keep_freed_memory()
     try:
+        first = Parser("uda", add_help=False, allow_abbrev=False)
+        first.add_argument("--plugin")
+        load_plugin(first.parse_known_args(words)[0].plugin)  # before a command is asked what it knows
         args = parser_for(words).parse_args(words)
         return args.command(args)
     except (UserError, FloatingPointError, OSError) as error:
@@ -141,9 +147,66 @@ def add_task(parser: argparse.ArgumentParser, required: bool = True) -> None:
     parser.add_argument("--standardise", metavar="HOW", help=about)
 
 
+def add_plugin(parser: argparse.ArgumentParser) -> None:
+    """The option --plugin."""
+    about = (
+        "a Python file of yours, run first: its networks, tasks and methods, and recipes beside it, are known by name"
+    )
+    parser.add_argument("--plugin", type=Path, metavar="FILE.py", help=about)
+
+
+def load_plugin(file: str | Path | None) -> None:
+    """Import a Python file, under its name; the recipes in its folder are known from then on. Again: nothing.
+
+    Raises:
+        UserError: if there is none, if it fails, or if another module has its name.
+    """
+    if file is None:
+        return
+    path = Path(file).absolute()
+    if not path.is_file() or path.suffix != ".py" or not path.stem.isidentifier():
+        raise UserError(f"{file}: no Python file that can be imported; --plugin takes one such as my_network.py")
+    spec = sys.modules[path.stem].__spec__ if path.stem in sys.modules else importlib.util.find_spec(path.stem)
+    if spec and spec.origin != str(path):
+        raise UserError(f"{file}: {path.stem} is the name of another module, {spec.origin}; rename the file")
+    if path.stem not in sys.modules:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec and spec.loader  # noqa: PT018 - as it is a .py
+        sys.modules[path.stem] = module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[path.stem]
+            lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+            line = f", line {lines[-1]}" if lines else ""
+            raise UserError(f"{file}{line}: {type(error).__name__}: {error}") from error
+    from uda_core.lab.recipe import FOLDERS  # not at the top: not every command has recipes
+
+    if path.parent not in FOLDERS:
+        FOLDERS.append(path.parent)
+
+
+def same_plugin(folder: Path, saved: dict, args: argparse.Namespace) -> None:
+    """Do nothing if the plugin that a run was made with is given again. A settings.json alone does not run any code.
+
+    Raises:
+        UserError: if it is not.
+    """
+    if saved.get("plugin") and not args.plugin:
+        raise UserError(f"{folder}: made with your own code; if you trust it, add --plugin {saved['plugin']}")
+
+
+def names_of(source: str | Path, target: str | Path) -> tuple[str, str]:
+    """What to call one's own source and target: the last parts of their paths in which they differ, without .npz."""
+    paths = [Path(path).absolute() for path in (source, target)]
+    ends = [path.with_suffix("") if path.suffix == ".npz" else path for path in paths]
+    parts = zip(*(reversed(path.parts) for path in ends), strict=False)
+    return next(((s, t) for s, t in parts if s != t), (ends[0].name, ends[1].name))
+
+
 def record_of(args: argparse.Namespace) -> dict[str, str]:
-    """The task by name, where one's own data lies, and how features are standardised, for settings.json."""
-    own = {name: str(path.absolute()) for name in ("source", "target") if (path := getattr(args, name))}
+    """The task by name, where one's own data and code lie, and how features are standardised, for settings.json."""
+    own = {n: str(path.absolute()) for n in ("source", "target", "plugin") if (path := getattr(args, n, None))}
     return {"task": args.task, **own, **({"standardise": args.standardise} if args.standardise else {})}
 
 

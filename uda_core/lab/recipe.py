@@ -32,13 +32,13 @@ from uda_core.run import Method, Run
 from uda_core.task import Pair
 
 FOLDER = Path(__file__).parent / "recipes"
+FOLDERS = [FOLDER]  # where recipes are looked for: after these, beside the plugins that are loaded
 EPOCH = "epoch"  # in place of a number of steps
 HOW = ("seed", "device", "precision")  # how a run is executed, not what it is: given when it starts
 Values = Mapping[str, Any]
 NOTHING: Values = MappingProxyType({})
 BY_TASK = {"infomax": "source_only", "mcd-infomax": "cgdm"}  # NAME-TASK for each task that classifies; with its method
 SHARED = {"office-home": "office31"}  # families of tasks that take the recipes of another one
-METHODS = (*CLASSIFICATION, *OF_VECTORS, *(name for name in SEGMENTATION if name not in CLASSIFICATION))
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Recipe:
     departures: tuple[str, ...] = ()  # where this kit does otherwise than the published code
 
     def __post_init__(self):
-        if self.method not in METHODS:
-            choose("method", self.method, METHODS)
+        if self.method not in all_methods():
+            choose("method", self.method, all_methods())
         if len({entry_of(task).dense for task in self.tasks}) != 1:
             raise UserError("tasks must be one or several, which all label images or all label pixels")
         config, settings = fields_of(self.form)
@@ -137,10 +137,8 @@ def load(name: str, task: str = "") -> Recipe:
     Raises:
         UserError: if there is none, or its file has a mistake.
     """
-    path, of_task = (FOLDER / f"{stem}.toml" for stem in (name, f"{name}-{_family(task)}"))
-    if of_task.is_file():
-        return read(of_task)
-    if not path.is_file():
+    path = _file(f"{name}-{_family(task)}") or _file(name)
+    if not path:
         close = difflib.get_close_matches(name, names(), 1)
         guess = f" Did you mean {close[0]!r}?" if close else ""
         raise UserError(f"unknown recipe {name!r}; `uda recipes` lists them.{guess}")
@@ -155,7 +153,11 @@ def default_for(method: str, task: str) -> Recipe:
     """
     name = f"{method_for(method, task).name}-{_family(task)}"
     ours = f"{name}-ours"  # where a published recipe has that name
-    return load(ours if (FOLDER / f"{ours}.toml").is_file() else name)
+    return load(ours if _file(ours) else name)
+
+
+def _file(stem: str) -> Path | None:
+    return next((file for folder in FOLDERS if (file := folder / f"{stem}.toml").is_file()), None)
 
 
 def _family(task: str) -> str:
@@ -182,7 +184,7 @@ def method_help(name: str) -> str:
     Raises:
         UserError: for an unknown method.
     """
-    choose("method", name, METHODS)
+    choose("method", name, all_methods())
     lines = [f"uda train {name} TASK --set NAME=VALUE ... (default, which the recipe of a task may change; range)"]
     for what, forms in (("images", CLASSIFICATION), ("vectors", OF_VECTORS), ("pixels", SEGMENTATION)):
         if name in forms:
@@ -237,6 +239,11 @@ KINDS = {  # of the keys of a file
 WORDS = {str: "text", list: "a list of texts", int: "a whole number", dict: "a table"}
 
 
+def all_methods() -> list[str]:
+    """Every method by name, those of plugins among them."""
+    return list(dict.fromkeys((*CLASSIFICATION, *OF_VECTORS, *SEGMENTATION)))
+
+
 def methods_for(task: str) -> Mapping[str, Method]:
     """The methods for tasks like this one, by name.
 
@@ -253,8 +260,8 @@ def method_for(name: str, task: str) -> Method:
     Raises:
         UserError: for an unknown method or task, or one that does not suit the other.
     """
-    if name not in METHODS:
-        choose("method", name, METHODS)
+    if name not in all_methods():
+        choose("method", name, all_methods())
     forms = methods_for(task)
     if name in OF_VECTORS and name not in forms:
         mend = "make features of images with `uda features`, and train on the task features"

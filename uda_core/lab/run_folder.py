@@ -19,15 +19,17 @@ from uda_core.files import write_whole
 from uda_core.lab import checkpoints
 from uda_core.run import Record, Run
 
+LOCK = "run.lock"
 KINDS: dict[str, dict[str, Any]] = {  # of the fields of each JSON file, where they are there; [kind]: a list of such
     "settings.json": {
-        "method": str, "task": str, "source": str, "target": str, "standardise": str, "recipe": str | None,
-        "devices": int, "threads": int, "data": dict, "restarts": [int], "choose": str, "steps": int, "config": dict,
-        "settings": dict, "changes": [dict],
+        "method": str, "task": str, "source": str, "target": str, "plugin": str, "standardise": str,
+        "recipe": str | None, "devices": int, "threads": int, "data": dict, "restarts": [int], "choose": str,
+        "steps": int, "config": dict, "settings": dict, "changes": [dict],
     },
     "progress.json": {"seconds": float, "milestones": {str: int}},
     "summary.json": {"steps": int},
     "choice.json": {"chosen": str},
+    "compare.json": {"recipes": {str: dict}},
 }  # fmt: skip
 
 
@@ -97,7 +99,7 @@ class RunFolder:
         """
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
-        file = self.path / "run.lock"
+        file = self.path / LOCK
         lock = FileLock(file)
         try:
             lock.acquire(timeout=0)

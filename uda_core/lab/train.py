@@ -5,6 +5,7 @@ import os
 import platform
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -17,9 +18,19 @@ from tqdm import tqdm
 from uda_core import __version__, distributed
 from uda_core.errors import UserError
 from uda_core.evaluation import Evaluation, label_qualities
-from uda_core.lab import checkpoints, main
+from uda_core.lab import checkpoints, forecast, main
 from uda_core.lab.fingerprint import same_data
-from uda_core.lab.recipe import BY_TASK, METHODS, Recipe, default_for, fields_of, load, method_for, method_help, parse
+from uda_core.lab.recipe import (
+    BY_TASK,
+    Recipe,
+    all_methods,
+    default_for,
+    fields_of,
+    load,
+    method_for,
+    method_help,
+    parse,
+)
 from uda_core.lab.run_folder import RunFolder
 from uda_core.lab.scoring import evaluate
 from uda_core.lab.validators import RULE, RULES
@@ -31,7 +42,8 @@ from uda_core.training import fit
 
 # of settings.json, when a run goes on
 KEPT = (
-    "method", "task", "source", "target", "standardise", "recipe", "devices", "threads", "data", "restarts", "choose",
+    "method", "task", "source", "target", "plugin", "standardise", "recipe", "devices", "threads", "data", "restarts",
+    "choose",
 )  # fmt: skip
 Then = Callable[[Any, RunFolder], None]  # what is done with a finished run
 
@@ -48,7 +60,7 @@ def add(commands) -> None:
         "`uda train METHOD --help` lists the settings of a method."
     )
     p.add_argument("-h", "--help", action=Help, nargs=0, help="show this, or behind a METHOD its settings")
-    p.add_argument("method", nargs="?", metavar="METHOD", help=", ".join(METHODS))
+    p.add_argument("method", nargs="?", metavar="METHOD", help=", ".join(all_methods()))
     main.add_task(p, required=False)
     p.add_argument("--seed", type=int, metavar="N", help="network start, data order, dropout (default: 0)")
     p.add_argument("--steps", type=int, metavar="N", help="training steps (default: those of the recipe)")
@@ -67,6 +79,7 @@ def add(commands) -> None:
     p.add_argument("--restarts", type=int, metavar="N", help=about)
     about = f"{', '.join(RULES)}: by which number of the predictions on the target, the lowest (default: {RULE})"
     p.add_argument("--choose", metavar="RULE", help=about)
+    main.add_plugin(p)
     folder = p.add_mutually_exclusive_group()
     folder.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: runs/METHOD-TASK-seedN)")
     about = "go on with the run in this folder; --set may change what is no fixed part of it, --steps may grow"
@@ -139,12 +152,14 @@ def new_run(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
         recipe.check(args.method, args.task)
     config, settings = _set(args, recipe.form)
     recipe = recipe.changed({"seed": 0} | config, settings, args.steps)
-    name = f"{args.method}-{args.task.replace(':', '-')}-seed{recipe.config['seed']}"
+    record = main.record_of(args)
+    own = main.names_of(args.source, args.target) if args.source and args.target else ()
+    name = "-".join([args.method, args.task.replace(":", "-"), *own, f"seed{recipe.config['seed']}"])
     name += f"-restarts{args.restarts}" if args.restarts else ""
     folder = RunFolder(args.out or Path("runs", name))
     folder.must_be_new()
     devices = args.devices if args.devices is not None else distributed.started() if several(1) else 1
-    what = {"method": args.method, **main.record_of(args), "recipe": recipe.name, "devices": devices}
+    what = {"method": args.method, **record, "recipe": recipe.name, "devices": devices}
     return folder, what, recipe
 
 
@@ -158,6 +173,7 @@ def resumed_run(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
     """
     folder = RunFolder(args.resume)
     saved = {"devices": 1, "recipe": None} | folder.settings()
+    main.same_plugin(folder.path, saved, args)
     with folder.blaming("settings.json"):
         method = method_for(saved["method"], saved["task"])
         for values, fields in zip((saved["config"], saved["settings"]), fields_of(method), strict=True):
@@ -206,6 +222,7 @@ def train_run(
     `then` is called with the finished run instead of scoring it.
     """
     together = several(what["devices"])
+    main.load_plugin(what.get("plugin"))  # in a process of its own, it is not there yet
     with distributed.together(recipe.config.get("device", "cpu")) if together else nullcontext():
         first = not together or distributed.rank() == 0
         task = main.task_of(what, sets)
@@ -261,7 +278,12 @@ def _train(run: Run, steps: int, folder: RunFolder | None, what: dict, minutes: 
         _interruption() as caught,
         tqdm(initial=run.steps, total=steps, unit="step", disable=run.steps == steps) as bar,
     ):
+        times = [time.perf_counter()]
         for record in fit(run, steps - run.steps):
+            if folder and times:
+                times.append(time.perf_counter())
+                if text := forecast.of_training(times, steps - run.steps, run.config.device, what):
+                    bar.write(text, file=sys.stderr)
             if folder:
                 folder.record(record, run, minutes)
             bar.set_postfix({name: f"{value:.3f}" for name, value in record.losses.items()}, refresh=False)

@@ -137,7 +137,7 @@ def picks(name: str, row: str, groups: Iterable[Sequence[int]]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _triples() -> list[list[int]]:
+def triples() -> list[list[int]]:
     """The fresh seeds, by threes."""
     seeds = list(scores("restarts", "CGDM (code)"))
     return [seeds[i : i + 3] for i in range(0, len(seeds), 3)]
@@ -194,7 +194,7 @@ def reached() -> str:
     for name, task in REACHED.items():
         ends = {row: list(scores(name, row).values()) for row in load(name)["row"].unique()}
         if name == "fonts-handwriting":
-            ends[BEST_OF_THREE] = list(picks("restarts", "CGDM (code)", _triples())[RULE])
+            ends[BEST_OF_THREE] = list(picks("restarts", "CGDM (code)", triples())[RULE])
         first = ends.get("source only") or milestones(name, "CAG")["source"]
         best = max((row for row in ends if not row.startswith("supervised")), key=lambda row: mean(ends[row]))
         numbers = [_mean_and_spread(values) for values in (first, ends[best], ends.get(SUPERVISED, []))]
@@ -210,9 +210,9 @@ def one_of_three() -> str:
     """A table of what choosing one of three runs reaches: where the rule was chosen, and on seeds not used for that."""
     row = "CGDM (code)"
     rehearsed = picks("restarts-rehearsal", row, combinations(scores("restarts-rehearsal", row), 3))
-    triples = _triples()
-    measured = picks("restarts", row, triples)
-    heads = ["rehearsal: mean", "rehearsal: lowest", "mean", "lowest", *(f"seeds {t[0]}-{t[-1]}" for t in triples)]
+    fresh = triples()
+    measured = picks("restarts", row, fresh)
+    heads = ["rehearsal: mean", "rehearsal: lowest", "mean", "lowest", *(f"seeds {t[0]}-{t[-1]}" for t in fresh)]
     lines = ["| " + _line(*heads), "|---" + "|---:" * len(heads) + "|"]
     names = {"mean": f"{row}: mean of the three", "best": "best of 3 by target labels, which nobody has"}
     names |= {rule: f"best of 3, chosen by {rule}" for rule in RULES}
