@@ -2,6 +2,7 @@
 
 import copy
 import math
+import shutil
 import sys
 from itertools import pairwise
 
@@ -325,7 +326,8 @@ def test_folders_become_a_file_that_makes_a_task(photos, weights, call, tmp_path
             net.fc(torch.from_numpy(held["features"][2:3]).float()), logits, rtol=0.01, atol=0.01
         )
 
-    pair = feature_files.load(out, out).pair
+    other = shutil.copy(out, tmp_path / "other.npz")  # a target of its own
+    pair = feature_files.load(out, other).pair
     assert (pair.classes, len(pair.source_train), len(pair.source_val)) == (("bike", "mug"), 3, 2)
 
 

@@ -20,12 +20,13 @@ def evaluate(run: Run, task: Task, kept: Kept | None = None) -> evaluation.Evalu
     If `kept` is given, it is filled with both splits, whether or not the target has labels. Pixels are never kept.
     """
     keep = kept is not None and not task.pair.dense
-    scored = [split for domain, split in SPLITS.items() if keep or task.truth or domain == "source"]
+    known = {split for split in SPLITS.values() if evaluation.labels(task, split) is not None}
+    scored = [split for split in SPLITS.values() if keep or split in known]
     total = sum(len(getattr(task.pair, split)) for split in scored)
     with tqdm(total=total, unit="sample", desc="scoring", delay=SILENT) as bar:
         watched = _Watched(run, bar, keep)
         scores = evaluation.evaluate(watched, task)  # type: ignore[arg-type]  # anything with `predict` will do
-        if keep and not task.truth:
+        if keep and "target_test" not in known:
             x = task.pair.target_test.x
             for part in read(x, chunks(x)):
                 watched.predict(part, "target")
