@@ -76,7 +76,7 @@ def test_every_method_is_compared_and_the_page_stands_alone(files, tmp_path, run
     ]
     assert rows["target_accuracy"].between(0, 1).all()
     assert rows[["domain accuracy", "neighbour mixing", RULES[RULE]]].notna().all(axis=None)
-    assert re.search(r"about 1 minutes on this machine \(features 0.0, 11 runs \d", err)
+    assert re.search(r"about 1 min on this machine \(features 0.0, 11 runs \d", err)
     page = (out / "compare.html").read_text()
     assert page.count("data:image/png;base64,") == len(methods)  # one before, in place of logistic regression's
     assert not re.search(r"(src|href)=[\"'](?!data:)|url\(", page)

@@ -3,6 +3,8 @@
 import pytest
 from set_files import tree
 
+from uda_core.data import image_folders
+from uda_core.data.image_folders import Preprocessing
 from uda_core.lab import forecast
 from uda_core.lab import main as cli
 
@@ -18,24 +20,26 @@ from uda_core.lab import main as cli
 )
 def test_a_long_run_is_known_by_its_first_steps(times, left, said):
     known = said is not None
-    assert forecast.of_training(times, left, "cpu", {"task": "moons"}) == (said or "")
+    assert forecast.of_training(times, left) == (said or "")
     assert (times == []) == known
 
 
-def test_without_a_gpu_a_long_run_on_folders_names_what_is_quicker(tmp_path, monkeypatch, capsys):
+def test_without_a_gpu_a_run_on_folders_first_names_what_is_quicker(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(forecast, "LONG", 0.0)
     monkeypatch.setattr(forecast, "FIRST_STEPS", 2)
+    monkeypatch.setattr(image_folders, "Preprocessing", lambda: Preprocessing(36, 32))
     monkeypatch.chdir(tmp_path)
     tree(tmp_path / "my photos"), tree(tmp_path / "drawings")
     words = ["train", "source_only", "folders", "--source", "my photos", "--target", "drawings", "--steps", "4"]
-    assert cli.main([*words, "--set", "network=small", "features=4", "hidden=4", "batch_size=9"]) == 0
+    words += ["--set", "features=4", "hidden=4", "batch_size=9"]
+    assert cli.main([*words, "network=resnet18"]) == 0
     err = capsys.readouterr().err
     assert err.count("to go: 2 steps of ") == 1
-    commands = (
-        f"uda compare '{tmp_path}/my photos' {tmp_path}/drawings; the whole network wants a GPU: --set device=cuda"
-    )
-    assert f"; frozen features take minutes: {commands}\n" in err
+    command = f"uda compare '{tmp_path}/my photos' {tmp_path}/drawings; a GPU: --set device=cuda\n"
+    assert err.index(f"on a CPU this takes hours or days; frozen features, minutes: {command}") < err.index("to go")
     assert (tmp_path / "runs" / "source_only-folders-my photos-drawings-seed0" / "summary.json").exists()
+    assert cli.main([*words, "network=small", "--out", "small"]) == 0
+    assert "uda compare" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

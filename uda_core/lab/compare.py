@@ -7,8 +7,6 @@ Into the folder --out go
     S-T/METHOD-seedN/        each run, a folder that `uda evaluate` takes
     compare.csv              a line a run, written as it finishes: `ROW`, and what needs no target label
     compare.html             the table, maps of the features, and what one would choose without labels
-
-Killed at any moment, the same command goes on where it was.
 """
 
 import argparse
@@ -46,11 +44,7 @@ def add(commands) -> None:
     """The command `compare`."""
     about = "try several methods on your own two folders of images, or two feature files, and say which to take"
     p = main.add_command(commands, "compare", compare, about, "compare photos drawings --out runs/compare")
-    p.description += (
-        "\nOf folders it first makes frozen features; a target without class folders is one without labels. Writes\n"
-        "compare.csv (a line a run), compare.html (table, maps, and a choice made without labels) and a folder a run.\n"
-        "Killed, the same command goes on."
-    )
+    p.description += "\nWrites compare.csv, compare.html and a folder a run. Killed, the same command goes on."
     p.add_argument("source", type=Path, metavar="SOURCE", help="a folder per class, or an .npz file of features")
     p.add_argument("target", type=Path, metavar="TARGET", help="the same of the target, or a folder of images alone")
     about = f"of `uda train METHOD features`, or {', '.join(BY_TASK)}, with commas (default: {METHODS})"
@@ -149,7 +143,7 @@ def _make_features(args: argparse.Namespace, domains: tuple[Domain, Domain], lef
         of_run = {recipe.name: forecast.of_run(recipe, pair) for recipe in {r.name: r for r in left}.values()}
         parts = {"features": seconds / 60, f"{len(left)} runs": sum(of_run[recipe.name] for recipe in left) / 60}
         said = ", ".join(f"{part} {minutes:.1f}" for part, minutes in parts.items())
-        print(f"about {max(1, sum(parts.values())):.0f} minutes on this machine ({said})", file=sys.stderr)
+        print(f"about {max(1, sum(parts.values())):.0f} min on this machine ({said})", file=sys.stderr)
     with tqdm(total=images, unit="image", disable=not new) as bar:
         for domain in new:
             features.write(domain.file, domain.folder, domain.classes, domain.listing, net, how, bar)

@@ -1,7 +1,4 @@
-"""The page of `uda compare`: a table of the runs, what one would choose without labels, and maps of the features.
-
-One file, which needs nothing outside it; marks as in the lessons.
-"""
+"""The page of `uda compare`: a table of the runs, what one would choose without labels, and maps of the features."""
 
 import html
 import io

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from uda_core.lab.recipe import Recipe
+from uda_core.run import RunConfig
 from uda_core.samples import Labelled, Samples, Unlabelled
 from uda_core.task import Pair
 
@@ -15,11 +16,11 @@ LONG = 10.0  # minutes
 TRIED = 3  # steps of a method, and twice as many images, that are thrown away
 
 
-def of_training(times: list[float], left: int, device: str, what: dict) -> str:
+def of_training(times: list[float], left: int) -> str:
     """One line, once, after the first steps of a run that has more than `LONG` minutes to go; else nothing.
 
     `times`, seconds before the first step and after each, are emptied then. The first step, which is slower than the
-    others, counts where it is the only one. `left` more steps on this `device`; `what` is of settings.json.
+    others, counts where it is the only one. `left` more steps.
     """
     if len(times) <= FIRST_STEPS and times[-1] - times[0] <= FIRST_SECONDS:
         return ""
@@ -29,11 +30,15 @@ def of_training(times: list[float], left: int, device: str, what: dict) -> str:
     if minutes < LONG:
         return ""
     long = f"{minutes / 60:.0f} hours" if minutes > 120 else f"{minutes:.0f} minutes"
-    text = f"about {long} to go: {left} steps of {step:.2g} s"
-    if what["task"] == "folders" and device == "cpu":
-        own = shlex.join([what["source"], what["target"]])
-        text += f"; frozen features take minutes: uda compare {own}; the whole network wants a GPU: --set device=cuda"
-    return text
+    return f"about {long} to go: {left} steps of {step:.2g} s"
+
+
+def on_cpu(config: RunConfig, what: dict) -> str:
+    """A line, before a large network trains on folders without a GPU, that names what takes minutes; else nothing."""
+    if what["task"] != "folders" or config.device != "cpu" or getattr(config, "network", "small") == "small":
+        return ""
+    own = shlex.join([what["source"], what["target"]])
+    return f"on a CPU this takes hours or days; frozen features, minutes: uda compare {own}; a GPU: --set device=cuda"
 
 
 def of_sample(net: nn.Module, x: Samples) -> float:

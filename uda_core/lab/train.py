@@ -278,11 +278,13 @@ def _train(run: Run, steps: int, folder: RunFolder | None, what: dict, minutes: 
         _interruption() as caught,
         tqdm(initial=run.steps, total=steps, unit="step", disable=run.steps == steps) as bar,
     ):
+        if folder and run.steps < steps and (text := forecast.on_cpu(run.config, what)):
+            bar.write(text, file=sys.stderr)
         times = [time.perf_counter()]
         for record in fit(run, steps - run.steps):
             if folder and times:
                 times.append(time.perf_counter())
-                if text := forecast.of_training(times, steps - run.steps, run.config.device, what):
+                if text := forecast.of_training(times, steps - run.steps):
                     bar.write(text, file=sys.stderr)
             if folder:
                 folder.record(record, run, minutes)
