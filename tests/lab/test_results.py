@@ -140,7 +140,7 @@ def test_failing_seeds_are_as_lesson_04_describes_them():
     assert list(mistakes) == ["9 read as 3", "4 read as 9", "3 read as 2"]
     assert round(seeds["head agreement"].iloc[0], 3) == 0.993
     assert seeds["commonest predicted class"].iloc[0] < seeds["commonest predicted class"].median()
-    triples = results.picks("restarts", "CGDM (code)", results._triples()).mean()
+    triples = results.picks("restarts", "CGDM (code)", results.triples()).mean()
     assert triples["commonest"] > triples["infomax"]
 
 
