@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from uda_core.data import feature_files
 from uda_core.data.image_folders import Images, Listing, class_names, from_folders, same_classes
+from uda_core.data.names import apart
 from uda_core.errors import UserError
 from uda_core.evaluation import evaluate
 from uda_core.files import write_whole
@@ -194,6 +195,7 @@ def _domains(args: argparse.Namespace, names: tuple[str, str], out: Path) -> tup
     paths = args.source, args.target
     if missing := [path for path in paths if not path.exists()]:
         raise UserError(f"{missing[0]}: no such folder or file")
+    apart(*paths)
     if args.source.is_dir() != args.target.is_dir():
         raise UserError(f"{args.source} and {args.target}: give two folders of images, or two .npz files")
     if names[0] == names[1]:
