@@ -180,7 +180,7 @@ def test_weights_that_are_not_there_are_told_in_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"unknown weights .and no such file. 'resnet.pth'; known: none, ResNet50_Weig"):
         ResNet("resnet50", 16, "resnet.pth")
     (tmp_path / "text.pth").write_text("no tensors")
-    with pytest.raises(UserError, match=r"text.pth: damaged, or not a file of tensors"):
+    with pytest.raises(UserError, match=r"text.pth: damaged, cut short, or no file of tensors"):
         ResNet("resnet50", 16, str(tmp_path / "text.pth"))
     with pytest.raises(UserError, match="unknown weights of the small network 'imagenet'; known: none"):
         make_segmenter("small", 8, weights="imagenet")

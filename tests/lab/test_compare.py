@@ -228,7 +228,7 @@ def test_a_folder_of_images_alone_is_a_target_without_labels(own_network, tmp_pa
     [
         ("photos.npz nowhere", "nowhere: no such folder or file"),
         ("photos.npz folder", "give two folders of images, or two .npz files"),
-        ("photos.npz photos.npz", "are called alike; rename one"),
+        ("photos.npz photos.npz", "are the same; give a target of its own"),
         ("photos.npz drawings.npz --methods cag", "unknown method for features 'cag'"),
         ("photos.npz drawings.npz --seeds few", "--seeds takes a range such as 0-9"),
         ("photos.npz drawings.npz --out folder", "folder holds other things; give another --out"),

@@ -24,7 +24,7 @@ from uda_core.data import feature_files
 from uda_core.data.image_folders import Images, Listing, class_names, from_folders, same_classes
 from uda_core.data.names import apart
 from uda_core.errors import UserError
-from uda_core.evaluation import evaluate
+from uda_core.evaluation import evaluate, labels
 from uda_core.files import write_whole
 from uda_core.lab import compare_page, features, forecast, main
 from uda_core.lab.bench import seeds_of
@@ -198,8 +198,6 @@ def _domains(args: argparse.Namespace, names: tuple[str, str], out: Path) -> tup
     apart(*paths)
     if args.source.is_dir() != args.target.is_dir():
         raise UserError(f"{args.source} and {args.target}: give two folders of images, or two .npz files")
-    if names[0] == names[1]:
-        raise UserError(f"{args.source} and {args.target} are called alike; rename one")
     if args.source.is_dir():
         classes = class_names(args.source)
         there = [path for path in args.target.iterdir() if path.is_dir() and not path.name.startswith(".")]
@@ -215,7 +213,10 @@ def _domains(args: argparse.Namespace, names: tuple[str, str], out: Path) -> tup
     else:
         source, target = (Domain(name, path) for name, path in zip(names, paths, strict=True))
         task = feature_files.load(*paths)
-        sizes, labelled = [len(task.pair.source_train), len(task.pair.target_train)], task.truth is not None
+        sizes, labelled = (
+            [len(task.pair.source_train), len(task.pair.target_train)],
+            labels(task, "target_test") is not None,
+        )
     if sizes[0] < 2 * LEAST or sizes[1] < LEAST:
         raise UserError(f"{args.source} and {args.target}: {sizes[0]} and {sizes[1]} samples are too few to compare on")
     if args.pairs and not labelled:

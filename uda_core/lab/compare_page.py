@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from uda_core.evaluation import predicted
+from uda_core.evaluation import labels, predicted
 from uda_core.lab import results
 from uda_core.lab.validators import RULE, RULES, fixed_subset
 from uda_core.methods import LogisticRegression
@@ -118,7 +118,7 @@ def _section(way: Way, rows: pd.DataFrame, task: Task, run_of: Callable[[Way, st
     names = map(html.escape, task.pair.classes)
     classes = "".join(map(dots.format, _colours(len(task.pair.classes)), names))
     maps = "".join(_figures(way, rows, task, run_of))
-    wrong = ", crossed where that is wrong" if task.truth else ""
+    wrong = ", crossed where that is wrong" if labels(task, "target_train") is not None else ""
     return (
         f"<h1>{html.escape(' -> '.join(way))}</h1><p>{len(task.pair.source_train)} samples of the source train, "
         f"{len(task.pair.source_val)} validate; {len(task.pair.target_train)} of the target, "
@@ -134,7 +134,8 @@ def _figures(way: Way, rows: pd.DataFrame, task: Task, run_of: Callable[[Way, st
     """A map before, then one after each method that changes the features."""
     i_s, i_t = (fixed_subset(len(split), MOST) for split in (task.pair.source_train, task.pair.target_train))
     x_s, x_t, y_s = task.pair.source_train.x[i_s], task.pair.target_train.x[i_t], task.pair.source_train.y[i_s]
-    y_t = task.truth.target_train[i_t] if task.truth else None
+    known = labels(task, "target_train")
+    y_t = None if known is None else known[i_t]
     before = "before: the frozen features"
     figures, maps = [], {before: (x_s, x_t, None)}
     for method, of_method in rows.groupby("method", sort=False):
