@@ -243,6 +243,8 @@ class Run(Generic[ConfigT, SettingsT]):
         Raises:
             KeyError, TypeError, RuntimeError, UserError: if the state does not fit this run.
         """
+        if state["steps"] < 0:
+            raise UserError(f"steps is {state['steps']}")
         self.reset(self.CONFIG(**state["config"] | {"weights": "none"}))  # the file that they started from may be gone
         self.config = dataclasses.replace(self.config, weights=state["config"]["weights"])
         self.settings = type(self.settings)(**state["settings"])

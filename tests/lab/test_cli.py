@@ -595,7 +595,7 @@ def edited(trained, folder, **changes):
     ("change", "message"),
     [
         ({"method": "mcd"}, "method is 'cgdm', but this run has 'mcd'"),
-        ({"task": "fonts-handwriting"}, "the data of the source and the target are not those that this run has seen"),
+        ({"task": "fonts-handwriting"}, "task is 'moons', but this run has 'fonts-handwriting'"),
         ({"method": "magic"}, "unknown method 'magic'"),
     ],
 )

@@ -223,6 +223,30 @@ def test_a_folder_of_images_alone_is_a_target_without_labels(own_network, tmp_pa
     )
 
 
+def test_odd_names_methods_and_numbers_make_rows_all_the_same(tmp_path, run, monkeypatch):
+    """A file called NA, a method without probabilities alone, a seed said twice, features that overflow."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "NA.npz")
+    write(tmp_path / "b.npz", shift=1.0)
+    write(tmp_path / "huge.npz", scale=1e19)
+    status, said, _ = run("compare", "NA.npz", "b.npz", "--methods", "clusters", "--seeds", "0,0", "--out", "my out")
+    assert status == 0
+    assert "uda evaluate 'my out/NA-b/clusters-seed0' --export DIR" in said
+    assert len(rows_of(tmp_path / "my out")) == 1
+    words = ["--methods", "coral,logistic_regression", "--seeds", "0", "--out", "huge"]
+    assert run("compare", "huge.npz", "b.npz", *words)[0] == 0
+
+
+def test_a_comparison_that_fails_early_leaves_nothing(files, tmp_path, run):
+    out = tmp_path / "out"
+    assert run("compare", *files, "--methods", "cgdm,cag", "--out", out)[0] == 2
+    tree(tmp_path / "folder")
+    tree(tmp_path / "other")
+    words = ["compare", tmp_path / "folder", tmp_path / "other", "--out", out, "--weights", "none", "--network"]
+    assert run(*words, "timm:no_such_network")[0] == 2
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -1,5 +1,6 @@
 """Other data than those that a run has seen are refused; the same ones may lie elsewhere."""
 
+import json
 import shutil
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 from uda_core.lab import main as cli
-from uda_core.lab.fingerprint import MOST, _of
+from uda_core.lab.fingerprint import _of
 
 SMALL = ["--steps", "2", "--set", "batch_size=4", "hidden=8"]
 
@@ -75,10 +76,38 @@ def test_folders_may_move_but_not_change(tmp_path, monkeypatch, capsys):
     assert "the data of the source are not those" in capsys.readouterr().err
 
 
-def test_of_a_large_tensor_some_samples_are_read():
-    large = torch.zeros(MOST // 64, 64)  # 4 times as many bytes
-    changed = large.clone()
-    changed[8] = 1
-    assert _of((large,)) != _of((changed,))
-    assert _of((large,)) == _of((large.clone(),))
-    assert _of((large,)) != _of((large[:-1],))
+def test_files_that_moved_are_named_again(trained, capsys):
+    (trained / "elsewhere").mkdir()
+    moved = (trained / "b.npz").rename(trained / "elsewhere" / "b.npz")
+    run = str(trained / "run")
+    assert cli.main(["evaluate", run]) == 2
+    assert cli.main(["evaluate", run, "--target", str(moved)]) == 0
+    assert cli.main(["train", "--resume", run, "--steps", "3", "--target", str(moved)]) == 0
+    assert cli.main(["evaluate", run]) == 0  # from where it lies now
+    feature_file(moved, seed=7)
+    assert cli.main(["evaluate", run, "--target", str(moved)]) == 2
+    assert "the data of the target are not those" in capsys.readouterr().err
+
+
+def test_a_task_made_by_rule_has_none(tmp_path, capsys):
+    """Processors round such numbers differently, and a run may be scored on another one."""
+    run = str(tmp_path / "run")
+    assert cli.main(["train", "mcd", "moons", "--steps", "2", "--out", run]) == 0
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["data"] == {}
+    assert cli.main(["evaluate", run, "--source", "a.npz"]) == 2
+    assert "trained on moons; leave --source and --target out" in capsys.readouterr().err
+
+
+def test_samples_of_any_loader_have_one():
+    class Loaded:
+        paths = ("x0", "/y/x1")
+
+        def __len__(self):
+            return 2
+
+    with pytest.raises(FileNotFoundError):
+        _of(Loaded())
+    Loaded.paths = ()
+    assert _of(Loaded()) == _of(Loaded())
+    assert _of(torch.zeros(3), exact=False) == _of(torch.ones(3), exact=False) != _of(torch.zeros(4), exact=False)
+    assert _of(torch.tensor([0, 1]), exact=False) != _of(torch.tensor([1, 0]), exact=False)

@@ -237,7 +237,8 @@ def test_metrics_are_cut_by_step_not_by_line(halfway, twelve, run):
     path = halfway / "metrics.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     later = json.dumps(json.loads(lines[0]) | {"step": 11}) + "\n"
-    path.write_text("".join([lines[0], *lines[:3], later, "no record\n", "[]\n", '{"step": "2"}\n', *lines[3:], later]))
+    wrong = [later, "no record\n", "[" * 100_000 + "\n", "[]\n", '{"step": "2"}\n']
+    path.write_text("".join([lines[0], *lines[:3], *wrong, *lines[3:], later]))
     assert run("--resume", halfway)[0] == 0
     assert results(halfway) == results(twelve)
 

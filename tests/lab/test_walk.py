@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-MOST = 15
+MOST = 16
 WALK = """
 import os, sys
 import uda_core

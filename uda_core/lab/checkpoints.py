@@ -12,6 +12,8 @@ from uda_core.errors import UserError
 from uda_core.files import finite, write_whole
 from uda_core.run import Run
 
+OPTIONAL = ("pseudo_labels", "anchors")  # fields that may be None
+
 
 class DamagedCheckpoint(UserError):
     """A file that is cut short or has wrong bytes, or that never was a checkpoint."""
@@ -91,7 +93,7 @@ def _canonical(state: Any) -> Any:
 
 def _odd(theirs: object, ours: object, name: str = "") -> str:
     """The first field of nested dicts that is of another kind than ours, where both have it; "" if there is none."""
-    if ours is None or theirs is None or name.startswith("config"):  # which checks itself
+    if ours is None or (theirs is None and name in OPTIONAL) or name.startswith("config"):  # which checks itself
         return ""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         if name.startswith("batches") and theirs.keys() != ours.keys():
@@ -99,6 +101,8 @@ def _odd(theirs: object, ours: object, name: str = "") -> str:
         fields = (_odd(theirs[key], ours[key], f"{name}.{key}".lstrip(".")) for key in ours if key in theirs)
         return next(filter(None, fields), "")
     same = type(theirs) is type(ours) and getattr(theirs, "dtype", None) == getattr(ours, "dtype", None)
+    if name.startswith("batches"):  # whose length is asked for soon
+        same = same and getattr(theirs, "ndim", None) == getattr(ours, "ndim", None)
     return "" if same else name
 
 

@@ -12,6 +12,7 @@ Into the folder --out go
 import argparse
 import hashlib
 import json
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from uda_core.run import Run, RunConfig
 from uda_core.task import Task
 
 METHODS = "logistic_regression,clusters,coral,infomax,mcd,cgdm"
+TEXTS = {"source": str, "target": str, "method": str}  # columns that hold text, whatever it looks like
 ROW = ("source", "target", "method", "seed", "target_accuracy", "source_accuracy", "seconds")
 LEAST = 3  # images of the target, and twice as many of the source that train: to measure how far they are apart
 
@@ -91,13 +93,15 @@ def compare(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace, recipes: Mapping[str, Recipe], names: tuple[str, str], out: Path) -> int:
     """The same where no other process works."""
     source, target = domains = _domains(args, names, out)
-    _same(out, args, domains, recipes)
+    made_of = _same(out, args, domains, recipes)
     rows = _read(out / "compare.csv")
     ways = [(source, target), (target, source)] if args.pairs else [(source, target)]
-    seeds = {name: [0] if r.method == LogisticRegression.name else seeds_of(args.seeds) for name, r in recipes.items()}
+    several = list(dict.fromkeys(seeds_of(args.seeds)))
+    seeds = {name: [0] if r.method == LogisticRegression.name else several for name, r in recipes.items()}
     keys = [(s.name, t.name, name, n) for s, t in ways for name in recipes for n in seeds[name]]
     left = [key for key in keys if key not in set(rows[list(ROW[:4])].itertuples(index=False, name=None))]
     _make_features(args, domains, [recipes[name] for _, _, name, _ in left])
+    RunFolder(out).write("compare.json", made_of)
     tasks = {(s.name, t.name): feature_files.load(s.file, t.file) for s, t in ways}
     files = {domain.name: str(domain.file.absolute()) for domain in domains}
     plugin = {"plugin": str(args.plugin.absolute())} if args.plugin else {}
@@ -125,7 +129,8 @@ def _compare(args: argparse.Namespace, recipes: Mapping[str, Recipe], names: tup
             continue
         rows = pd.concat([rows, pd.DataFrame(found)]) if len(rows) else pd.DataFrame(found)
         write_whole(out / "compare.csv", rows.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode())
-    return _report(out, _read(out / "compare.csv"), tasks, changed=bool(left))
+    words = ["--plugin", str(args.plugin)] if args.plugin else []
+    return _report(out, _read(out / "compare.csv"), tasks, words, changed=bool(left))
 
 
 def _make_features(args: argparse.Namespace, domains: tuple[Domain, Domain], left: list[Recipe]) -> None:
@@ -142,15 +147,18 @@ def _make_features(args: argparse.Namespace, domains: tuple[Domain, Domain], lef
         pair = feature_files.load(*(domain.file for domain in domains)).pair
     if left:
         of_run = {recipe.name: forecast.of_run(recipe, pair) for recipe in {r.name: r for r in left}.values()}
-        parts = {"features": seconds / 60, f"{len(left)} runs": sum(of_run[recipe.name] for recipe in left) / 60}
+        runs = f"{len(left)} run{'s' * (len(left) > 1)}"
+        parts = {"features": seconds / 60, runs: sum(of_run[recipe.name] for recipe in left) / 60}
         said = ", ".join(f"{part} {minutes:.1f}" for part, minutes in parts.items())
-        print(f"about {max(1, sum(parts.values())):.0f} min on this machine ({said})", file=sys.stderr)
+        print(f"about {max(1, sum(parts.values())):.0f} min on this machine ({said}), then the maps", file=sys.stderr)
     with tqdm(total=images, unit="image", disable=not new) as bar:
         for domain in new:
             features.write(domain.file, domain.folder, domain.classes, domain.listing, net, how, bar)
 
 
-def _report(out: Path, rows: pd.DataFrame, tasks: Mapping[tuple[str, str], Task], changed: bool) -> int:
+def _report(
+    out: Path, rows: pd.DataFrame, tasks: Mapping[tuple[str, str], Task], plugin: list[str], changed: bool
+) -> int:
     """Print the tables and what to choose, and write the page unless it is there and nothing has changed."""
     of_ways = {way: rows[(rows["source"] == way[0]) & (rows["target"] == way[1])] for way in tasks}
     if any(of_way.empty for of_way in of_ways.values()):
@@ -169,7 +177,8 @@ def _report(out: Path, rows: pd.DataFrame, tasks: Mapping[tuple[str, str], Task]
         print(" -> ".join(way), compare_page.summary(of_way).to_string(index=False), sep="\n", end="\n\n")
         chosen, *why = compare_page.choice(of_way)
         print(*why, sep="\n", end="\n\n")
-        print(f"predictions of that run: uda evaluate {_folder(out, *way, *chosen).path} --export DIR", end="\n\n")
+        words = ["uda", "evaluate", str(_folder(out, *way, *chosen).path), *plugin, "--export", "DIR"]
+        print(f"predictions of that run: {shlex.join(words)}", end="\n\n")
     print(f"written to {out}: compare.csv, compare.html, and a folder for each run")
     return 0
 
@@ -198,6 +207,8 @@ def _domains(args: argparse.Namespace, names: tuple[str, str], out: Path) -> tup
     apart(*paths)
     if args.source.is_dir() != args.target.is_dir():
         raise UserError(f"{args.source} and {args.target}: give two folders of images, or two .npz files")
+    if names[0] == names[1]:
+        raise UserError(f"{args.source} and {args.target} are called alike; rename one")
     if args.source.is_dir():
         classes = class_names(args.source)
         there = [path for path in args.target.iterdir() if path.is_dir() and not path.name.startswith(".")]
@@ -224,8 +235,8 @@ def _domains(args: argparse.Namespace, names: tuple[str, str], out: Path) -> tup
     return source, target
 
 
-def _same(out: Path, args: argparse.Namespace, domains: tuple[Domain, ...], recipes: Mapping[str, Recipe]) -> None:
-    """Write down what the runs in `out` are made of. What is there already must agree; new methods may join.
+def _same(out: Path, args: argparse.Namespace, domains: tuple[Domain, ...], recipes: Mapping[str, Recipe]) -> dict:
+    """What the runs in `out` are made of, for compare.json. What is there already must agree; new methods may join.
 
     Raises:
         UserError: if it does not agree.
@@ -245,7 +256,7 @@ def _same(out: Path, args: argparse.Namespace, domains: tuple[Domain, ...], reci
     differs += [f"recipe of {name}" for name in of_recipes if kept.get(name, of_recipes[name]) != of_recipes[name]]
     if differs:
         raise UserError(f"{out}: its runs were made of another {differs[0]}; give another --out, or delete the folder")
-    folder.write("compare.json", now | {"recipes": kept | of_recipes})
+    return now | {"recipes": kept | of_recipes}
 
 
 def _digest(path: Path) -> str:
@@ -265,7 +276,9 @@ def _read(csv: Path) -> pd.DataFrame:
         UserError: if it is another file.
     """
     try:
-        rows = pd.read_csv(csv, dtype={"source": str, "target": str}) if csv.exists() else pd.DataFrame(columns=ROW)
+        rows = pd.read_csv(csv, dtype=TEXTS, keep_default_na=False) if csv.exists() else pd.DataFrame(columns=ROW)
+        numbers = rows.columns.difference(list(TEXTS))
+        rows[numbers] = rows[numbers].replace("", None).apply(pd.to_numeric)
     except ValueError:
         rows = pd.DataFrame()
     if list(rows.columns[: len(ROW)]) != list(ROW):

@@ -57,7 +57,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     for _, of_method in rows.groupby("method", sort=False):
         cells = {"method": of_method["method"].iloc[0]}
         for column in list(HEADS)[1:]:
-            values = list(of_method[column].dropna())
+            values = list(of_method[column].dropna()) if column in of_method else []
             cells[column] = f"{mean(values):.0f}" if column == "seconds" else f"{mean(values):.2f}" if values else ""
             if column.endswith("accuracy") and column != "domain accuracy":
                 percent = [100 * value for value in values]
@@ -78,12 +78,13 @@ def choice(rows: pd.DataFrame) -> tuple[tuple[str, int], str, ...]:
     of_method = rows[rows["method"] == method]
     chosen = of_method.loc[of_method[RULES[RULE]].idxmin()]
     seed = int(chosen["seed"])
-    bars = ", ".join(f"{name} {measured[name]:.1f}" for name in known if name != method and name in measured)
+    others = ", ".join(f"{name} {measured[name]:.1f}" for name in known if name != method and name in measured)
+    bars = f" ({others})" if others else ""
     texts = [f"Without target labels: take {method}, seed {seed}."]
     if method in measured:
         texts.append(
             "The method: of those compared, it has the highest mean over our six tasks of Office-31, frozen features: "
-            f"{measured[method]:.1f} % ({bars}). Those are three sets of photographs, and say little of other data. "
+            f"{measured[method]:.1f} %{bars}. Those are three sets of photographs, and say little of other data. "
             "That a number without labels chooses well between methods, none of our tables shows."
         )
     if len(of_method) > 1:
@@ -156,6 +157,7 @@ def _figures(way: Way, rows: pd.DataFrame, task: Task, run_of: Callable[[Way, st
 
 def _layout(f: np.ndarray) -> tuple[str, np.ndarray]:
     """Features [N, D] in the plane, [N, 2], by UMAP, or PCA where there is none."""
+    f = f / (np.abs(f).max() or 1.0)  # so that no square overflows
     try:
         from umap import UMAP  # takes seconds to import
     except ImportError:

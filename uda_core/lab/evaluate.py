@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from uda_core.errors import UserError
 from uda_core.lab import main
 from uda_core.lab.exports import export
 from uda_core.lab.fingerprint import same_data
@@ -22,14 +23,23 @@ def add(commands) -> None:
     about = "folder for the embeddings, predictions and confusion matrix; see uda_core/lab/exports.py"
     p.add_argument("--export", type=Path, metavar="DIR", help=about)
     main.add_data(p)
+    main.add_own(p, " that the run was trained on, if it has moved since")
     main.add_plugin(p)
 
 
 def evaluate_run(args: argparse.Namespace) -> int:
-    """Print the scores of the run in a folder, and export what they are made of; the exit status."""
+    """Print the scores of the run in a folder, and export what they are made of; the exit status.
+
+    Raises:
+        UserError: for --source or --target of a run that was not trained on such.
+    """
     folder = RunFolder(args.run).chosen()
     saved = folder.settings()
     main.same_plugin(folder.path, saved, args)
+    moved = {name: str(path) for name in ("source", "target") if (path := getattr(args, name))}
+    if saved.keys() & moved.keys() != moved.keys():
+        raise UserError(f"{folder.path}: trained on {saved['task']}; leave --source and --target out")
+    saved |= moved
     with folder.blaming("settings.json"):
         task, method = main.task_of(saved, args.data), method_for(saved["method"], saved["task"])
         same_data(saved, task.pair)

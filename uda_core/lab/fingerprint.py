@@ -1,49 +1,62 @@
-"""What a run saw, in a few letters: names and sizes of files, labels of the source, numbers of what lies in memory."""
+"""What a run saw of files, in a few letters: other data under the same names are noticed."""
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from uda_core.data import feature_files
+from uda_core.data.catalog import entry_of
 from uda_core.errors import UserError
 from uda_core.samples import Samples
 from uda_core.task import Pair
 
-MOST = 2**26  # bytes of a tensor that are read; of a larger one, evenly spread samples
+FEATURES = "features"  # the task of feature files
 
 
-def fingerprint(pair: Pair) -> dict[str, str]:
-    """One of each domain. Files may move as a whole; the target's labels are not looked at, for no run sees them."""
-    s = (pair.source_train.x, pair.source_train.y, pair.source_val.x, pair.source_val.y)
-    t = (pair.target_train.x, pair.target_test.x)
-    return {name: _of(domain) for name, domain in (("source", s), ("target", t))}
+def fingerprint(record: Mapping, pair: Pair) -> dict[str, str]:
+    """One of each domain, for the pair that the record, the content of a settings.json, names.
+
+    Of files names and sizes, of labels all, of feature files also the features; of other numbers in memory shape and
+    kind, for processors round them differently. Nothing for tasks that are made by rule. Files may move as a whole. The
+    target's labels are not looked at, for no run sees them.
+    """
+    entry = entry_of(record["task"])
+    if record["task"] == FEATURES:  # as they lie in the files, before they are standardised
+        s, t = (feature_files.read(Path(record[domain])) for domain in ("source", "target"))
+        return {"source": _of(s.features, s.labels), "target": _of(t.features)}
+    if not (entry.own or entry.sets):
+        return {}
+    train, val, target = pair.source_train, pair.source_val, (pair.target_train.x, pair.target_test.x)
+    return {"source": _of(train.x, train.y, val.x, val.y, exact=False), "target": _of(*target, exact=False)}
 
 
-def same_data(record: dict, pair: Pair) -> dict[str, str]:
-    """The fingerprint of a pair, which is that of the record, the content of a settings.json, if it has one.
+def same_data(record: Mapping, pair: Pair) -> dict[str, str]:
+    """The fingerprint of a pair, which is that of the record, if it has one.
 
     Raises:
         UserError: if they differ.
     """
-    now = fingerprint(pair)
+    now = fingerprint(record, pair)
     if changed := [domain for domain, of in now.items() if record.get("data", now).get(domain) != of]:
         what = f"the data of the {' and the '.join(changed)} are not those that this run has seen"
         raise UserError(f"{what}; put those back, or train another run")
     return now
 
 
-def _of(domain: tuple[Samples, ...]) -> str:
+def _of(*domain: Samples | None, exact: bool = True) -> str:
     digest = hashlib.sha256()
     for samples in domain:
         if isinstance(samples, Tensor):
-            every = max(1, samples.numel() * samples.element_size() // MOST)
             digest.update(f"{samples.dtype} {list(samples.shape)}".encode())
-            digest.update(samples[::every].cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        else:
-            paths: list[Path] = list(getattr(samples, "paths", ()))
-            above = os.path.commonpath([path.parent for path in paths]) if paths else ""
-            lines = (f"{path.relative_to(above).as_posix()} {path.stat().st_size}" for path in paths)
+            if exact or not samples.is_floating_point():
+                digest.update(samples.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        elif samples is not None:
+            paths = [os.fspath(path) for path in getattr(samples, "paths", ())]
+            above = len(os.path.commonprefix(paths))  # noqa: RUF071 - letters, as of two drives no folder is common
+            lines = (f"{path[above:]} {Path(path).stat().st_size}".replace("\\", "/") for path in paths)
             digest.update("\n".join([str(len(samples)), *lines]).encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]

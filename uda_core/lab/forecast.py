@@ -52,15 +52,18 @@ def of_sample(net: nn.Module, x: Samples) -> float:
 
 
 def of_run(recipe: Recipe, pair: Pair) -> float:
-    """Seconds for the steps of a run; 0 where they are too few to try some."""
+    """Seconds for the steps of a run; 0 where they are too few to try some, or losses do not stay finite."""
     run = recipe.start(pair)
     steps = recipe.length(run)
     if steps <= TRIED:
         return 0.0
-    run.step()
-    started = time.perf_counter()
-    for _ in range(TRIED):
+    try:
         run.step()
+        started = time.perf_counter()
+        for _ in range(TRIED):
+            run.step()
+    except FloatingPointError:
+        return 0.0
     return (time.perf_counter() - started) / TRIED * steps
 
 

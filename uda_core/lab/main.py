@@ -140,11 +140,15 @@ def add_task(parser: argparse.ArgumentParser, required: bool = True) -> None:
     about = "one of those that `uda tasks` lists, such as moons, office31:A-W or folders"
     parser.add_argument("task", nargs=None if required else "?", metavar="TASK", help=about)
     add_data(parser)
-    for domain in ("source", "target"):
-        about = f"your own {domain}: a folder of class folders (task folders) or an .npz file (task features)"
-        parser.add_argument(f"--{domain}", type=Path, metavar="PATH", help=about)
+    add_own(parser, ": a folder of class folders (task folders) or an .npz file (task features)")
     about = "for the task features: none (default), per-domain (mean 0 and deviation 1 in each), or source (its alone)"
     parser.add_argument("--standardise", metavar="HOW", help=about)
+
+
+def add_own(parser: argparse.ArgumentParser, about: str) -> None:
+    """The options --source and --target."""
+    for domain in ("source", "target"):
+        parser.add_argument(f"--{domain}", type=Path, metavar="PATH", help=f"your own {domain}{about}")
 
 
 def add_plugin(parser: argparse.ArgumentParser) -> None:
@@ -163,11 +167,11 @@ def load_plugin(file: str | Path | None) -> None:
     """
     if file is None:
         return
-    path = Path(file).absolute()
+    path = Path(file).resolve()
     if not path.is_file() or path.suffix != ".py" or not path.stem.isidentifier():
         raise UserError(f"{file}: no Python file that can be imported; --plugin takes one such as my_network.py")
     spec = sys.modules[path.stem].__spec__ if path.stem in sys.modules else importlib.util.find_spec(path.stem)
-    if spec and spec.origin != str(path):
+    if spec and not (spec.origin and Path(spec.origin).exists() and path.samefile(spec.origin)):
         raise UserError(f"{file}: {path.stem} is the name of another module, {spec.origin}; rename the file")
     if path.stem not in sys.modules:
         spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -175,7 +179,7 @@ def load_plugin(file: str | Path | None) -> None:
         sys.modules[path.stem] = module = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[path.stem]
             lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
             line = f", line {lines[-1]}" if lines else ""
@@ -187,20 +191,23 @@ def load_plugin(file: str | Path | None) -> None:
 
 
 def same_plugin(folder: Path, saved: dict, args: argparse.Namespace) -> None:
-    """Do nothing if the plugin that a run was made with is given again. A settings.json alone does not run any code.
+    """Do nothing if the plugin that a run was made with is given again, wherever it lies now.
+
+    A settings.json alone does not run any code.
 
     Raises:
         UserError: if it is not.
     """
-    if saved.get("plugin") and not args.plugin:
-        raise UserError(f"{folder}: made with your own code; if you trust it, add --plugin {saved['plugin']}")
+    made = saved.get("plugin")
+    if made and not (args.plugin and args.plugin.name == Path(made).name):
+        raise UserError(f"{folder}: made with your own code; if you trust it, add --plugin {made}")
 
 
 def names_of(source: str | Path, target: str | Path) -> tuple[str, str]:
     """What to call one's own source and target: the last parts of their paths in which they differ, without .npz."""
     paths = [Path(path).absolute() for path in (source, target)]
     ends = [path.with_suffix("") if path.suffix == ".npz" else path for path in paths]
-    parts = zip(*(reversed(path.parts) for path in ends), strict=False)
+    parts = zip(*(reversed(path.parts[1:]) for path in ends), strict=False)
     return next(((s, t) for s, t in parts if s != t), (ends[0].name, ends[1].name))
 
 

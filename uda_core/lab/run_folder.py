@@ -98,7 +98,17 @@ class RunFolder:
             UserError: if another process trains here, with its number.
         """
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with self._locked():
+                yield
+        finally:
+            with suppress(OSError):  # what is not empty stays
+                for folder in made:
+                    folder.rmdir()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         file = self.path / LOCK
         lock = FileLock(file)
         try:
@@ -109,9 +119,7 @@ class RunFolder:
                 who = f"process {file.read_text(encoding='utf-8')}"
             raise UserError(f"{self.path}: {who} trains here; wait for its end, or give another --out") from None
         except NotImplementedError:
-            print(
-                f"warning: {self.path}: this file system has no locks; train in one process at a time", file=sys.stderr
-            )
+            print(f"warning: {self.path}: a file system without locks; train in one process only", file=sys.stderr)
         with suppress(OSError):
             file.write_text(str(os.getpid()), encoding="utf-8")
         try:
@@ -120,9 +128,6 @@ class RunFolder:
             with suppress(OSError):  # Windows lets nobody delete it; a killed process leaves it, and its lock is gone
                 file.unlink()
             lock.release()
-            with suppress(OSError):  # what is not empty stays
-                for folder in made:
-                    folder.rmdir()
 
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint to go on from, damaged or not."""
@@ -271,7 +276,7 @@ class RunFolder:
         lines = metrics.read_bytes().splitlines(keepends=True) if metrics.exists() else []
         kept = dict[int, bytes]()
         for line in lines:
-            with suppress(ValueError, KeyError, TypeError):
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
                 step = json.loads(line)["step"]
                 if type(step) is int and 1 <= step <= last and line.endswith(b"\n"):
                     kept.setdefault(step, line)
@@ -300,7 +305,8 @@ class RunFolder:
 
     def resume_command(self) -> str:
         """The command that goes on with the run."""
-        return f"uda train --resume {shlex.quote(str(self.whole))}"
+        plugin = self.read("settings.json").get("plugin")
+        return shlex.join(["uda", "train", "--resume", str(self.whole), *(["--plugin", plugin] if plugin else [])])
 
 
 def _is(value: object, kind: Any) -> bool:

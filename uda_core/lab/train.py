@@ -166,7 +166,8 @@ def new_run(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
 def resumed_run(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
     """The folder; its method, task and so on; and the recipe of its run: that which it was started with, and changes.
 
-    Options may change the settings and the device and raise the number of steps; what else they name must agree.
+    Options may change the settings and the device, raise the number of steps, and say where one's own data lie now, if
+    their fingerprint is on record; what else they name must agree.
 
     Raises:
         UserError: if the folder holds no run, or an option does not agree.
@@ -185,7 +186,9 @@ def resumed_run(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
     with folder.blaming("settings.json"):
         kept = saved["config"] | here, saved["settings"], saved["steps"]
         recipe = Recipe(saved["recipe"], str(folder.path), saved["method"], (saved["task"],), *kept)
-    given = {name: getattr(args, name) for name in ("method", "recipe", "devices")} | main.record_of(args) | config
+    record = main.record_of(args)
+    moved = {name: record.pop(name) for name in ("source", "target", "plugin") if "data" in saved and name in record}
+    given = {name: getattr(args, name) for name in ("method", "recipe", "devices")} | record | config
     own = {name: tuple(v) if isinstance(v, list) else v for name, v in (saved | saved["config"]).items()}
     for name, value in given.items():
         if value is not None and name != "device" and value != own.get(name):
@@ -197,7 +200,7 @@ def resumed_run(args: argparse.Namespace) -> tuple[RunFolder, dict, Recipe]:
         config["weights"] = "none"  # the checkpoint holds what became of them
     values = {"config": {**recipe.config, **config}, "settings": {**recipe.settings, **settings}}
     recipe = replace(recipe, **values, steps=args.steps or saved["steps"])
-    return folder, {name: saved[name] for name in KEPT if name in saved}, recipe
+    return folder, {name: saved[name] for name in KEPT if name in saved} | moved, recipe
 
 
 def _set(args: argparse.Namespace, method: Method) -> tuple[dict[str, Any], dict[str, Any]]:

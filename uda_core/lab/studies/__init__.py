@@ -10,6 +10,7 @@
 On a CPU, in one thread; `STUDIES["streets"].rows["CAG"].start(task.pair)` makes the run of a row.
 """
 
+import math
 import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -238,10 +239,11 @@ def label_free(run: Run) -> dict[str, float]:
     x_s, x_t = run.pair.source_train.x, run.pair.target_train.x
     f_s, f_t = (run.features(x).cpu() for x in (x_s, x_t))
     cosines = validators.class_gradient_cosines(run)
+    finite = cosines[cosines.isfinite()]
     return validators.of_target(run, *run.predict(x_t)) | {
         "domain accuracy": domain_gap.domain_accuracy(f_s, f_t).value,
         "neighbour mixing": domain_gap.neighbour_mixing(f_s, f_t).value,
-        "lowest class cosine": cosines[cosines.isfinite()].min().item(),
+        "lowest class cosine": finite.min().item() if len(finite) else math.nan,
     }
 
 
