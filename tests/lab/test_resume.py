@@ -358,7 +358,7 @@ WRONG = {  # file -> field -> values of another kind
     "settings.json": {
         "method": [None, 3, [], "nothing"], "task": [7, "sun"], "steps": [0, -1, 1.5, True, "9", 1e999],
         "config": [[], "abc", {}, {"seed": 1}], "settings": [None, [1], {"beta": "much"}], "recipe": [1, {}],
-        "devices": ["two", 0, -1, 2.5], "threads": ["x", 1.5], "data": ["x", {"source": "0"}, {"target": 1}],
+        "devices": ["two", 0, -1, 2.5], "threads": ["x", 1.5], "data": ["x"],
         "restarts": [0, ["a"], [0.5]], "choose": [1], "changes": [{}, [1], "x"], "source": [5], "standardise": [[]],
     },
     "progress.json": {"seconds": ["x", -1, None, 10**400], "milestones": [[], {"a": "b"}, {"a": -1}, 3]},
