@@ -116,7 +116,7 @@ class RunFolder:
         except Timeout:
             who = "another process"
             with suppress(OSError):  # Windows lets nobody read or write it
-                who = f"process {file.read_text(encoding='utf-8')}"
+                who = f"process {file.read_text(encoding='utf-8') or '?'}"  # old versions of filelock empty the file
             raise UserError(f"{self.path}: {who} trains here; wait for its end, or give another --out") from None
         except NotImplementedError:
             print(f"warning: {self.path}: a file system without locks; train in one process only", file=sys.stderr)
