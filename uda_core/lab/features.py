@@ -48,10 +48,8 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(_networks())
     about = f"{names}, or {OF_TIMM}NAME, such as timm:vit_small_patch14_dinov2.lvd142m (default: {DEFAULT})"
     parser.add_argument("--network", default=DEFAULT, metavar="NAME", help=about)
-    about = (
-        "imagenet (default of efficientnet_lite0), pretrained (default of timm:NAME), a name of torchvision's for a "
-    )
-    about += "ResNet, a file, or none (a random start)"
+    about = "imagenet (default of efficientnet_lite0), pretrained (default of timm:NAME), a name of torchvision's for "
+    about += "a ResNet, a file, or none (a random start)"
     parser.add_argument("--weights", metavar="W", help=about)
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu (default) or cuda")
     main.add_plugin(parser)

@@ -153,9 +153,7 @@ def add_own(parser: argparse.ArgumentParser, about: str) -> None:
 
 def add_plugin(parser: argparse.ArgumentParser) -> None:
     """The option --plugin."""
-    about = (
-        "a Python file of yours, run first: its networks, tasks and methods, and recipes beside it, are known by name"
-    )
+    about = "a Python file of yours, run first: its networks, tasks, methods, and recipes beside it, are known by name"
     parser.add_argument("--plugin", type=Path, metavar="FILE.py", help=about)
 
 
