@@ -105,8 +105,8 @@ class Driver:
         return self.page.locator(".uda .stage canvas").first.evaluate("canvas => canvas.toDataURL()")
 
 
-def test_lesson_04_shows_its_first_frame_soon(lab, browser, figures):
-    [path] = (ROOT / "notebooks").glob("04_*.ipynb")
+def test_lesson_05_shows_its_first_frame_soon(lab, browser, figures):
+    [path] = (ROOT / "notebooks").glob("05_*.ipynb")
     lesson = lab.open(browser, path, "lesson.ipynb")
     started = time.monotonic()
     lesson.run_all()

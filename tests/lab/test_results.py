@@ -128,7 +128,7 @@ def test_commonest_mistake_is_the_first():
     assert results.mistakes("fonts-handwriting", "CGDM (code)")[0] == "52 x 1 read as 4"
 
 
-def test_failing_seeds_are_as_lesson_04_describes_them():
+def test_failing_seeds_are_as_lesson_05_describes_them():
     """What its words claim about the table that they stand below; after a new measurement, read them again."""
     seeds = results.numbers("fonts-handwriting", "CGDM (code)").sort_values("score")
     whole, rest = (part.corr()["score"].abs() for part in (seeds, seeds[1:]))

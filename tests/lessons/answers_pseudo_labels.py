@@ -1,4 +1,4 @@
-"""Lesson 03's exercises: right answers in any spelling, and wrong ones that no mistake on the list equals."""
+"""Lesson 04's exercises: right answers in any spelling, and wrong ones that no mistake on the list equals."""
 
 import torch
 from torch.nn import functional as F

@@ -274,7 +274,7 @@ def test_a_choice_is_kept_and_replayed_in_a_folder_that_cannot_be_written(folder
     field, _ = asked(monkeypatch, "02 sign", "Which sign?", choices=("plus", "minus"))
     assert field.value is None
     field.value = "plus"
-    replay("02 sign", "minus")
+    replay("03 sign", "minus")
     assert capsys.readouterr().out == "You guessed: plus. What happened: minus.\n"
 
 

@@ -1,4 +1,4 @@
-"""Exercises of lesson 06. Letters: B images, D features, C classes, h x w pixels; f [B,D,h,w] features, z [B,C,h,w]
+"""Exercises of lesson 07. Letters: B images, D features, C classes, h x w pixels; f [B,D,h,w] features, z [B,C,h,w]
 logits, y [B,h,w] labels or pseudo-labels, a [C,D] anchors."""
 
 import copy

@@ -1,4 +1,4 @@
-"""Exercises of lesson 05. Letters: B images, D features, C classes, h x w pixels; f [B,D,h,w] features, z [B,C,h,w]
+"""Exercises of lesson 06. Letters: B images, D features, C classes, h x w pixels; f [B,D,h,w] features, z [B,C,h,w]
 logits, y [B,h,w] labels, a [C,D] anchors, d [B,C,h,w] distances to them."""
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Exercises of lesson 04. Letters: B samples, C classes, z [B, C] logits, p = softmax(z); a, b [m, n] two gradients."""
+"""Exercises of lesson 05. Letters: B samples, C classes, z [B, C] logits, p = softmax(z); a, b [m, n] two gradients."""
 
 from collections.abc import Callable
 

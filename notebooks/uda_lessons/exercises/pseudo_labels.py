@@ -1,4 +1,4 @@
-"""Exercises of lesson 03. Letters: N samples, C classes; f [N, D] unit features, m [N, C] membership."""
+"""Exercises of lesson 04. Letters: N samples, C classes; f [N, D] unit features, m [N, C] membership."""
 
 import torch
 from torch import Tensor

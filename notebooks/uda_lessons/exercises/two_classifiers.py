@@ -1,4 +1,4 @@
-"""Exercises of lesson 02. Letters: B samples, C classes, z1, z2 [B, C] the heads' logits, p = softmax(z)."""
+"""Exercises of lesson 03. Letters: B samples, C classes, z1, z2 [B, C] the heads' logits, p = softmax(z)."""
 
 from collections.abc import Callable
 

@@ -27,11 +27,11 @@ class Take:
 
 TAKES = {
     "01": Take("source_only", "fonts-distorted"),
-    "02": Take("mcd", "blobs"),
-    "03": Take("cgdm", "fonts-distorted", {"beta": 0}),
-    "04": Take("cgdm", "fonts-distorted"),
-    "05": Take("source_only", "streets-rehearsal"),
-    "06": Take("cag", "streets-rehearsal"),
+    "03": Take("mcd", "blobs"),
+    "04": Take("cgdm", "fonts-distorted", {"beta": 0}),
+    "05": Take("cgdm", "fonts-distorted"),
+    "06": Take("source_only", "streets-rehearsal"),
+    "07": Take("cag", "streets-rehearsal"),
 }
 
 
