@@ -29,7 +29,7 @@ TAKES = {
     "01": Take("source_only", "fonts-distorted"),
     "03": Take("mcd", "blobs"),
     "04": Take("cgdm", "fonts-distorted", {"beta": 0}),
-    "05": Take("cgdm", "fonts-distorted"),
+    "05": Take("cgdm", "blobs", {"infomax": 0, "alpha": 0, "beta": 1}),
     "06": Take("source_only", "streets-rehearsal"),
     "07": Take("cag", "streets-rehearsal"),
 }
