@@ -25,11 +25,12 @@ class Take:
     settings: dict[str, float] = field(default_factory=dict)
 
 
+LABELS_ALONE = {"discrepancy": 0, "k": 0, "infomax": 0, "beta": 0, "alpha": 1, "warm_up": 200, "refresh": 20}
 TAKES = {
     "01": Take("source_only", "fonts-distorted"),
     "03": Take("mcd", "blobs"),
-    "04": Take("cgdm", "fonts-distorted", {"beta": 0}),
-    "05": Take("cgdm", "fonts-distorted"),
+    "04": Take("cgdm", "fonts-distorted", LABELS_ALONE),
+    "05": Take("cgdm", "blobs", {"infomax": 0, "alpha": 0, "beta": 1}),
     "06": Take("source_only", "streets-rehearsal"),
     "07": Take("cag", "streets-rehearsal"),
 }

@@ -245,27 +245,33 @@ def of_terms(name: str) -> str:
     return "\n".join([*lines, note])
 
 
+def table(name: str, rows: Sequence[str] | None = None) -> str:
+    """`markdown(name, rows)`; for "NAME:effects", what `of_terms` makes of a factorial study; or another table here.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    made = {"published": beside_published, "reached": reached, "one-of-three": one_of_three}
+    made |= {f"{name}:effects": partial(of_terms, name) for name in NAMES}
+    return made[name]() if name in made else markdown(name, rows)
+
+
 def show(name: str, rows: Sequence[str] | None = None) -> None:
-    """Display `markdown(name, rows)` in a notebook."""
+    """Display `table(name, rows)` in a notebook."""
     from IPython.display import Markdown, display
 
-    display(Markdown(markdown(name, rows)))
+    display(Markdown(table(name, rows)))
 
 
 def write_into(page: Path) -> None:
-    """Renew every table of a page, between marks such as `<!-- results:streets:begin -->`, and the one with `end`.
-
-    `results:NAME:effects` marks what `of_terms` makes of a factorial study.
+    """Renew every `table` of a page, between marks such as `<!-- results:streets:begin -->`, and the one with `end`.
 
     Raises:
         UserError: if the page has no such marks, or a name is unknown.
     """
-    made = {"published": beside_published, "reached": reached, "one-of-three": one_of_three}
-    made |= {f"{name}:effects": partial(of_terms, name) for name in NAMES}
 
     def renewed(marks: re.Match) -> str:
-        table = made[marks[2]]() if marks[2] in made else markdown(marks[2])
-        return f"{marks[1]}\n{table}\n{marks[3]}"
+        return f"{marks[1]}\n{table(marks[2])}\n{marks[3]}"
 
     text, tables = re.subn(MARKS, renewed, page.read_text(encoding="utf-8"), flags=re.DOTALL)
     if not tables:

@@ -1,6 +1,7 @@
 """What `uda bench accuracy` measures: studies, one TOML file each, whose rows are a recipe with some values changed.
 
     task = "streets"          by name, or one of `LOADERS`
+    only = ["A->D"]           of several tasks; may be left out: all
     steps = 1000              of every row that has none of its own; may be left out: those of the recipe
     note = "..."              what stands below the table
     details = true            also the commonest mistakes and what needs no target label; may be left out
@@ -126,6 +127,7 @@ class Study:
     note: str
     rows: Mapping[str, Arm]
     details: bool = False
+    only: Sequence[str] = ()  # of several tasks; empty: all
 
     def tasks(self, data: Path | None) -> dict[str, Task]:
         """What it is measured on, by name; a single task is called "".
@@ -133,7 +135,8 @@ class Study:
         Raises:
             UserError: if the data is not there.
         """
-        return LOADERS[self.task](data) if self.task in LOADERS else {"": load(self.task, data)}
+        tasks = LOADERS[self.task](data) if self.task in LOADERS else {"": load(self.task, data)}
+        return {name: tasks[name] for name in self.only or tasks}
 
     def settings(self) -> pd.DataFrame:
         """Every value that each row is measured with, as text: a line a row, empty where its method has none such."""
