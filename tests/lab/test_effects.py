@@ -92,7 +92,7 @@ def test_missing_cells_are_named(beside):
 
 def test_cells_are_those_of_the_studies():
     factorial = [name for name in STUDIES if name.startswith("factorial-")]
-    assert len(factorial) == 2
+    assert len(factorial) == 3
     for name in factorial:
         assert list(cells(frame(STUDIES[name].rows, score=lambda *_: 50))) == list(STUDIES[name].rows)[:16]
 

@@ -82,7 +82,7 @@ def test_a_factorial_study_has_every_combination_of_its_terms():
     assert all(arm.recipe == "cgdm-blobs" and not arm.config for arm in made.values())
 
 
-@pytest.mark.parametrize("name", ["factorial-fonts", "factorial-blobs"])
+@pytest.mark.parametrize("name", ["factorial-fonts", "factorial-blobs", "factorial-office31"])
 def test_each_term_of_a_factorial_study_is_on_in_half_of_its_cells(name):
     cells = [arm.settings for arm in STUDIES[name].rows.values()][:16]
     for term in ("discrepancy", "infomax", "alpha", "beta"):
