@@ -1,6 +1,7 @@
 """Choosing without target labels: validators by hand, beside slow transcriptions and skada; choices; the command."""
 
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from uda_core.errors import UserError
 from uda_core.lab import choosing, importance, main, validators
+from uda_core.lab.results import choices
 from uda_core.lab.studies import STUDIES, Trace
 from uda_core.lab.studies.traces import file_of
 from uda_core.methods import Config, SourceOnly
@@ -162,29 +164,29 @@ def test_dev_equals_skadas(skada_metrics, monkeypatch):
 
 def test_weighted_spearman_of_known_orders():
     x = np.array([0.1, 0.5, 0.2, 0.9, 0.4])
-    assert choosing.weighted_spearman(x, 3 * x) == pytest.approx(1)
-    assert choosing.weighted_spearman(-x, x) < -0.9
-    assert math.isnan(choosing.weighted_spearman(np.ones(5), x))
+    assert choices.weighted_spearman(x, 3 * x) == pytest.approx(1)
+    assert choices.weighted_spearman(-x, x) < -0.9
+    assert math.isnan(choices.weighted_spearman(np.ones(5), x))
 
 
 def test_weighted_spearman_punishes_a_bad_run_that_is_said_to_be_good():
     score = np.arange(10.0)
     top, bottom = score.copy(), score.copy()
     top[[0, 9]], bottom[[0, 1]] = top[[9, 0]], bottom[[1, 0]]
-    assert choosing.weighted_spearman(bottom, score) > spearmanr(bottom, score).statistic
-    assert choosing.weighted_spearman(top, score) < spearmanr(top, score).statistic
+    assert choices.weighted_spearman(bottom, score) > spearmanr(bottom, score).statistic
+    assert choices.weighted_spearman(top, score) < spearmanr(top, score).statistic
 
 
 def test_weighted_spearman_equals_a_slow_transcription():
     value, score = np.array([0.3, 0.3, 0.1, 0.7, 0.5, 0.3]), np.array([0.5, 0.9, 0.2, 0.9, 0.4, 0.1])
-    assert choosing.weighted_spearman(value, score) == pytest.approx(transcriptions.weighted_spearman(value, score))
+    assert choices.weighted_spearman(value, score) == pytest.approx(transcriptions.weighted_spearman(value, score))
 
 
 def test_regret_is_the_mean_over_ties():
     score = np.array([50.0, 90.0, 70.0])
-    assert choosing.regret(np.array([0, 1, 0]), score) == 0
-    assert choosing.regret(np.array([1, 0, 1]), score) == pytest.approx(30)
-    assert choosing.regret(np.zeros(3), score) == pytest.approx(20)
+    assert choices.regret(np.array([0, 1, 0]), score) == 0
+    assert choices.regret(np.array([1, 0, 1]), score) == pytest.approx(30)
+    assert choices.regret(np.zeros(3), score) == pytest.approx(20)
 
 
 def test_enough_labels_choose_the_best_and_few_ones_often_do_not():
@@ -197,26 +199,26 @@ def test_enough_labels_choose_the_best_and_few_ones_often_do_not():
 
 def frame(**columns):
     made = pd.DataFrame(columns)
-    return made.assign(table="t", task="", **{name: 0.0 for name in choosing.VALIDATORS if name not in made})
+    return made.assign(table="t", task="", **{name: 0.0 for name in choices.VALIDATORS if name not in made})
 
 
 def test_choices_are_made_in_each_group_by_the_sign_of_the_validator():
     held = frame(
         row=["a"] * 3 + ["b"] * 3, seed=[0, 1, 2] * 2, step=10, score=[0.5, 0.7, 0.6, 0.9, 0.2, 0.3],
     ).assign(**{"target entropy": [1.0, 0.1, 2.0, 0.1, 0.2, 0.3], "SND": [3, 2, 1, 1, 2, 3]})  # fmt: skip
-    by = choosing.choices(held, "seeds").set_index(["row", "chosen by"])["regret"]
+    by = choices.choices(held, "seeds").set_index(["row", "chosen by"])["regret"]
     assert by["a", "target entropy"] == pytest.approx(0)
     assert by["a", "SND"] == pytest.approx(20)
     assert by["b", "SND"] == pytest.approx(60)
     assert by["a", "any"] == pytest.approx(10)
-    assert choosing.choices(held, "rows").empty  # groups of two
+    assert choices.choices(held, "rows").empty  # groups of two
     with pytest.raises(UserError, match="unknown level 'seed'"):
-        choosing.choices(held, "seed")
+        choices.choices(held, "seed")
 
 
 def test_checkpoints_are_chosen_within_a_run_and_beside_the_last_step():
     held = frame(row="a", seed=0, step=[10, 20, 30], score=[0.5, 0.8, 0.7]).assign(BNM=[0.2, 0.3, 0.1])
-    by = choosing.choices(held, "checkpoints").set_index("chosen by")["regret"]
+    by = choices.choices(held, "checkpoints").set_index("chosen by")["regret"]
     assert by["BNM"] == pytest.approx(0)
     assert by["last step"] == pytest.approx(10)
     assert "DEV" not in by
@@ -242,15 +244,17 @@ def traces(digits_task, tmp_path, monkeypatch):
 
 def test_the_command_computes_every_validator_and_keeps_other_tables(traces, tmp_path, digits_task):
     out = tmp_path / "found.csv"
-    out.write_text("table,row\nother,a\n")
+    columns = ["table", "row", "seed", "task", "step", "score", *choices.VALIDATORS]
+    out.write_text(f"{','.join(columns)}\nother,a\n")
     arguments = ["bench", "validators", "--table", "imbalanced", "--traces", str(traces), "--out", str(out)]
     assert main.main(arguments) == 0
     found = pd.read_csv(out)
+    assert max(map(len, re.split("[,\n]", out.read_text()))) < len("target entropy") + 12  # few digits
     assert list(found["table"]) == ["other"] + 6 * ["imbalanced"]
     last = found[found["step"] == 51].iloc[0]
     arrays = np.load(file_of(traces, "source only", 0, ""))
     z = torch.from_numpy(arrays["target"][-1]).float()
-    assert last["SND"] == pytest.approx(np.mean([validators.soft_neighbourhood_density(h) for h in z]), rel=1e-3)
+    assert last["SND"] == pytest.approx(np.mean([float(validators.soft_neighbourhood_density(h)) for h in z]), rel=1e-3)
     assert last["score"] == pytest.approx(
         (z.sum(0).argmax(1) == digits_task.truth.target_test).float().mean(), abs=1e-3
     )
@@ -262,6 +266,8 @@ def test_the_command_computes_every_validator_and_keeps_other_tables(traces, tmp
     assert found[found["step"] == 50]["DEV"].isna().all()
     by_labels = pd.read_csv(tmp_path / "found.labels.csv")
     assert set(by_labels["level"]) == {"seeds", "all runs"}
+    assert main.main([*arguments, "--last"]) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(out), found[found["step"] != 50].reset_index(drop=True))
 
 
 def test_what_cannot_be_read_is_named(tmp_path, capsys):

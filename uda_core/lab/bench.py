@@ -46,6 +46,7 @@ def add(commands) -> None:
     p.add_argument("--traces", type=Path, required=True, metavar="DIR", help="folder beside its results: NAME.traces")
     main.add_data(p)
     p.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="numbers of other tables are kept there")
+    p.add_argument("--last", action="store_true", help="look at the last step of each run alone")
     about, example = "reading images, against training on them", "bench loader office31:A-W --network resnet18"
     loader = main.add_command(benches, "loader", bench_loader, about, example)
     loader.description += "\nWithout a TASK it writes JPEGs of 160 to 500 pixels to a temporary folder and reads those."
@@ -96,7 +97,7 @@ def bench_validators(args: argparse.Namespace) -> int:
     """Compute every validator on recorded runs; the exit status."""
     from uda_core.lab import choosing
 
-    choosing.measure(args.table, args.traces, args.out, args.data)
+    choosing.measure(args.table, args.traces, args.out, args.data, args.last)
     return 0
 
 

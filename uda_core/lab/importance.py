@@ -36,7 +36,10 @@ def importance_weights(p_t: Tensor, n_s: int, n_t: int) -> Tensor:
 
 
 def importance_weighted_risk(loss: Tensor, p_t: Tensor, n_s: int, n_t: int) -> Tensor:
-    """R_IW = mean_i w_i l_i (Sugiyama et al. 2007, eq. 5): unbiased, of a large variance where a few weights are."""
+    """R_IW = mean_i w_i l_i (Sugiyama et al. 2007): unbiased, but of a large variance where few samples weigh.
+
+    skada's `ImportanceWeightedScorer` divides by the sum of the weights, and takes them from two kernel densities.
+    """
     return (importance_weights(p_t, n_s, n_t) * loss).mean()
 
 

@@ -7,7 +7,7 @@ import ipywidgets as widgets
 import pandas as pd
 from IPython.display import display
 
-from uda_core.lab.choosing import VALIDATORS, regret
+from uda_core.lab.results.choices import VALIDATORS, regret
 from uda_lessons.board import kernel
 
 NOBODY = "nobody yet"
@@ -19,7 +19,7 @@ def sign(runs: pd.DataFrame, validators: Mapping[str, int] = VALIDATORS) -> None
     Where no page answers, nobody signs, and the scores stand below at once.
 
     Args:
-        runs: lines of `choosing.load()`, at most 26, with a number by every validator.
+        runs: lines of `choices.load()`, at most 26, with a number by every validator.
     """
     models = runs.set_axis(list(ascii_uppercase[: len(runs)]))
     table = widgets.HTML(_html(models[list(validators)]))
