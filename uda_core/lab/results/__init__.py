@@ -275,7 +275,7 @@ def show(name: str, rows: Sequence[str] | None = None) -> None:
 def write_into(page: Path) -> None:
     """Renew every table of a page, between marks such as `<!-- results:streets:begin -->`, and the one with `end`.
 
-    `results:NAME:effects` marks what `of_terms` makes of a factorial study, `results:choices:rows` what `of_choices` does.
+    `results:NAME:effects` marks the tables of `of_terms`, `results:choices:rows` one of `of_choices`.
 
     Raises:
         UserError: if the page has no such marks, or a name is unknown.
