@@ -256,13 +256,14 @@ def test_the_command_computes_every_validator_and_keeps_other_tables(traces, tmp
     z = torch.from_numpy(arrays["target"][-1]).float()
     assert last["SND"] == pytest.approx(np.mean([float(validators.soft_neighbourhood_density(h)) for h in z]), rel=1e-3)
     assert last["score"] == pytest.approx(
-        (z.sum(0).argmax(1) == digits_task.truth.target_test).float().mean(), abs=1e-3
+        (z.sum(0).argmax(1) == digits_task.truth.target_test).float().mean().item(), abs=1e-3
     )
     wrong = (torch.from_numpy(arrays["source"][-1]).sum(0).argmax(1) != digits_task.pair.source_val.y).double()
-    assert last["source accuracy"] == pytest.approx(1 - wrong.mean(), abs=1e-3)
+    assert last["source accuracy"] == pytest.approx(1 - wrong.mean().item(), abs=1e-3)
     f_s, f_t = arrays["source_features"], arrays["target_features"]
     p_t = importance.target_probability(f_s, f_t)
-    assert last["DEV"] == pytest.approx(importance.deep_embedded_validation(wrong, p_t, len(f_s), len(f_t)), rel=1e-3)
+    dev = importance.deep_embedded_validation(wrong, p_t, len(f_s), len(f_t))
+    assert last["DEV"] == pytest.approx(dev.item(), rel=1e-3)
     assert found[found["step"] == 50]["DEV"].isna().all()
     by_labels = pd.read_csv(tmp_path / "found.labels.csv")
     assert set(by_labels["level"]) == {"seeds", "all runs"}
