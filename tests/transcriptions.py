@@ -3,7 +3,8 @@
 They share no code with `uda_core` and favour loops over speed. Sources: Saito et al. 2018 (MCD), Lee et al. 2019 (SWD),
 Du et al. 2021 (CGDM), and what the code at lijin118/CGDM, commit 012d631, computes; Zhang et al. 2019 (CAG-UDA), and
 what the code at RogerZhangzz/CAG_UDA, commit 422f99e, computes; Sun & Saenko 2016 (Deep CORAL), Ganin et al. 2016
-(DANN). `waves` are the inputs of the golden values, which those authors' code itself returned.
+(DANN); Cui et al. 2020, Saito et al. 2021, Sugiyama et al. 2007, You et al. 2019 and Musgrave et al. 2022 (validators).
+`waves` are the inputs of the golden values, which those authors' code itself returned.
 """
 
 import math
@@ -341,3 +342,67 @@ def dann_step(batch, g, heads, discriminator, learning_rate, weight, p):
     d = discriminator(Reversal.apply(f, weight * (2 / (1 + math.exp(-10 * p)) - 1)))[:, 0]
     loss = sum(cross_entropy(head(f)[:n], batch.y_s) for head in heads) + domain_cross_entropy(d[:n], d[n:])
     descend(loss, learning_rate, g, *heads, discriminator)
+
+
+def batch_nuclear_norm(z):
+    """Cui et al. 2020, eq. 8, beside its bound: the roots of the eigenvalues of P^T P, one by one."""
+    p = torch.stack([torch.stack(softmax(row)) for row in z])
+    gram, total = p.T @ p, 0.0
+    for _ in range(z.shape[1]):
+        v = waves(z.shape[1]) + 2
+        for _ in range(5000):
+            v = gram @ v
+            v = v / v.norm()
+        eigenvalue = (v @ gram @ v).item()
+        total += max(eigenvalue, 0) ** 0.5
+        gram = gram - eigenvalue * torch.outer(v, v)
+    return total / math.sqrt(len(z) * z.shape[1])
+
+
+def soft_neighbourhood_density(z, temperature=0.05):
+    """Saito et al. 2021, eq. 1-3, with an exact logarithm."""
+    p = [softmax(row) for row in z]
+    total = 0
+    for i, a in enumerate(p):
+        e = []
+        for j, b in enumerate(p):
+            if i != j:
+                dot = sum(x * y for x, y in zip(a, b, strict=True))
+                lengths = [math.sqrt(sum(x * x for x in c)) for c in (a, b)]
+                e.append(math.exp(dot / lengths[0] / lengths[1] / temperature))
+        total += sum(-x / sum(e) * math.log(x / sum(e)) for x in e)
+    return total / len(p)
+
+
+def importance_weighted_risk(loss, p_t, n_s, n_t):
+    """Sugiyama et al. 2007, with the weights of You et al. 2019."""
+    w = [n_s / n_t * p.item() / (1 - p.item()) for p in p_t]
+    return sum(w_i * l_i.item() for w_i, l_i in zip(w, loss, strict=True)) / len(w)
+
+
+def deep_embedded_validation(loss, p_t, n_s, n_t):
+    """You et al. 2019, algorithm 1."""
+    w = [n_s / n_t * p.item() / (1 - p.item()) for p in p_t]
+    weighted = [w_i * l_i.item() for w_i, l_i in zip(w, loss, strict=True)]
+    m_w, m_l = sum(w) / len(w), sum(weighted) / len(w)
+    cov = sum((a - m_l) * (b - m_w) for a, b in zip(weighted, w, strict=True)) / (len(w) - 1)
+    eta = -cov / (sum((b - m_w) ** 2 for b in w) / (len(w) - 1))
+    return m_l + eta * m_w - eta
+
+
+def weighted_spearman(value, score):
+    """KevinMusgrave/powerful-benchmarker, validator_tests/utils/weighted_spearman.py, with pow = 2."""
+    n = len(value)
+    dense = [[1 + len({y for y in of if y < x}) for x in of] for of in (list(value), list(score))]
+    w = [max(a / max(dense[0]), b / max(dense[1])) ** 2 for a, b in zip(*dense, strict=True)]
+    ranks = []
+    for of in (list(value), list(score)):
+        below = [sum(w[j] for j in range(n) if of[j] < x) for x in of]
+        tied = [[w[j] for j in range(n) if of[j] == x] for x in of]
+        ranks.append([b + (len(t) + 1) / 2 * sum(t) / len(t) for b, t in zip(below, tied, strict=True)])
+    means = [sum(w_i * r_i for w_i, r_i in zip(w, r, strict=True)) / sum(w) for r in ranks]
+
+    def cov(a, b):
+        return sum(w[i] * (ranks[a][i] - means[a]) * (ranks[b][i] - means[b]) for i in range(n))
+
+    return cov(0, 1) / math.sqrt(cov(0, 0) * cov(1, 1))

@@ -12,6 +12,7 @@ import pytest
 
 from uda_core.errors import UserError
 from uda_core.lab import results
+from uda_core.lab.results import choices
 from uda_core.lab.studies import STUDIES
 
 PAGE, README = results.FOLDER / "README.md", Path(__file__).parents[2] / "README.md"
@@ -239,7 +240,57 @@ def test_every_table_of_a_page_is_that_of_the_committed_results(page, tmp_path):
 def test_the_page_has_a_place_for_every_table():
     effects = {f"{name}:effects" for name in results.NAMES if name.startswith("factorial-")}
     marked = re.findall(r"<!-- results:(\S+):begin -->", PAGE.read_text(encoding="utf-8"))
-    assert sorted(marked) == sorted({*results.NAMES} - NOT_ON_PAGE | effects | {"published", "one-of-three"})
+    chosen = {f"choices:{part}" for part in ("rows", "seeds", "checkpoints", "labels")}
+    others = effects | chosen | {"published", "one-of-three"}
+    assert sorted(marked) == sorted({*results.NAMES} - NOT_ON_PAGE | others)
+
+
+def test_what_the_page_says_about_choosing():
+    def ends(name):
+        held = results.load(name).query("`class` == '' and task == '' and phase == 'end'")
+        return held.pivot_table(index=["row", "seed"], columns="measure", values="value").dropna(
+            subset="target entropy"
+        )
+
+    found = {name: ends(name) for name in ("fonts-handwriting", "imbalanced", "rehearsal")}
+    assert {name: len(held) for name, held in found.items()} == {
+        "fonts-handwriting": 140,
+        "imbalanced": 20,
+        "rehearsal": 114,
+    }
+    by = {name: held["target entropy"].corr(held["score"], method="spearman") for name, held in found.items()}
+    assert by["fonts-handwriting"] == pytest.approx(-0.89, abs=0.005)
+    assert by["imbalanced"] == pytest.approx(0.73, abs=0.005)
+    trials = found["rehearsal"]
+    for pick in (trials["domain accuracy"].idxmin(), trials["neighbour mixing"].idxmax()):
+        assert pick[0].startswith("SWD")
+        assert trials.loc[pick, "score"] == pytest.approx(0.0944)
+    assert trials["score"].max() == pytest.approx(0.919, abs=5e-4)
+
+
+def test_what_lesson_08_says_about_choosing():
+    held = choices.load()
+    rows = choices.choices(held, "rows").groupby(["table", "chosen by"])["regret"].mean()
+    for table in ("fonts-handwriting", "factorial-fonts"):
+        assert max(rows[table, "target InfoMax"], rows[table, "BNM"]) < rows[table, "any"] / 2 < rows[table, "SND"]
+    rare = rows["imbalanced"]
+    assert min(rare[["target entropy", "target InfoMax", "BNM"]]) > 1.9 * rare["any"]
+    assert rare["SND"] == rare.min()
+    for table in ("fonts-handwriting", "factorial-fonts", "imbalanced", "office31-features"):
+        assert rows[table, "DEV"] == pytest.approx(rows[table, "source accuracy"], abs=2)
+    labels = choices.load("validators.labels").query("level == 'rows'").set_index(["table", "labels"])["regret"]
+    assert labels[:, 50].max() < 1.05
+    looks = choices.choices(held, "checkpoints").query("`chosen by` == 'last step'")
+    leak = looks.groupby("table")["regret"].mean().round(1)
+    assert (leak["fonts-handwriting"], leak["imbalanced"]) == (1.4, 4.7)
+    of_rows = looks[looks["table"] == "fonts-handwriting"].groupby("row")["regret"].mean().round(1)
+    assert (of_rows["CORAL"], of_rows["CGDM (code)"]) == (5.3, 0.1)
+
+
+def test_the_validators_files_are_small_and_hold_no_line_twice():
+    files = [results.FOLDER / name for name in ("validators.csv", "validators.labels.csv")]
+    assert sum(file.stat().st_size for file in files) < 300_000
+    assert not choices.load().duplicated([*choices.RUN, "step"]).any()
 
 
 def test_what_is_reached():

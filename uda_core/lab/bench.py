@@ -34,10 +34,19 @@ def add(commands) -> None:
     p = main.add_command(benches, "accuracy", bench_accuracy, "every method, seed by seed", example)
     p.add_argument("--seeds", default="0-9", metavar="A-B", help="a range, or a list such as 0,3,4 (default: 0-9)")
     tables = sorted(path.stem for path in Path(__file__).with_name("studies").glob("*.toml"))
-    about = f"{', '.join(tables)} (default: fonts-handwriting)"
-    p.add_argument("--table", default="fonts-handwriting", metavar="NAME", help=about)
+    tables = f"{', '.join(tables)} (default: fonts-handwriting)"
+    p.add_argument("--table", default="fonts-handwriting", metavar="NAME", help=tables)
     main.add_data(p)
     p.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="results file: what it holds is kept")
+    about, example = "what would have chosen well among the runs that `bench accuracy` recorded", "bench validators"
+    p = main.add_command(
+        benches, "validators", bench_validators, about, f"{example} --traces accuracy.traces --out v.csv"
+    )
+    p.add_argument("--table", default="fonts-handwriting", metavar="NAME", help=tables)
+    p.add_argument("--traces", type=Path, required=True, metavar="DIR", help="folder beside its results: NAME.traces")
+    main.add_data(p)
+    p.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="numbers of other tables are kept there")
+    p.add_argument("--last", action="store_true", help="look at the last step of each run alone")
     about, example = "reading images, against training on them", "bench loader office31:A-W --network resnet18"
     loader = main.add_command(benches, "loader", bench_loader, about, example)
     loader.description += "\nWithout a TASK it writes JPEGs of 160 to 500 pixels to a temporary folder and reads those."
@@ -81,6 +90,14 @@ def bench_accuracy(args: argparse.Namespace) -> int:
     from uda_core.lab import studies
 
     studies.measure(args.table, seeds_of(args.seeds), args.out, args.data)
+    return 0
+
+
+def bench_validators(args: argparse.Namespace) -> int:
+    """Compute every validator on recorded runs; the exit status."""
+    from uda_core.lab import choosing
+
+    choosing.measure(args.table, args.traces, args.out, args.data, args.last)
     return 0
 
 

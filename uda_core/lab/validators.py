@@ -42,6 +42,26 @@ def mean_infomax(*z: Tensor) -> float:
     return float(torch.stack([information_maximisation(head) for head in z]).mean())
 
 
+def batch_nuclear_norm(z: Tensor) -> Tensor:
+    """||P||_* / sqrt(NC), with P = softmax(z) [N, C]: from 1/C (clueless) to 1 (sure of each, all classes alike).
+
+    The nuclear norm is the sum of the singular values (Cui et al. 2020, eq. 8, who divide it by N: for a fixed set the
+    same order); 1 / sqrt(C) for a head that is sure that everything is of one class.
+    """
+    p = z.softmax(1)
+    return torch.linalg.matrix_norm(p, "nuc") / p.numel() ** 0.5
+
+
+def soft_neighbourhood_density(z: Tensor, temperature: float = 0.05) -> Tensor:
+    """Mean_i H(q_i) with q_ij = softmax over j != i of cos(p_i, p_j) / temperature, p = softmax(z) [N, C], in nats.
+
+    From 0 (each has one near neighbour) to log(N - 1) (all predictions are alike): higher is meant to be better, for
+    the samples lie in dense groups (Saito et al. 2021, eq. 1-3). Their code gives i itself a cosine of -1, not none.
+    """
+    p = F.normalize(z.softmax(1))
+    return entropy((p @ p.T / temperature).fill_diagonal_(-torch.inf)).mean()
+
+
 def of_predictions(*z: Tensor) -> dict[str, float]:
     """What the logits of all heads on all samples of an unlabelled set say; shares are of its samples."""
     read_as = torch.stack(z).sum(0).argmax(1).bincount(minlength=z[0].shape[1])

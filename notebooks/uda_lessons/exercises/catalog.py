@@ -3,11 +3,12 @@
 from uda_lessons.exercises import (
     anchor_alignment,
     category_anchors,
+    choosing,
     gap,
     gradient_discrepancy,
     pseudo_labels,
     two_classifiers,
 )
 
-LESSONS = gap, two_classifiers, pseudo_labels, gradient_discrepancy, category_anchors, anchor_alignment
+LESSONS = gap, two_classifiers, pseudo_labels, gradient_discrepancy, category_anchors, anchor_alignment, choosing
 EXERCISES = {e.name: e for lesson in LESSONS for e in lesson.EXERCISES}

@@ -33,6 +33,7 @@ TAKES = {
     "05": Take("cgdm", "blobs", {"infomax": 0, "alpha": 0, "beta": 1}),
     "06": Take("source_only", "streets-rehearsal"),
     "07": Take("cag", "streets-rehearsal"),
+    "08": Take("source_only", "fonts-distorted", {"infomax": 0.3}),
 }
 
 

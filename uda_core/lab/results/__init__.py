@@ -18,6 +18,7 @@ import pandas as pd
 
 from uda_core.errors import UserError, choose
 from uda_core.files import write_whole
+from uda_core.lab.results import choices
 from uda_core.lab.results.effects import effects
 from uda_core.lab.validators import RULE, RULES
 
@@ -245,6 +246,25 @@ def of_terms(name: str) -> str:
     return "\n".join([*lines, note])
 
 
+def of_choices(level: str) -> str:
+    """A table of how well each validator chose one of `choices.LEVELS`, a column a study."""
+    held = choices.summary(level, {name: name for name in choices.load()["table"].unique()}).fillna("")
+    lines = [_line("chosen by", *held), "|---" + "|---:" * len(held.columns) + "|"]
+    return "\n".join([*lines, *(_line(name, *texts) for name, texts in zip(held.index, held.values, strict=True))])
+
+
+def of_labels() -> str:
+    """A table of what choosing one of the rows by n target labels loses, a line a study."""
+    held = choices.load("validators.labels").query("level == 'rows'")
+    lines = [_line("", *(f"{n} labels" for n in held["labels"].unique()))]
+    lines.append("|---" + "|---:" * held["labels"].nunique() + "|")
+    for name, of_study in held.groupby("table", sort=False):
+        lines.append(
+            _line(name, *(f"{r:.1f} ({a:.1f} to {b:.1f})" for r, a, b in of_study[["regret", "low", "high"]].values))
+        )
+    return "\n".join(lines)
+
+
 def table(name: str, rows: Sequence[str] | None = None) -> str:
     """`markdown(name, rows)`; for "NAME:effects", what `of_terms` makes of a factorial study; or another table here.
 
@@ -253,6 +273,8 @@ def table(name: str, rows: Sequence[str] | None = None) -> str:
     """
     made = {"published": beside_published, "reached": reached, "one-of-three": one_of_three}
     made |= {f"{name}:effects": partial(of_terms, name) for name in NAMES}
+    made |= {f"choices:{level}": partial(of_choices, level) for level in ("rows", "seeds", "checkpoints")}
+    made["choices:labels"] = of_labels
     return made[name]() if name in made else markdown(name, rows)
 
 

@@ -57,10 +57,10 @@ class Trace:
         """Write it beside the results file `out`, in place of an earlier one of the same row, seed and task."""
         folder, table = out.with_suffix(".traces"), out.with_suffix(".traces.csv")
         folder.mkdir(exist_ok=True)
-        name = re.sub(r"[^\w.+-]+", "_", "-".join(filter(None, (row, task, f"seed{seed}"))))  # of a file on any system
         arrays = {"target": torch.stack(self.target), "source": torch.stack(self.source)} | self.features
         steps = np.array([line["step"] for line in self.lines])
-        np.savez_compressed(folder / f"{name}.npz", steps=steps, **{name: a.numpy() for name, a in arrays.items()})
+        named = {name: a.numpy() for name, a in arrays.items()}
+        np.savez_compressed(file_of(folder, row, seed, task), steps=steps, **named)
         lines = pd.DataFrame(self.lines).round(4)
         lines = pd.concat({(row, seed, task): lines}, names=["row", "seed", "task"]).reset_index(level=(0, 1, 2))
         if table.exists():
@@ -68,3 +68,8 @@ class Trace:
             same = (held["row"] == row) & (held["seed"] == seed) & (held["task"] == task)
             lines = pd.concat([held[~same], lines])
         write_whole(table, lines.to_csv(index=False, lineterminator="\n").encode())
+
+
+def file_of(folder: Path, row: str, seed: int, task: str) -> Path:
+    """Where the arrays of a run lie: `row-task-seed0.npz`, spelt so that any system takes it."""
+    return folder / (re.sub(r"[^\w.+-]+", "_", "-".join(filter(None, (row, task, f"seed{seed}")))) + ".npz")
