@@ -158,7 +158,8 @@ def test_no_name_is_markup_in_a_question(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(guesses, "display", shown.append)
     guesses.predict("XSS", f"What is {IMG}?", choices=[IMG, "nothing"])
-    question, field, note = shown[0].children
+    question, row, note = shown[0].children
+    field, _ = row.children
     assert question.value == f"<b>What is {html.escape(IMG)}?</b>"
     field.value = IMG
     assert html.escape(IMG) in note.value
