@@ -27,6 +27,7 @@ from uda_lessons.films import recording
 from uda_lessons.films.pack import differences, pack
 
 NODE = shutil.which("node")
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 IMG = "<img src=x onerror=alert(1)>"
 
 
