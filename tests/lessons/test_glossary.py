@@ -1,6 +1,7 @@
 """The glossary: each term has its heading, and is linked in the lesson that it says it comes from, not earlier."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -11,6 +12,7 @@ LESSONS = {path.name: path for path in sorted(FOLDER.glob("[0-9]*.ipynb"))}
 ENTRY = re.compile(r"^### (.+)\n\n(.+) \(\[lesson (\d\d)\]\((.+)\)\)$", re.MULTILINE)
 
 
+@cache
 def text(path: Path) -> str:
     cells = nbformat.read(path, as_version=4).cells
     return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
