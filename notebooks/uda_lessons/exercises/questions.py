@@ -52,7 +52,8 @@ def _question(number: int, question: dict, chosen: Callable[[int, bool], None]) 
     Each option is a group of its own: within a group the arrow keys would choose each option that they pass.
     """
     style = STYLE if number == 1 else ""
-    title, reason = widgets.HTML(f"{style}<b>{number}. {html.escape(question['text'])}</b>"), widgets.HTML()
+    asked = f"{number}. {html.escape(question['text'])}"
+    title, reason = widgets.HTML(f'{style}<p style="line-height: 1.4"><b>{asked}</b></p>'), widgets.HTML()
     options = question["options"]
     radios = [widgets.RadioButtons(options=[option["text"]], value=None) for option in options]
 
