@@ -57,7 +57,7 @@ def rewrite(root: Path, published: str) -> list[Path]:
     if not re.fullmatch(rf"{NAME}/{NAME}@{NAME}", published):
         raise UserError(f"expected --repository OWNER/NAME and a --tag without slashes or spaces, got {published!r}")
     notebooks = root / "notebooks"
-    files = [notebooks / "uda_lessons" / "colab.py", root / "README.md", *sorted(notebooks.glob("*.ipynb"))]
+    files = [notebooks / "uda_lessons" / "colab.py", root / "README.md", *sorted(notebooks.glob("[0-9]*.ipynb"))]
     if missing := [path for path in files if not path.is_file()]:
         raise UserError(f"{missing[0]} is not there; run this inside a clone of the lessons")
     changed = []

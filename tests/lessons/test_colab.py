@@ -32,7 +32,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 def test_readme_has_a_badge_for_every_notebook():
-    for path in ROOT.glob("notebooks/*.ipynb"):
+    for path in ROOT.glob("notebooks/[0-9]*.ipynb"):
         assert colab.badge(path.stem) in README
 
 
@@ -50,7 +50,7 @@ def test_a_fork_rewrites_every_address_once_and_back(clone):
 
     namespace = {"__name__": "forked"}
     exec((clone / "notebooks" / "uda_lessons" / "colab.py").read_text(encoding="utf-8"), namespace)
-    for path in clone.glob("notebooks/*.ipynb"):
+    for path in clone.glob("notebooks/[0-9]*.ipynb"):
         notebook = nbformat.read(path, as_version=4)
         assert namespace["first_cell"]() in [cell.source for cell in notebook.cells]
         assert namespace["badge"](path.stem) in notebook.cells[0].source

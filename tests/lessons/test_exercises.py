@@ -1,9 +1,7 @@
-"""Checkers know the right answer in any spelling and name each mistake; guesses are kept; help ends in the solution.
+"""Checkers know the right answer in any spelling and name each mistake; help ends in the solution.
 
 The exercises of lessons 01 and 02 stand here; the answers for the others in `answers_*.py`.
 """
-
-import json
 
 import answers_anchor_alignment
 import answers_category_anchors
@@ -21,7 +19,7 @@ from uda_core.methods.mcd import mcd_step
 from uda_core.models.batch_norm import batch_norms, reestimate_
 from uda_core.samples import IGNORE
 from uda_core.training import update
-from uda_lessons.exercises import check, dialogue, guesses, hint, predict, replay, reveal
+from uda_lessons.exercises import check, dialogue, hint, reveal
 from uda_lessons.exercises.catalog import EXERCISES
 from uda_lessons.exercises.exercise import verdict_on
 
@@ -246,46 +244,3 @@ def test_reveal_shows_the_source_that_the_package_runs(capsys):
 def test_an_unknown_exercise_is_a_slip_of_the_notebook():
     with pytest.raises(UserError, match=r"unknown exercise 'entorpy'.*Did you mean 'entropy'"):
         check("entorpy", entropy)
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty folder to keep guesses in, and a kernel without guesses."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(guesses, "_guesses", {})
-    return tmp_path
-
-
-def asked(monkeypatch, *question, **options):
-    shown = []
-    monkeypatch.setattr(guesses, "display", shown.append)
-    predict(*question, **options)
-    return shown[0].children[1:]
-
-
-def test_a_guess_is_kept_over_a_restart_and_replayed(folder, monkeypatch, capsys):
-    field, note = asked(monkeypatch, "01 accuracy", "How many percent?")
-    assert "no guess yet" in note.value
-    field.value = 62
-    assert "kept: 62 %" in note.value
-    assert json.loads((folder / "guesses.json").read_text()) == {"01 accuracy": 62}
-    monkeypatch.setattr(guesses, "_guesses", {})
-    field, note = asked(monkeypatch, "01 accuracy", "How many percent?")
-    assert field.value == 62
-    replay("01 accuracy", 71.23)
-    assert capsys.readouterr().out == "You guessed: 62 %. What happened: 71.2 %.\n"
-
-
-def test_a_choice_is_kept_and_replayed_in_a_folder_that_cannot_be_written(folder, monkeypatch, capsys):
-    (folder / "guesses.json").mkdir()
-    field, _ = asked(monkeypatch, "02 sign", "Which sign?", choices=("plus", "minus"))
-    assert field.value is None
-    field.value = "plus"
-    replay("03 sign", "minus")
-    assert capsys.readouterr().out == "You guessed: plus. What happened: minus.\n"
-
-
-def test_no_guess_and_a_broken_file_are_said_and_forgiven(folder, capsys):
-    (folder / "guesses.json").write_text("[broken")
-    replay("01 accuracy", 71.23)
-    assert capsys.readouterr().out == "You made no guess. What happened: 71.2 %.\n"

@@ -27,6 +27,7 @@ from uda_lessons.films import recording
 from uda_lessons.films.pack import differences, pack
 
 NODE = shutil.which("node")
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 IMG = "<img src=x onerror=alert(1)>"
 
 
@@ -158,7 +159,8 @@ def test_no_name_is_markup_in_a_question(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(guesses, "display", shown.append)
     guesses.predict("XSS", f"What is {IMG}?", choices=[IMG, "nothing"])
-    question, field, note = shown[0].children
+    question, row, note = shown[0].children
+    field, _ = row.children
     assert question.value == f"<b>What is {html.escape(IMG)}?</b>"
     field.value = IMG
     assert html.escape(IMG) in note.value

@@ -1,4 +1,4 @@
-"""What a lesson asks of its reader: a guess before the experiment, and a function of one to five lines after it.
+"""What a lesson asks of its reader: a guess before the experiment, a function of one to five lines after it, a quiz.
 
 >>> check("classifier_discrepancy", my_function)
 Not yet: the differences cancel: take their absolute values before the mean.
@@ -6,5 +6,6 @@ Not yet: the differences cancel: take their absolute values before the mean.
 
 from uda_lessons.exercises.dialogue import check, hint, reveal
 from uda_lessons.exercises.guesses import predict, replay
+from uda_lessons.exercises.questions import quiz
 
-__all__ = ["check", "hint", "predict", "replay", "reveal"]
+__all__ = ["check", "hint", "predict", "quiz", "replay", "reveal"]

@@ -1,7 +1,8 @@
 """The learner's guesses: asked before an experiment, kept, and put beside what happened. Never graded.
 
 They stay in `guesses.json` beside the notebook, so that a restarted kernel still knows them; where that folder cannot
-be written, in memory alone.
+be written, in memory alone. A guess belongs to its question: under the same name, another
+question starts without one.
 """
 
 import html
@@ -14,7 +15,8 @@ import ipywidgets as widgets
 from IPython.display import display
 
 FILE = Path("guesses.json")  # in the notebook's own folder, which is where its kernel starts
-_guesses: dict[str, int | str] = {}
+_guesses: dict[str, int | str | None] = {}  # by name and question
+_keys: dict[str, str] = {}  # of this kernel's questions, by name
 
 
 def predict(
@@ -22,36 +24,42 @@ def predict(
 ) -> None:
     """Ask for a guess: one of `choices`, or a whole number from `low` to `high`. It is kept as soon as it is touched.
 
+    The slider for a number starts in the middle, which a button keeps.
+
     Args:
-        name: by which `replay` finds the guess, such as "01 accuracy".
+        name: by which `replay` finds the guess, such as "01 surest".
         question: one sentence.
     """
     _load()
-    kept = _guesses.get(name)
-    if choices:
-        field = widgets.RadioButtons(
-            options=choices, value=kept if kept in choices else None, layout=widgets.Layout(width="max-content")
-        )
-    else:
-        value = kept if isinstance(kept, int) and low <= kept <= high else (low + high) // 2
-        field = widgets.IntSlider(value, min=low, max=high)
+    key = _keys[name] = f"{name}: {question}"
+    kept = _guesses.get(key)
+    if kept not in (choices or range(low, high + 1)):
+        kept = _guesses[key] = None
     note = widgets.HTML(_note(kept, unit))
 
-    def keep(change: dict) -> None:
+    def keep(guess: int | str) -> None:
         _load()  # another lesson may have kept guesses meanwhile
-        _guesses[name] = change["new"]
-        note.value = _note(change["new"], unit)
+        _guesses[key] = guess
+        note.value = _note(guess, unit)
+        button.layout.display = "none"
         with suppress(OSError):
             FILE.write_text(json.dumps(_guesses, indent=1) + "\n", encoding="utf-8")
 
-    field.observe(keep, "value")
-    display(widgets.VBox([widgets.HTML(f"<b>{html.escape(question)}</b>"), field, note]))
+    if choices:
+        field = widgets.RadioButtons(options=choices, value=kept, layout=widgets.Layout(width="max-content"))
+    else:
+        field = widgets.IntSlider((low + high) // 2 if kept is None else kept, min=low, max=high)
+    button = widgets.Button(description="Keep this", layout=widgets.Layout(width="auto"))
+    if choices or kept is not None:
+        button.layout.display = "none"
+    button.on_click(lambda _: keep(field.value))
+    field.observe(lambda change: keep(change["new"]), "value")
+    display(widgets.VBox([widgets.HTML(f"<b>{html.escape(question)}</b>"), widgets.HBox([field, button]), note]))
 
 
 def replay(name: str, measured: float | str | None, unit: str = "%") -> None:
     """Print the guess of this name beside what happened; where that is not known yet, None, the guess stays open."""
-    _load()
-    guess = _guesses.get(name)
+    guess = _guesses.get(_keys.get(name, ""))
     guessed = "You made no guess" if guess is None else f"You guessed: {_text(guess, unit)}"
     happened = "What happens is still open" if measured is None else f"What happened: {_text(measured, unit)}"
     print(f"{guessed}. {happened}.")
@@ -62,7 +70,7 @@ def _load() -> None:
     with suppress(OSError, ValueError):
         kept = json.loads(FILE.read_text(encoding="utf-8"))
         if isinstance(kept, dict):
-            _guesses.update({name: guess for name, guess in kept.items() if name not in _guesses})
+            _guesses.update({key: guess for key, guess in kept.items() if key not in _guesses})
 
 
 def _note(guess: int | str | None, unit: str) -> str:
