@@ -15,7 +15,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 SECTIONS = ["Question", "Predict", "Experiment", "Explain", "Exercise", "Paper and code", "So what"]
 SECONDS = 90  # for one lesson on two cores; a slower or busier machine gets five times as much
 
-OPEN = {"03_two_classifiers": 2, "07_anchor_alignment": 1}  # guesses about a board's run: open until somebody plays it
+OPEN = {"07_anchor_alignment": 1}  # guesses about a board's run: open until somebody plays it
 UNTRAINED = """
 def untrained(*_, **__):
     raise AssertionError("a cell uses the run of a board that nobody has played, or trains it")

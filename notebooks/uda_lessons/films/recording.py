@@ -27,6 +27,7 @@ class Take:
 
 TAKES = {
     "01": Take("source_only", "fonts-distorted"),
+    "02": Take("dann", "fonts-distorted"),
     "03": Take("mcd", "blobs"),
     "04": Take("cgdm", "fonts-distorted", {"beta": 0}),
     "05": Take("cgdm", "fonts-distorted"),
