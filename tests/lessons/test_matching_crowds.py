@@ -19,22 +19,20 @@ def gap(row: str, task: str) -> float:
 
 
 def test_matching_helps_where_counts_agree_and_harms_where_a_class_is_missing():
-    assert score("source only", MISSING) == pytest.approx(95, abs=0.5)
+    assert score("source only", MISSING) == pytest.approx(93, abs=0.5)
     for row in ("CORAL", "DANN, weight 10"):
         assert score(row, ALIKE) - score("source only", ALIKE) > 20
-        assert abs(gap(row, ALIKE) - gap("source only", ALIKE)) < 2
-    assert 40 < score("DANN, weight 10", MISSING) < 55
-    assert score("CORAL", MISSING) < score("source only", MISSING) - 5
+        assert -0.5 < gap(row, ALIKE) - gap("source only", ALIKE) < 2.5
+    assert score("DANN, weight 10", MISSING) == pytest.approx(58, abs=0.5)
+    assert sum(value <= 50 for value in results.tasks("crowds-blobs", "DANN, weight 10")[MISSING]) == 6
+    assert score("source only", MISSING) - score("CORAL", MISSING) == pytest.approx(9, abs=0.5)
 
 
-def test_the_gap_number_falls_most_where_the_harm_is_done():
-    falls = {
-        (row, task): gap("source only", task) - gap(row, task)
-        for row in ("CORAL", "DANN", "DANN, weight 10")
-        for task in results.tasks("crowds-blobs", row)
-    }
-    assert max(falls, key=falls.get) == ("DANN, weight 10", MISSING)
-    assert max(falls.values()) > 10
+def test_the_gap_number_does_not_tell_ruined_runs_from_others():
+    assert gap("source only", MISSING) - gap("DANN, weight 10", MISSING) == pytest.approx(5, abs=0.5)
+    ends = results.load("crowds-blobs").query("`class` == '' and row == 'DANN, weight 10' and task == @MISSING")
+    ends = ends.pivot_table(index="seed", columns="measure", values="value")
+    assert abs(ends["score"].corr(ends["domain accuracy"])) < 0.3
 
 
 def test_both_lose_on_handwriting_and_on_photographs():
