@@ -1,12 +1,13 @@
 """Checkers know the right answer in any spelling and name each mistake; help ends in the solution.
 
-The exercises of lessons 01 and 02 stand here; the answers for the others in `answers_*.py`.
+The exercises of lessons 01 and 03 stand here; the answers for the others in `answers_*.py`.
 """
 
 import answers_anchor_alignment
 import answers_category_anchors
 import answers_choosing
 import answers_gradient_discrepancy
+import answers_matching_crowds
 import answers_pseudo_labels
 import pytest
 import torch
@@ -101,12 +102,9 @@ MISTAKES = [(e, m) for e in EXERCISES.values() for m in e.mistakes]
 
 
 LESSONS = (
-    answers_pseudo_labels,
-    answers_gradient_discrepancy,
-    answers_category_anchors,
-    answers_anchor_alignment,
-    answers_choosing,
-)
+    answers_matching_crowds, answers_pseudo_labels, answers_gradient_discrepancy, answers_category_anchors,
+    answers_anchor_alignment, answers_choosing,
+)  # fmt: skip
 RIGHT = [
     (name, answer)
     for spellings in (SPELLINGS, *(lesson.RIGHT for lesson in LESSONS))

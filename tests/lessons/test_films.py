@@ -173,7 +173,7 @@ def test_no_name_is_markup_in_a_question(monkeypatch, tmp_path):
 
 def test_every_lesson_has_a_film_of_at_most_400_kb():
     found = {path.stem: path.stat().st_size for path in films.HERE.glob("*.film")}
-    assert sorted(found) == [path.stem[:2] for path in sorted((films.HERE.parents[1]).glob("[0-9]*.ipynb"))]
+    assert sorted(found) == [path.stem[:2] for path in sorted(films.HERE.parents[1].glob("[0-9]*.ipynb"))]
     assert max(found.values()) < 400_000
 
 

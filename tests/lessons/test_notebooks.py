@@ -24,7 +24,7 @@ HEADER = re.compile(
 PACE = 200  # words read in a minute
 SECONDS = 90  # for one lesson on two cores; a slower or busier machine gets five times as much
 
-OPEN = {"03_two_classifiers": 2, "07_anchor_alignment": 1}  # guesses about a board's run: open until somebody plays it
+OPEN = {"07_anchor_alignment": 1}  # guesses about a board's run: open until somebody plays it
 UNTRAINED = """
 def untrained(*_, **__):
     raise AssertionError("a cell uses the run of a board that nobody has played, or trains it")

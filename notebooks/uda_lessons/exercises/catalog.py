@@ -6,9 +6,13 @@ from uda_lessons.exercises import (
     choosing,
     gap,
     gradient_discrepancy,
+    matching_crowds,
     pseudo_labels,
     two_classifiers,
 )
 
-LESSONS = gap, two_classifiers, pseudo_labels, gradient_discrepancy, category_anchors, anchor_alignment, choosing
+LESSONS = (
+    gap, matching_crowds, two_classifiers, pseudo_labels, gradient_discrepancy, category_anchors, anchor_alignment,
+    choosing,
+)  # fmt: skip
 EXERCISES = {e.name: e for lesson in LESSONS for e in lesson.EXERCISES}

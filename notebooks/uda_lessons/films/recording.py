@@ -28,6 +28,7 @@ class Take:
 LABELS_ALONE = {"discrepancy": 0, "k": 0, "infomax": 0, "beta": 0, "alpha": 1, "warm_up": 200, "refresh": 20}
 TAKES = {
     "01": Take("source_only", "fonts-distorted"),
+    "02": Take("dann", "fonts-distorted"),
     "03": Take("mcd", "blobs"),
     "04": Take("cgdm", "fonts-distorted", LABELS_ALONE),
     "05": Take("cgdm", "blobs", {"infomax": 0, "alpha": 0, "beta": 1}),

@@ -279,6 +279,12 @@ def blobs_moved(data: Path | None) -> dict[str, Task]:
     return {f"B at {b:g}": blobs(b=b) for b in (0.5, -0.5, -1.0)}
 
 
+def blobs_counted(data: Path | None) -> dict[str, Task]:
+    """Three Gaussians in the plane: as many samples of each class as the source has, or none of A."""
+    made = {"counts alike, B at 0.5": blobs(0.5), "counts alike, B at -0.5": blobs(-0.5)}
+    return made | {"no A, B at 0.5": blobs(0.5, classes=(0, 400, 200))}
+
+
 def cells(recipe: str, off: Mapping[str, Any], on: Mapping[str, Mapping[str, Any]]) -> dict[str, Arm]:
     """Every combination of terms, by the names of those that are on: a recipe with the settings `off`, changed by `on`.
 
@@ -303,5 +309,6 @@ def read(path: Path) -> Study:
     return Study(**values, rows=rows)
 
 
-LOADERS = {"imbalanced": imbalanced, "office31-features": office31_features, "blobs-moved": blobs_moved}
+LOADERS = {"imbalanced": imbalanced, "office31-features": office31_features}
+LOADERS |= {"blobs-moved": blobs_moved, "blobs-counted": blobs_counted}
 STUDIES = {path.stem: read(path) for path in sorted(Path(__file__).parent.glob("*.toml"))}

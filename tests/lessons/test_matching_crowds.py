@@ -1,0 +1,54 @@
+"""What lesson 02 says in words about its tables; after a new measurement, read them again."""
+
+from statistics import mean
+
+import pytest
+
+from uda_core.lab import results
+
+ALIKE, MISSING = "counts alike, B at -0.5", "no A, B at 0.5"
+
+
+def score(row: str, task: str) -> float:
+    return mean(results.tasks("crowds-blobs", row)[task])
+
+
+def gap(row: str, task: str) -> float:
+    lines = results.load("crowds-blobs").query("row == @row and task == @task and measure == 'domain accuracy'")
+    return 100 * lines["value"].mean()
+
+
+def test_matching_helps_where_counts_agree_and_harms_where_a_class_is_missing():
+    assert score("source only", MISSING) == pytest.approx(93, abs=0.5)
+    for row in ("CORAL", "DANN, weight 10"):
+        assert score(row, ALIKE) - score("source only", ALIKE) > 20
+        assert -0.5 < gap(row, ALIKE) - gap("source only", ALIKE) < 2.5
+    assert score("DANN, weight 10", MISSING) == pytest.approx(58, abs=0.5)
+    assert sum(value <= 50 for value in results.tasks("crowds-blobs", "DANN, weight 10")[MISSING]) == 6
+    assert score("source only", MISSING) - score("CORAL", MISSING) == pytest.approx(9, abs=0.5)
+
+
+def test_the_gap_number_does_not_tell_ruined_runs_from_others():
+    assert gap("source only", MISSING) - gap("DANN, weight 10", MISSING) == pytest.approx(5, abs=0.5)
+    ends = results.load("crowds-blobs").query("`class` == '' and row == 'DANN, weight 10' and task == @MISSING")
+    ends = ends.pivot_table(index="seed", columns="measure", values="value")
+    assert abs(ends["score"].corr(ends["domain accuracy"])) < 0.3
+
+
+def test_both_lose_on_handwriting_and_on_photographs():
+    for study in ("fonts-handwriting", "office31-features"):
+        first, *others = (mean(results.scores(study, row).values()) for row in ("source only", "CORAL", "DANN"))
+        assert max(others) < first - 2
+    rows = {row: results.numbers("fonts-handwriting", row).mean() for row in ("source only", "CORAL", "DANN")}
+    assert rows["DANN"]["domain"] == pytest.approx(0.69, abs=0.01)  # log 2
+    assert rows["DANN"]["domain accuracy"] == pytest.approx(0.95, abs=0.005)
+    assert rows["CORAL"]["domain accuracy"] > rows["DANN"]["domain accuracy"] > rows["source only"]["domain accuracy"]
+    assert rows["CORAL"]["coral"] < 0.001
+
+
+def test_the_quiz_of_lesson_03_counts_as_the_table_does():
+    held = results.numbers("fonts-handwriting", "MCD")
+    assert round(100 * held["head agreement"].mean(), 1) == 99.6
+    assert [round(100 * value) for value in (held["score"].mean(), held["score"].min(), held["score"].max())] == [
+        88, 84, 94,
+    ]  # fmt: skip
