@@ -275,3 +275,9 @@ def test_what_cannot_be_read_is_named(tmp_path, capsys):
     arguments = ["bench", "validators", "--traces", str(tmp_path / "no"), "--out", str(tmp_path / "v.csv")]
     assert main.main(arguments) != 0
     assert "no traces with no.csv beside them; `uda bench accuracy --out` makes both" in capsys.readouterr().err
+
+
+def test_wilson_s_interval_of_45_right_out_of_50():
+    centre, half = (0.9 + 1.96**2 / 100) / (1 + 1.96**2 / 50), 1.96 * math.sqrt(0.09 / 50 + (1.96 / 100) ** 2)
+    half /= 1 + 1.96**2 / 50
+    assert choices.interval(45, 50) == pytest.approx((centre - half, centre + half), abs=1e-4)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
+from scipy.stats import binomtest, rankdata
 
 from uda_core.errors import choose
 
@@ -56,6 +56,12 @@ def weighted_spearman(value: np.ndarray, score: np.ndarray) -> float:
 def regret(value: np.ndarray, score: np.ndarray) -> float:
     """Best score minus that of the run with the highest value; where several share it, minus their mean."""
     return float(score.max() - score[value == value.max()].mean())
+
+
+def interval(right: int, n: int) -> tuple[float, float]:
+    """The 95 % confidence interval (Wilson 1927) of an accuracy of which n samples are known and `right` are right."""
+    found = binomtest(right, n).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
 
 
 def choices(held: pd.DataFrame, level: str, names: Mapping[str, int] = VALIDATORS) -> pd.DataFrame:
