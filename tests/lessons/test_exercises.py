@@ -8,6 +8,7 @@ import json
 import answers_anchor_alignment
 import answers_category_anchors
 import answers_gradient_discrepancy
+import answers_own_domains
 import answers_pseudo_labels
 import pytest
 import torch
@@ -101,7 +102,13 @@ SPELLINGS = {
 MISTAKES = [(e, m) for e in EXERCISES.values() for m in e.mistakes]
 
 
-LESSONS = (answers_pseudo_labels, answers_gradient_discrepancy, answers_category_anchors, answers_anchor_alignment)
+LESSONS = (
+    answers_pseudo_labels,
+    answers_gradient_discrepancy,
+    answers_category_anchors,
+    answers_anchor_alignment,
+    answers_own_domains,
+)
 RIGHT = [
     (name, answer)
     for spellings in (SPELLINGS, *(lesson.RIGHT for lesson in LESSONS))
