@@ -173,7 +173,7 @@ def test_the_report_is_one_page_of_the_same_numbers(files, tmp_path, run):
     (out / "report.md").unlink()
     run(*words)
     assert (out / "report.md").read_text() == report  # what is missing is written again
-    write(files[1], labels=False, shift=1.0)
+    write(files[1], labels=False, shift=1.0, classes=("b*ke", "mug|s", "<pen>"))
     assert run(*words[:-1], tmp_path / "other")[0] == 0
     report = (tmp_path / "other" / "report.md").read_text()
     assert "**Ceiling.** Not known" in report

@@ -38,7 +38,7 @@ RIGHT = {
     ],
 }  # fmt: skip
 WRONG = [
-    ("bbse", lambda counts, read_as: from_the_conditional_table(counts.T, read_as), "of the numbers are not"),
+    ("bbse", lambda counts, read_as: by_samples(counts.T, read_as), "transposed"),
     ("bbse", lambda counts, read_as: 0.9 * bbse(counts, read_as), "of the numbers are not"),
     ("bbse", lambda counts, read_as: bbse(counts, read_as)[:2], "expected shape [3], got [2]"),
     ("bbse", lambda counts, read_as: bbse(counts, read_as) / 0, "NaN or infinity"),
