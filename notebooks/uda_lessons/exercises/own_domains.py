@@ -44,8 +44,8 @@ BBSE = Exercise(
         ),
         Mistake(
             lambda counts, read_as: _solved(_given_class(counts), read_as),
-            "these are the target's shares, p_t(y) = w p_s(y): rows normalised, p(y_hat | y), give them in place of w. M "
-            "is the joint table: divide all counts by their sum.",
+            "these are the target's shares, p_t(y) = w p_s(y): rows normalised, p(y_hat | y), give them, not w. M is "
+            "the joint table: divide all counts by their sum.",
         ),
         Mistake(
             lambda counts, read_as: _solved((counts / counts.sum(1, keepdim=True)), read_as),

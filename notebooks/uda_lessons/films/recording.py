@@ -32,6 +32,7 @@ TAKES = {
     "05": Take("cgdm", "fonts-distorted"),
     "06": Take("source_only", "streets-rehearsal"),
     "07": Take("cag", "streets-rehearsal"),
+    "09": Take("source_only", "fonts-distorted", {"infomax": 0.3}),
 }
 
 
