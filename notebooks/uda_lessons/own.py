@@ -3,8 +3,9 @@
 Letters: N samples, C classes; x samples, y labels, None where there are none.
 """
 
+import io
 import tempfile
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from uda_core.samples import Labelled, Unlabelled
 from uda_core.task import Pair
 
 PRINTED = 1200  # digits of the default target
+NUMBERS = "told apart", "counts", "entropy", "none of these"  # of `symptoms`, to guess among
 
 
 @cache
@@ -81,8 +83,10 @@ def with_target(pair: Pair, x: Tensor) -> Pair:
     return replace(pair, target_train=Unlabelled(x))
 
 
-def compare(run: ClassificationRun, val: Labelled, x_t: Tensor, y_t: Tensor | None, methods: str) -> Markdown:
-    """The report of `uda compare` with these methods, on the run's features of held-out source and target.
+def compare(
+    run: ClassificationRun, val: Labelled, x_t: Tensor, y_t: Tensor | None, methods: str, seeds: str
+) -> Markdown:
+    """The report of `uda compare` with these methods and seeds, on the run's features of held-out source and target.
 
     Raises:
         UserError: if it stops.
@@ -92,8 +96,9 @@ def compare(run: ClassificationRun, val: Labelled, x_t: Tensor, y_t: Tensor | No
         files.append(str(home / f"{name}.npz"))
         labels = {} if y is None else {"labels": y.numpy()}
         np.savez(files[-1], features=run.features(x).numpy(), classes=np.array(run.pair.classes), **labels)
-    with redirect_stdout(None):  # the report holds it
-        status = main.main(["compare", *files, "--methods", methods, "--out", str(home / "which")])
+    words = ["compare", *files, "--methods", methods, "--seeds", seeds, "--out", str(home / "which")]
+    with redirect_stdout(None), redirect_stderr(io.StringIO()) as said:  # the report holds it
+        status = main.main(words)
     if status:
-        raise UserError("uda compare stopped; its line above says why")
+        raise UserError(f"uda compare: {said.getvalue().splitlines()[-1]}")
     return Markdown((home / "which" / "report.md").read_text(encoding="utf-8").replace("# ", "### ", 1))
