@@ -406,3 +406,22 @@ def weighted_spearman(value, score):
         return sum(w[i] * (ranks[a][i] - means[a]) * (ranks[b][i] - means[b]) for i in range(n))
 
     return cov(0, 1) / math.sqrt(cov(0, 0) * cov(1, 1))
+
+
+def black_box_shift(confusion, read_as):
+    """BBSE (Lipton et al. 2018) by Cramer's rule, of nested lists: w_j = det(C, column j replaced by mu) / det C."""
+    classes = range(len(read_as))
+    held_out, seen = sum(map(sum, confusion)), sum(read_as)
+    joint = [[confusion[true][read] / held_out for true in classes] for read in classes]
+
+    def determinant(matrix):
+        if not matrix:
+            return 1.0
+        minors = [[row[:j] + row[j + 1 :] for row in matrix[1:]] for j in range(len(matrix))]
+        return sum((-1) ** j * matrix[0][j] * determinant(minor) for j, minor in enumerate(minors))
+
+    weights = []
+    for j in classes:
+        replaced = [[*row[:j], read_as[i] / seen, *row[j + 1 :]] for i, row in enumerate(joint)]
+        weights.append(max(0.0, determinant(replaced) / determinant(joint)))
+    return weights

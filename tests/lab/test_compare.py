@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from set_files import picture, tree
 
 from uda_core.lab import compare, compare_page, features
@@ -150,6 +151,40 @@ def test_an_unlabelled_target_has_numbers_and_no_score(files, tmp_path, run):
     status, _, err = run("compare", *files, "--pairs", "--out", tmp_path / "other")
     assert (status, err.count("\n")) == (2, 1)
     assert "which has no labels; leave --pairs out" in err
+
+
+def test_the_report_is_one_page_of_the_same_numbers(files, tmp_path, run):
+    """With seeds, rule, ceiling and who saw labels; nothing in a name is markup, and no empty table of a lone method."""
+    write(files[0], classes=("b*ke", "mug|s", "<pen>"))
+    write(files[1], shift=1.0, classes=("b*ke", "mug|s", "<pen>"))
+    out = tmp_path / "out"
+    words = ["compare", *files, "--methods", "logistic_regression,infomax", "--seeds", "0-1", "--out", out]
+    assert "report.md" in run(*words)[1]
+    report = (out / "report.md").read_text()
+    chosen = rows_of(out).pipe(lambda rows: rows[rows["method"] == "infomax"])
+    right = f"{100 * chosen['target_accuracy'].mean():.1f} ± {100 * chosen['target_accuracy'].std():.1f}"
+    assert f"| infomax | 0, 1 | {right} |" in report
+    assert "| logistic\\_regression | 0 | " in report
+    assert r"Classes: b\*ke, mug\|s, \<pen>." in report
+    assert "**Rule of choice.** Without target labels: take infomax, seed" in report
+    assert re.search(r"\*\*Ceiling.\*\* Logistic regression .*: \d+\.\d%\.", report)
+    assert "By these runs: for the scores above and the ceiling, after the last step." in report
+    assert "54 samples train, 6 validate. Target: 60," in report
+    (out / "report.md").unlink()
+    run(*words)
+    assert (out / "report.md").read_text() == report  # what is missing is written again
+    write(files[1], labels=False, shift=1.0, classes=("b*ke", "mug|s", "<pen>"))
+    assert run(*words[:-1], tmp_path / "other")[0] == 0
+    report = (tmp_path / "other" / "report.md").read_text()
+    assert "**Ceiling.** Not known" in report
+    assert "By these runs: none was there." in report
+
+
+def test_the_ceiling_is_tested_on_samples_that_did_not_train():
+    x = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))
+    assert float(re.search(r"([\d.]+)%", compare_page.ceiling(x, torch.arange(90) % 3))[1]) < 55
+    assert compare_page.ceiling(x + 9 * (torch.arange(90) % 3)[:, None], torch.arange(90) % 3).endswith(": 100.0%.")
+    assert compare_page.ceiling(x, torch.zeros(90, dtype=torch.long)).startswith("Not known")
 
 
 def test_pairs_go_both_ways(files, tmp_path, run):

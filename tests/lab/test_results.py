@@ -16,7 +16,7 @@ from uda_core.lab.results import choices
 from uda_core.lab.studies import STUDIES
 
 PAGE, README = results.FOLDER / "README.md", Path(__file__).parents[2] / "README.md"
-NOT_ON_PAGE = {"imbalanced", "rehearsal", "restarts", "restarts-rehearsal", "streets-rehearsal"}
+NOT_ON_PAGE = {"missing-classes", "imbalanced", "rehearsal", "restarts", "restarts-rehearsal", "streets-rehearsal"}
 
 
 def frame(scores, where="phase"):

@@ -8,6 +8,7 @@ import answers_category_anchors
 import answers_choosing
 import answers_gradient_discrepancy
 import answers_matching_crowds
+import answers_own_domains
 import answers_pseudo_labels
 import pytest
 import torch
@@ -103,7 +104,7 @@ MISTAKES = [(e, m) for e in EXERCISES.values() for m in e.mistakes]
 
 LESSONS = (
     answers_matching_crowds, answers_pseudo_labels, answers_gradient_discrepancy, answers_category_anchors,
-    answers_anchor_alignment, answers_choosing,
+    answers_anchor_alignment, answers_choosing, answers_own_domains,
 )  # fmt: skip
 RIGHT = [
     (name, answer)

@@ -19,7 +19,7 @@ from torch import Tensor
 from uda_core.data.image_files import NO_FILE, ImageFiles, Transform, reading
 from uda_core.data.names import apart, fit
 from uda_core.data.sets import require
-from uda_core.data.splits import tenth
+from uda_core.data.splits import every, tenth
 from uda_core.errors import UserError
 from uda_core.samples import Labelled, Unlabelled
 from uda_core.task import Pair, Task, Truth
@@ -349,6 +349,33 @@ def folders(source: Path, target: Path, preprocessing: Preprocessing | None = No
     x_t = t.unlabelled(preprocessing)
     pair = Pair(f"folders:{source.absolute().name}-{target.absolute().name}", classes, *splits, x_t, x_t)
     return Task(pair, Truth(t.y, t.y))
+
+
+def in_memory(source: Path, target: Path, side: int = 32) -> Task:
+    """The same folders, read once and kept as small tensors; of the source, a third of each class validates.
+
+    For a small network that trains while one watches. A target folder of images alone, without class folders, is a
+    target without labels: the task has no truth.
+
+    Args:
+        source: a folder per class.
+        target: the same classes, or images alone.
+        side: of the images, in pixels, whatever their aspect.
+    Returns:
+        A task with x [N, 3, side, side] in [0, 1]; the target is transductive.
+    Raises:
+        UserError: as `folders` does, and if the source has no class with two images.
+    """
+    source, target = Path(source), Path(target)
+    apart(source, target)
+    labelled = not target.is_dir() or any(p.is_dir() and not p.name.startswith(".") for p in target.iterdir())
+    classes = same_classes(source, target) if labelled else class_names(source)
+    s, t = from_folders(source, classes), from_folders(target, classes if labelled else ["."])
+    x_s, x_t = (Images(d.paths, Preprocessing(side, side))[torch.arange(len(d.paths))] for d in (s, t))
+    held_out = every(3, s.y, source)
+    splits = (Labelled(x_s[~held_out], s.y[~held_out]), Labelled(x_s[held_out], s.y[held_out]))
+    pair = Pair(f"{source.absolute().name}-{target.absolute().name}", classes, *splits, *(Unlabelled(x_t),) * 2)
+    return Task(pair, Truth(t.y, t.y) if labelled else None)
 
 
 def _transductive(

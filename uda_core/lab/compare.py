@@ -7,6 +7,7 @@ Into the folder --out go
     S-T/METHOD-seedN/        each run, a folder that `uda evaluate` takes
     compare.csv              a line a run, written as it finishes: `ROW`, and what needs no target label
     compare.html             the table, maps of the features, and what one would choose without labels
+    report.md                one page to hand on: seeds, rule of choice, ceiling, whose labels were looked at
 """
 
 import argparse
@@ -47,7 +48,9 @@ def add(commands) -> None:
     """The command `compare`."""
     about = "try several methods on your own two folders of images, or two feature files, and say which to take"
     p = main.add_command(commands, "compare", compare, about, "compare photos drawings --out runs/compare")
-    p.description += "\nWrites compare.csv, compare.html and a folder a run. Killed, the same command goes on."
+    p.description += (
+        "\nWrites compare.csv, compare.html, report.md and a folder a run. Killed, the same command goes on."
+    )
     p.add_argument("source", type=Path, metavar="SOURCE", help="a folder per class, or an .npz file of features")
     p.add_argument("target", type=Path, metavar="TARGET", help="the same of the target, or a folder of images alone")
     about = f"of `uda train METHOD features`, or {', '.join(BY_TASK)}, with commas (default: {METHODS})"
@@ -130,7 +133,8 @@ def _compare(args: argparse.Namespace, recipes: Mapping[str, Recipe], names: tup
         rows = pd.concat([rows, pd.DataFrame(found)]) if len(rows) else pd.DataFrame(found)
         write_whole(out / "compare.csv", rows.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode())
     words = ["--plugin", str(args.plugin)] if args.plugin else []
-    return _report(out, _read(out / "compare.csv"), tasks, words, changed=bool(left))
+    network = made_of.get("network")
+    return _report(out, _read(out / "compare.csv"), tasks, words, network, changed=bool(left))
 
 
 def _make_features(args: argparse.Namespace, domains: tuple[Domain, Domain], left: list[Recipe]) -> None:
@@ -157,9 +161,14 @@ def _make_features(args: argparse.Namespace, domains: tuple[Domain, Domain], lef
 
 
 def _report(
-    out: Path, rows: pd.DataFrame, tasks: Mapping[tuple[str, str], Task], plugin: list[str], changed: bool
+    out: Path,
+    rows: pd.DataFrame,
+    tasks: Mapping[tuple[str, str], Task],
+    plugin: list[str],
+    network: str | None,
+    changed: bool,
 ) -> int:
-    """Print the tables and what to choose, and write the page unless it is there and nothing has changed."""
+    """Print the tables and what to choose, and write page and report unless they are there and nothing has changed."""
     of_ways = {way: rows[(rows["source"] == way[0]) & (rows["target"] == way[1])] for way in tasks}
     if any(of_way.empty for of_way in of_ways.values()):
         raise UserError(f"{out}: no run kept finite losses; look for features that are far too large")
@@ -169,7 +178,9 @@ def _report(
         _folder(out, *way, method, seed).load(run)
         return run
 
-    page = out / "compare.html"
+    page, report = out / "compare.html", out / "report.md"
+    if changed or not report.exists():
+        write_whole(report, compare_page.report(of_ways, tasks, network).encode())
     if changed or not page.exists():
         print("drawing the maps", file=sys.stderr)
         write_whole(page, compare_page.page(of_ways, tasks, finished).encode())
@@ -179,7 +190,7 @@ def _report(
         print(*why, sep="\n", end="\n\n")
         words = ["uda", "evaluate", str(_folder(out, *way, *chosen).path), *plugin, "--export", "DIR"]
         print(f"predictions of that run: {shlex.join(words)}", end="\n\n")
-    print(f"written to {out}: compare.csv, compare.html, and a folder for each run")
+    print(f"written to {out}: compare.csv, compare.html, report.md, and a folder for each run")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import html
 import io
+import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -65,6 +66,53 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
                 cells[column] = f"{mean(percent):.1f}{spread}" if values else "not known"
         lines.append(cells)
     return pd.DataFrame(lines).rename(columns=HEADS)
+
+
+def report(of_ways: Mapping[Way, pd.DataFrame], tasks: Mapping[Way, Task], network: str | None) -> str:
+    """The same in one page of Markdown, to be handed on: what was compared, seeds, rule, ceiling, who saw what."""
+    parts = []
+    for way, rows in of_ways.items():
+        task, (_, *why) = tasks[way], choice(rows)
+        pair, known = task.pair, labels(task, "target_train")
+        table = summary(rows)[["method", "target", "source", "seconds"]]
+        table.insert(1, "seeds", [", ".join(map(str, r["seed"])) for _, r in rows.groupby("method", sort=False)])
+        lines = [list(table), ["---"] * len(table.columns), *table.to_numpy().tolist()]
+        features = f"frozen features of {network}" if network else "frozen features, from files"
+        looked = "none was there" if known is None else "for the scores above and the ceiling, after the last step"
+        parts += [
+            f"# {_plain(' -> '.join(way))}",
+            f"**Data.** Source: {len(pair.source_train)} samples train, {len(pair.source_val)} validate. Target: "
+            f"{len(pair.target_train)}, which train without labels and are scored (transductive). Classes: "
+            f"{_plain(', '.join(pair.classes))}. Input: {_plain(features)}.",
+            "\n".join("| " + " | ".join(map(_plain, line)) + " |" for line in lines),
+            "Accuracy in percent at the last step, mean ± standard deviation over the seeds; source: held-out samples.",
+            "**Rule of choice.** " + _plain(" ".join(why)),
+            f"**Ceiling.** {ceiling(pair.target_train.x, known)}",
+            f"**Target labels that were looked at.** By these runs: {looked}. By people, before or between: ______",
+            "**To fill in.** Settings changed, and on what they were chosen: ______ What a mistake costs, and which: "
+            "______ How many target samples were labelled by hand, and how many of these are right: ______",
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def ceiling(x: Tensor, y: Tensor | None) -> str:
+    """What logistic regression reaches with target labels: of features x [N, D] and labels y [N], cross-validated."""
+    if y is None or len(y.unique()) < 2:
+        return (
+            "Not known: it takes target labels of two classes. Without them no number above says how far one could get."
+        )
+    from sklearn.linear_model import LogisticRegression as Regression
+    from sklearn.model_selection import KFold, cross_val_predict
+
+    folds = KFold(3, shuffle=True, random_state=0)
+    y_pred = cross_val_predict(Regression(max_iter=1000), x.numpy(), y.numpy(), cv=folds)
+    right = (y_pred == y.numpy()).mean()
+    return f"Logistic regression trained on two thirds of the target's labels, tested on the rest: {right:.1%}."
+
+
+def _plain(text: object) -> str:
+    """As Markdown shows it letter by letter."""
+    return re.sub(r"([\\`*_|#\[\]<&])", r"\\\1", str(text))
 
 
 def choice(rows: pd.DataFrame) -> tuple[tuple[str, int], str, ...]:

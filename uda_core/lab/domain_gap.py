@@ -1,6 +1,7 @@
 """How far apart the features [N, D] of source and target lie. Without torch, so that a small process can measure it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -24,12 +25,15 @@ def domain_accuracy(f_s: np.ndarray, f_t: np.ndarray, folds: int = 3, seed: int 
     Both sets get equal sizes: half the source, or fewer where the target is smaller. Needs 2 * `folds` source samples.
     """
 
-    def accuracy(f: np.ndarray, domain: np.ndarray) -> float:
-        classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
-        split = StratifiedKFold(folds, shuffle=True, random_state=seed)
-        return float(cross_val_score(classifier, f, domain, cv=split).mean())
+    return _beside_control(partial(_accuracy, folds=folds, seed=seed), f_s, f_t, seed)
 
-    return _beside_control(accuracy, f_s, f_t, seed)
+
+def separation(f_s: np.ndarray, f_t: np.ndarray, folds: int = 3, seed: int = 0) -> float:
+    """The same accuracy without a control, from as many samples of each as the smaller set has, at least `folds`."""
+    rng = np.random.default_rng(seed)
+    n = min(len(f_s), len(f_t))
+    f = np.concatenate([rng.permutation(of_domain)[:n] for of_domain in (f_s, f_t)])
+    return _accuracy(f, np.repeat([0, 1], n), folds, seed)
 
 
 def neighbour_mixing(f_s: np.ndarray, f_t: np.ndarray, k: int = 15, seed: int = 0) -> Controlled:
@@ -40,6 +44,12 @@ def neighbour_mixing(f_s: np.ndarray, f_t: np.ndarray, k: int = 15, seed: int = 
         return float((domain[neighbours] != domain[:, None]).mean())
 
     return _beside_control(mixing, f_s, f_t, seed)
+
+
+def _accuracy(f: np.ndarray, domain: np.ndarray, folds: int, seed: int) -> float:
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
+    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    return float(cross_val_score(classifier, f, domain, cv=split).mean())
 
 
 def _beside_control(number: Callable, f_s: np.ndarray, f_t: np.ndarray, seed: int) -> Controlled:
