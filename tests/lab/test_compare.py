@@ -154,7 +154,7 @@ def test_an_unlabelled_target_has_numbers_and_no_score(files, tmp_path, run):
 
 
 def test_the_report_is_one_page_of_the_same_numbers(files, tmp_path, run):
-    """With seeds, rule, ceiling and who saw labels; nothing in a name is markup, and no empty table of a lone method."""
+    """Seeds, rule, ceiling and who saw labels; nothing in a name is markup, and no empty table of a lone method."""
     write(files[0], classes=("b*ke", "mug|s", "<pen>"))
     write(files[1], shift=1.0, classes=("b*ke", "mug|s", "<pen>"))
     out = tmp_path / "out"
