@@ -195,6 +195,10 @@ DANN_STEP = Exercise(
             _step(sign_d=-1.0),
             "the sign of the discriminator's update: minus teaches it to be wrong. It descends its own loss: plus.",
         ),
+        Mistake(
+            _step(sign=1.0, moves_d=()),
+            "as it came: the features help a discriminator that does not learn. A sign is wrong, an update missing.",
+        ),
         Mistake(_step(sign=1.0, sign_d=-1.0), "both signs are swapped: features minus, discriminator plus."),
         Mistake(
             _step(moves=ALL, moves_d=()),
