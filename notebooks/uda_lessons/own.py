@@ -5,12 +5,14 @@ Letters: N samples, C classes; x samples, y labels, None where there are none.
 
 import io
 import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from IPython.display import Markdown
 from PIL import Image
@@ -19,8 +21,10 @@ from torchvision.transforms.functional import rotate
 
 from uda_core import evaluation
 from uda_core.data import load
+from uda_core.data.image_folders import in_memory as in_memory
 from uda_core.errors import UserError
-from uda_core.lab import diagnosis, main
+from uda_core.lab import diagnosis, main, results
+from uda_core.methods import adabn
 from uda_core.methods.classification import ClassificationRun
 from uda_core.run import Run
 from uda_core.samples import Labelled, Unlabelled
@@ -68,6 +72,29 @@ def cases(x: Tensor, y: Tensor, classes: int) -> dict[str, tuple[Tensor, Tensor]
 def right(run: Run, x: Tensor, y: Tensor | None) -> str:
     """Accuracy in percent, as text; "not known" without labels."""
     return "not known" if y is None else f"{evaluation.accuracy(run, x, y):.1%}"
+
+
+def diagnose(run: ClassificationRun, held: Tensor, targets: Mapping[str, tuple[Tensor, Tensor | None]]) -> pd.DataFrame:
+    """Symptoms of each of the targets "nothing", ... beside `held` source samples, a line each; `right` needs labels."""
+    found = {name: diagnosis.symptoms(run, held, x) for name, (x, _) in targets.items()}
+    table = pd.DataFrame(found).T.round(2)
+    table["speaks for"] = [diagnosis.verdict(symptoms, found["nothing"]) for symptoms in found.values()]
+    table["right"] = [right(run, x, y) for x, y in targets.values()]
+    table["right, AdaBN"] = [right(adabn(run, x), x, y) for x, y in targets.values()]
+    return table
+
+
+def gains(study: str, rows: Sequence[str]) -> pd.DataFrame:
+    """Points that rows win over "source only" on each task of a results file, mean of the seeds; a line each.
+
+    Beside them the mean accuracy, and the CPU seconds of a seed, all tasks together.
+    """
+    means = {row: pd.DataFrame(results.tasks(study, row)).mean() for row in ("source only", *rows)}
+    table = pd.DataFrame({row: means[row] - means["source only"] for row in rows}).T
+    held = results.load(study).query("measure == 'cpu_seconds'").groupby(["row", "seed"])["value"].sum()
+    table["mean accuracy"] = [pd.Series(results.scores(study, row)).mean() for row in rows]
+    table["CPU seconds"] = held.groupby("row").mean()[list(rows)]
+    return table
 
 
 def shares(run: ClassificationRun, val: Labelled, x_t: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def test_is_short(path):
     assert len(markdown) >= 1.2 * len(code)
     assert max(len(cell.source.splitlines()) for cell in code) <= 15
     imports = [node for cell in code[2:] for node in ast.walk(ast.parse(cell.source)) if is_import(node)]
-    assert len(imports) <= 5
+    assert len(imports) <= 6
 
 
 def is_import(node: ast.AST) -> bool:
