@@ -75,7 +75,7 @@ def right(run: Run, x: Tensor, y: Tensor | None) -> str:
 
 
 def diagnose(run: ClassificationRun, held: Tensor, targets: Mapping[str, tuple[Tensor, Tensor | None]]) -> pd.DataFrame:
-    """Symptoms of each of the targets "nothing", ... beside `held` source samples, a line each; `right` needs labels."""
+    """Symptoms of each target beside `held` source samples, a line each, "nothing" among them; `right` needs labels."""
     found = {name: diagnosis.symptoms(run, held, x) for name, (x, _) in targets.items()}
     table = pd.DataFrame(found).T.round(2)
     table["speaks for"] = [diagnosis.verdict(symptoms, found["nothing"]) for symptoms in found.values()]
