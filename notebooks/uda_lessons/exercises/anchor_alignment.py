@@ -17,6 +17,7 @@ from uda_core.methods.segmentation import SegmentationConfig
 from uda_core.samples import IGNORE, Batch
 from uda_core.training import fit, gradients, update
 from uda_lessons.exercises.exercise import Exercise, Mistake
+from uda_lessons.exercises.moves import first_other_move, refuse_leftovers
 
 
 def _labelled_features() -> list[tuple]:
@@ -97,8 +98,32 @@ PIXEL_DISTANCE = Exercise(
             "you take the nearest anchor: a pixel belongs to the anchor of its *label*.",
         ),
         Mistake(
-            lambda f, y, anchors: pixel_distance(f.detach(), y, anchors),
-            "the value is right, but f is detached: no pixel would move.",
+            lambda f, y, anchors: f.movedim(1, -1) - anchors.a[y],
+            "255, IGNORE, is no class, and has no anchor to look up: choose the labelled pixels first.",
+        ),
+        Mistake(
+            lambda f, y, anchors: _differences(f, y, anchors).norm() / (y != IGNORE).sum().clamp_min(1),
+            "one norm of everything: take the distance of each pixel, .norm(dim=1), then the mean.",
+        ),
+        Mistake(
+            lambda f, y, anchors: f.movedim(1, -1)[y != IGNORE].norm(dim=1).mean(),
+            "these are the lengths of the features: subtract the anchor of each pixel's label first.",
+        ),
+        Mistake(
+            lambda f, y, anchors: _differences(f, y, anchors).abs().mean(),
+            "you average absolute differences: the distance is Euclidean, .norm(dim=1), and one per pixel.",
+        ),
+        Mistake(
+            lambda f, y, anchors: _differences(f, y, anchors).square().mean(),
+            "a mean of squares, as in mse_loss: take the root of each pixel's sum over the features.",
+        ),
+        Mistake(
+            lambda f, y, anchors: (
+                pixel_distance(f, y, anchors)
+                * (anchors.present[y.clamp_max(len(anchors.a) - 1)] & (y != IGNORE)).sum()
+                / (y != IGNORE).sum().clamp_min(1)
+            ),
+            "you divide by all labelled pixels: those whose class has no anchor have no distance, and do not count.",
         ),
         Mistake(
             lambda f, y, anchors: (
@@ -134,13 +159,31 @@ def _in_the_first_stage() -> list[tuple]:
     """The run, its settings and one batch."""
     run = copy.deepcopy(_run_in_its_first_stage())
     i = torch.arange(3)
-    return [(run, run.settings, Batch(*run.pair.source_train.draw(i), run.pair.target_train.draw(i), i))]
+    x_s, y_s = run.pair.source_train.draw(i)
+    return [(run, run.settings, Batch(x_s, y_s.long(), run.pair.target_train.draw(i), i))]
 
 
 def _segmenter_after(step: Callable, run: CAGRun, s: CAGSettings, batch: Batch) -> Tensor:
     """All weights and batch-norm statistics of the segmenter after one call of `step`."""
-    step(run, s, Batch(batch.x_s, batch.y_s.long(), batch.x_t, batch.i_t))
+    before = copy.copy(s)
+    step(run, s, batch)
+    refuse_leftovers(run, s, before)
     return torch.cat([t.detach().float().flatten() for t in run.segmenter.state_dict().values()])
+
+
+def _losses(run: CAGRun, batch: Batch) -> dict[str, Tensor]:
+    y_hat, y = run.label(batch.x_t, run.settings), batch.y_s
+    f_s, z_s = run.embed(batch.x_s, "source")
+    f_t, z_t = run.embed(batch.x_t, "target")
+    return {
+        "source cross-entropy": pixel_cross_entropy(z_s, y),
+        "source distance": run.distance("source", f_s, z_s, at_stride(y, z_s)),
+        "cross-entropy by anchor": pixel_cross_entropy(z_t, y_hat.by_anchor),
+        "cross-entropy by confidence": pixel_cross_entropy(z_t, y_hat.by_confidence),
+        "target distance": run.distance("target", f_t, z_t, y_hat.by_anchor),
+        "source cross-entropy on shrunk labels": pixel_cross_entropy(z_s, at_stride(y, z_s)),
+        "distance to labels by confidence": run.distance("target", f_t, z_t, y_hat.by_confidence),
+    }
 
 
 def _step(
@@ -190,6 +233,7 @@ CAG_STEP = Exercise(
     reference=cag_step,
     cases=_in_the_first_stage,
     outcome=_segmenter_after,
+    explain=first_other_move(cag_step, _losses),
     mistakes=(
         Mistake(_step(0, 0), "no weight has moved: both losses are still to be written."),
         Mistake(_step(target=0), "the source's line is right; the target's is still missing."),

@@ -16,16 +16,17 @@ from uda_lessons.exercises.exercise import Exercise, Mistake
 def _source_maps() -> list[tuple]:
     """Three images of unequal sizes of class and many wrong predictions; then a fourth class that nobody predicts.
 
-    Some images have two right pixels of a class, one has exactly three.
+    Some images have two right pixels of a class, one has exactly three. In image 0, four pixels are labelled 0 and five
+    predicted 2, of which two each are right.
     """
     generator = torch.Generator().manual_seed(0)
     f = torch.randn(3, 4, 4, 5, generator=generator, dtype=torch.float64) + 1
     y = torch.zeros(3, 20, dtype=torch.long)
-    y[0, 2:], y[1, 9:], y[2, 14:] = 1, 1, 2  # right pixels of class 0: 2, 8, 13; of class 1: 16, 9, 0
-    y[1, 15:], y[2, 11:14] = 2, 1
+    y[0, 4:18], y[1, 9:], y[2, 14:] = 1, 1, 2
+    y[1, 15:], y[0, 18:], y[2, 11:14] = 2, 2, 1
     wrong = torch.rand(3, 20, generator=generator) < 0.2
     predicted = torch.where(wrong, (y + 1) % 3, y)
-    predicted[2, 11:14], predicted[0, :2] = 1, 0
+    predicted[2, 11:14], predicted[0] = 1, torch.tensor([0, 0, 1, 1, *[1] * 11, *[2] * 5])
     z = 3 * F.one_hot(predicted, 4).movedim(2, 1) + torch.rand(3, 4, 20, generator=generator, dtype=torch.float64)
     y, z = y.view(3, 4, 5), z.view(3, 4, 4, 5)
     return [(f, y, z[:, :3]), (f, y, z)]
@@ -44,19 +45,26 @@ def _anchors(
     images: str = "with the class",
     pixels: str = "of the class",
     empty: float = 0.0,
+    counted: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Callable:
     """Category anchors with something changed: which pixels, from how many on, and what each mean divides by."""
 
     def anchors(f: Tensor, y: Tensor, z: Tensor) -> Tensor:
         members = F.one_hot(chosen(y, z), IGNORE + 1)[..., : z.shape[1]].to(f.dtype)  # [B, h, w, C]
         n = members.sum((1, 2))
-        kept = (n >= fewest).to(f.dtype)
+        enough = F.one_hot((counted or chosen)(y, z), IGNORE + 1)[..., : z.shape[1]].sum((1, 2)) >= fewest
+        kept = enough.to(f.dtype)
         v = torch.einsum("bhwc,bdhw->bcd", members, f)
-        v = v / (n.clamp_min(1)[..., None] if pixels == "of the class" else y[0].numel())
+        v = v / {"of the class": n.clamp_min(1)[..., None], "all": y[0].numel(), "none": 1}[pixels]
         of_images = kept.sum(0) if images == "with the class" else torch.full_like(kept[0], len(f))
         return torch.einsum("bc,bcd->cd", kept, v) / torch.where(of_images > 0, of_images, empty or 1.0)[:, None]
 
     return anchors
+
+
+def _pooled(f: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    flat = f.movedim(1, 0).flatten(1)[None, ..., None], where_right(y, z).view(1, -1, 1), z
+    return _anchors(lambda right, z: right, fewest=1)(*flat)
 
 
 CATEGORY_ANCHORS = Exercise(
@@ -83,6 +91,27 @@ CATEGORY_ANCHORS = Exercise(
             "an image with one or two pixels of a class counts as much as one with a thousand: ask for at least 3.",
         ),
         Mistake(_anchors(fewest=4), "an image with exactly 3 pixels counts too: at least 3, not more than 3."),
+        Mistake(
+            _anchors(counted=lambda y, z: y),
+            "you ask for 3 *labelled* pixels of a class in an image: ask for 3 rightly predicted ones, as only these "
+            "make its mean.",
+        ),
+        Mistake(
+            _anchors(counted=lambda y, z: z.argmax(1)),
+            "you ask for 3 pixels *predicted* as a class in an image: ask for 3 right ones, as only these make its mean.",
+        ),
+        Mistake(
+            lambda f, y, z: category_anchors([(f[-1:], where_right(y, z)[-1:])], z.shape[1]).a,
+            "only the last image counts: keep the means of all images, then take their mean.",
+        ),
+        Mistake(
+            _anchors(pixels="none"),
+            "you add up the pixels of an image: a class with many of them would outweigh the others. Take their mean.",
+        ),
+        Mistake(
+            _pooled,
+            "you pool all right pixels: each image counts once, with a mean of its own, if it has 3 of them.",
+        ),
         Mistake(
             _anchors(images="all"),
             "you divide by the number of images: images without the class draw its anchor to zero. Divide by those "
@@ -143,6 +172,10 @@ ANCHOR_LABELS = Exercise(
         Mistake(
             lambda d, margin: _labels(lambda r, m: r[:, 1] - r[:, 0] >= m)(-d, margin),
             "argmax of a distance is the *farthest* anchor: take the smallest two.",
+        ),
+        Mistake(
+            lambda d, margin: torch.where(d.sort(1).values.diff(dim=1)[:, 0] >= margin, d.argsort(1)[:, 1], IGNORE),
+            "the right pixels, but with the *second* nearest class: index 0 of the two smallest is the nearest.",
         ),
         Mistake(
             _labels(lambda r, m: r[:, 1] - r[:, 0] < m),

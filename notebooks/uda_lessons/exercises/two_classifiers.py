@@ -1,9 +1,11 @@
 """Exercises of lesson 03. Letters: B samples, C classes, z1, z2 [B, C] the heads' logits, p = softmax(z)."""
 
+import copy
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from uda_core.data.moons import moons
 from uda_core.losses import classifier_discrepancy
@@ -13,6 +15,7 @@ from uda_core.run import Run, Settings
 from uda_core.samples import Batch
 from uda_core.training import update
 from uda_lessons.exercises.exercise import Exercise, Mistake
+from uda_lessons.exercises.moves import first_other_move, refuse_leftovers
 
 
 def _two_heads() -> list[tuple]:
@@ -73,16 +76,16 @@ CLASSIFIER_DISCREPANCY = Exercise(
             "you count samples with different classes: a count has no gradient. Compare the probabilities.",
         ),
         Mistake(
-            lambda z1, z2: classifier_discrepancy(z1.detach(), z2),
-            "the value is right, but no gradient reaches head 1: it is detached.",
+            lambda z1, z2: (z1.sigmoid() - z2.sigmoid()).abs().mean(),
+            "a sigmoid looks at each class alone: the heads choose among C classes, so softmax over dimension 1.",
         ),
         Mistake(
-            lambda z1, z2: classifier_discrepancy(z1, z2.detach()),
-            "the value is right, but no gradient reaches head 2: it is detached.",
+            lambda z1, z2: _gap(z1, z2).norm(dim=1).mean(),
+            "this is the Euclidean length of each difference: MCD adds the absolute values (the L1 norm).",
         ),
         Mistake(
-            lambda z1, z2: classifier_discrepancy(z1.detach(), z2.detach()),
-            "the value is right, but both heads are detached (or it is a plain number): nothing can learn from it.",
+            lambda z1, z2: F.kl_div(z1.log_softmax(1), z2.softmax(1), reduction="batchmean"),
+            "this is a KL divergence, which is not symmetric: MCD takes the absolute difference of the probabilities.",
         ),
     ),
     hints=(
@@ -95,20 +98,36 @@ CLASSIFIER_DISCREPANCY = Exercise(
 
 
 def _moons_run() -> list[tuple]:
-    """A run on moons with plain gradient descent, the settings and one batch."""
-    pair = moons(samples=64).pair
-    run = MCD(pair, Config(features=8, hidden=(8,), dropout=0.0), discrepancy=2.0, k=2)
-    run.features_opt = torch.optim.SGD(run.extractor.parameters(), lr=0.5)
-    run.heads_opt = torch.optim.SGD(run.heads.parameters(), lr=0.5)
-    i = torch.arange(32)
-    source, target = pair.source_train, pair.target_train
-    return [(run, run.settings, Batch(source.x[i], source.y[i], target.x[i], i))]
+    """A run on moons with plain gradient descent, its settings and a batch; then other settings."""
+    pair, i = moons(samples=64).pair, torch.arange(32)
+    batch = Batch(pair.source_train.x[i], pair.source_train.y[i], pair.target_train.x[i], i)
+    cases = []
+    for discrepancy, k in ((2.0, 2), (0.5, 3)):
+        run = MCD(pair, Config(features=8, hidden=(8,), dropout=0.0), discrepancy=discrepancy, k=k)
+        run.features_opt = torch.optim.SGD(run.extractor.parameters(), lr=0.5)
+        run.heads_opt = torch.optim.SGD(run.heads.parameters(), lr=0.5)
+        cases.append((run, run.settings, batch))
+    return cases
 
 
 def _weights_after(step: Callable, run: Run, s: Settings, batch: Batch) -> Tensor:
-    """All weights, features first, after one call of `step`."""
+    """All weights, features first, after one call of `step`, and after one more by the package."""
+    before = copy.copy(s)
     step(run, s, batch)
-    return torch.cat([p.detach().flatten() for module in (run.extractor, run.heads) for p in module.parameters()])
+    refuse_leftovers(run, s, before)
+    once = [p.detach().clone() for module in (run.extractor, run.heads) for p in module.parameters()]
+    mcd_step(run, s, batch)
+    twice = [p.detach() for module in (run.extractor, run.heads) for p in module.parameters()]
+    return torch.cat([p.flatten() for p in (*once, *twice)])
+
+
+def _losses(run: Run, batch: Batch) -> dict[str, Tensor]:
+    z_s, z_t = run.classify(run.embed(batch.x_s, batch.x_t))
+    return {
+        "source cross-entropy": ce(z_s, batch.y_s),
+        "target discrepancy": classifier_discrepancy(*z_t),
+        "source discrepancy": classifier_discrepancy(*z_s),
+    }
 
 
 def _step(
@@ -140,15 +159,22 @@ def _step(
     return step
 
 
+def _on_one_graph(run: Run, s: MCDSettings, batch: Batch) -> None:
+    z_s, z_t = run.classify(run.embed(batch.x_s, batch.x_t))
+    update(ce(z_s, batch.y_s), run.features_opt, run.heads_opt)
+    update(ce(z_s, batch.y_s) - s.discrepancy * classifier_discrepancy(*z_t), run.heads_opt)
+
+
 BOTH = "features_opt", "heads_opt"
 MCD_STEP = Exercise(
     name="mcd_step",
     reference=mcd_step,
     cases=_moons_run,
     outcome=_weights_after,
+    explain=first_other_move(mcd_step, _losses),
     mistakes=(
         Mistake(_step(b=None, k=0), "only step A has moved anything: B and C are still to be written."),
-        Mistake(_step(k=0), "step B is right; step C is still missing."),
+        Mistake(_step(k=0), "step B is right; step C is still missing, or moves nothing (are the features detached?)."),
         Mistake(_step(b=None), "step C is right; step B is still missing: nobody moves the heads apart."),
         Mistake(
             _step(b=1.0),
@@ -180,6 +206,11 @@ MCD_STEP = Exercise(
         ),
         Mistake(_step(domain=0), "you measure the disagreement on the source: it is the target, z_t, that matters."),
         Mistake(_step(weigh=False), "the weight s.discrepancy is missing: the slider would do nothing."),
+        Mistake(
+            _on_one_graph,
+            "the second `update` needs a graph that the first one has used up, and that describes weights which have "
+            "moved since: each update wants a forward pass of its own, classify(embed(...)).",
+        ),
         Mistake(_step(k=1), "C runs once: s.k times, each with a fresh forward pass."),
     ),
     hints=(
