@@ -186,17 +186,27 @@ def _difference(answer: Callable, exercise: Exercise, case: int, attempts: Seque
     if isinstance(yours, _NoTensorError):
         reason = f"{yours}; expected a tensor of shape {list(target.value.shape)}."
     elif not isinstance(yours, Outcome):
-        reason = f"your function stops with {type(yours).__name__}: {next(iter(str(yours).splitlines()), '')}"
+        line = next(iter(str(yours).splitlines()), "no message")
+        reason = f"your function stops with {type(yours).__name__}: {line}"
     elif right_value:
         reason = _beside_the_value(target, yours, names, exercise.cases()[case])
-    elif words := exercise.explain(answer, *exercise.cases()[case]) or _relation(exercise, attempts, names):
+    elif words := _explained(answer, exercise, case) or _relation(exercise, attempts, names, range(len(attempts))):
         return words
     elif fitting:  # in this case, if not in all
         return fitting[0].hint
     else:
-        reason = _numbers(target.value, yours.value, tolerance)
-    places = (inspect.getdoc(exercise.cases) or "").splitlines()[0].rstrip(".").split("; then ")
-    return f"right so far, but not in test case {case + 1} ({places[case]}): {reason}" if case else reason
+        reason = _relation(exercise, attempts, names, [case]) or _numbers(target, yours, tolerance)
+    if not case:
+        return reason
+    places = (inspect.getdoc(exercise.cases) or "").partition("\n")[0].rstrip(".").split("; then ")
+    place = f" ({places[case]})" if case < len(places) else ""
+    return f"right so far, but not in test case {case + 1}{place}: {reason}"
+
+
+def _explained(answer: Callable, exercise: Exercise, case: int) -> str | None:
+    with suppress(Exception, SystemExit):  # it is called once more, and need not do the same again
+        return exercise.explain(answer, *exercise.cases()[case])
+    return None
 
 
 def _makes(exercise: Exercise, mistake: Mistake, case: int, yours: Attempt, if_finite: bool = False) -> bool:
@@ -231,14 +241,21 @@ def _beside_the_value(target: Outcome, yours: Outcome, names: Sequence[str], arg
     return "the value is right, but its gradient is not: part of it is detached, or goes through a constant."
 
 
-def _relation(exercise: Exercise, attempts: Sequence[Attempt], names: Sequence[str]) -> str | None:
-    """What the answer has to do with the right one, in every case in which it gives finite numbers."""
+def _relation(exercise: Exercise, attempts: Sequence[Attempt], names: Sequence[str], of: Sequence[int]) -> str | None:
+    """What the answer has to do with the right one, in those cases `of` in which it gives finite numbers."""
     cases = exercise.cases()
-    finite = {i: y.value for i, y in enumerate(attempts) if isinstance(y, Outcome) and y.value.isfinite().all()}
-    pairs = [(_target(exercise, i).value, y) for i, y in finite.items()]
+    finite = {i: y.value for i in of if isinstance(y := attempts[i], Outcome) and y.value.isfinite().all()}
+    pairs, single = (
+        [(_target(exercise, i).value, y) for i, y in finite.items()],
+        sum(y.numel() for y in finite.values()),
+    )
+    tolerance = exercise.tolerance if single > 1 else 1e-6  # one number proves little, so it has to fit well
     tensors = [{name: a for name, a in zip(names, cases[i], strict=True) if isinstance(a, Tensor)} for i in finite]
-    sizes = [{f"{name}.shape[{d}]": n for name, a in of.items() for d, n in enumerate(a.shape)} for of in tensors]
-    if not pairs or (words := relation(pairs, sizes, exercise.tolerance)):
+    sizes = [{f"{name}.shape[{d}]": n for name, a in all_.items() for d, n in enumerate(a.shape)} for all_ in tensors]
+    sizes = [
+        of | {f"{name}.numel()": a.numel() for name, a in all_.items()} for of, all_ in zip(sizes, tensors, strict=True)
+    ]
+    if not pairs or (words := relation(pairs, sizes, tolerance)):
         return words if pairs else None
     matrices = [i for i, a in enumerate(cases[0]) if isinstance(a, Tensor) and a.is_floating_point() and a.dim() > 1]
     for place, (words, function) in product(matrices, INSTEAD.items()):
@@ -247,7 +264,7 @@ def _relation(exercise: Exercise, attempts: Sequence[Attempt], names: Sequence[s
             return *arguments[:place], function(arguments[place]), *arguments[place + 1 :]
 
         made = {i: _attempt(exercise, exercise.reference, i, change) for i in finite}
-        if all(isinstance(m, Outcome) and close(m.value, finite[i], exercise.tolerance) for i, m in made.items()):
+        if all(isinstance(m, Outcome) and close(m.value, finite[i], tolerance) for i, m in made.items()):
             other = words.format(names[place])
             return f"yours is what the right formula gives for {other} in place of {names[place]}."
     return None
@@ -263,19 +280,23 @@ def _names(exercise: Exercise, answer: Callable, arguments: int) -> list[str]:
     return [f"argument {i + 1}" for i in range(arguments)]
 
 
-def _numbers(target: Tensor, yours: Tensor, tolerance: float) -> str:
+def _numbers(target: Outcome, yours: Outcome, tolerance: float) -> str:
     """The plain difference."""
-    if yours.shape != target.shape:
-        return f"expected shape {list(target.shape)}, got {list(yours.shape)}."
-    if not yours.isfinite().all():
+    t, y = target.value, yours.value
+    if y.shape != t.shape:
+        how = {-1: ": a dimension is gone that should stay.", 0: ".", 1: ": a dimension is left that should go."}
+        return f"expected shape {list(t.shape)}, got {list(y.shape)}{how[(y.dim() > t.dim()) - (y.dim() < t.dim())]}"
+    if not y.isfinite().all():
         return "the result holds NaN or infinity: look for log(0), 0/0 and overflow."
-    if target.numel() == 1:
-        return f"expected {target.item():.4f}, got {yours.item():.4f}."
-    right = torch.isclose(yours, target, tolerance, tolerance)
-    text = f"the shape is right, but {(~right).double().mean():.0%} of the numbers are not"
-    if (rows := right.flatten(1).all(1) if right.dim() > 1 else right).any():
-        return f"{text}; right at index {', '.join(str(i) for i in rows.nonzero().flatten().tolist())}."
-    return f"{text}."
+    if t.numel() == 1:
+        return f"expected {t.item():.4f}, got {y.item():.4f}."
+    wrong = ~torch.isclose(y, t, tolerance, tolerance)
+    text = f"the shape is right, but {wrong.double().mean():.0%} of the numbers are not"
+    rows = ", ".join(map(str, (~wrong.flatten(1).any(1)).nonzero().flatten().tolist())) if t.dim() == 2 else ""
+    if target.whole:  # labels: what they are, and what they should be, if that is one thing
+        kinds = (("should all be", t[wrong].unique()), ("are all", y[wrong].unique()))
+        text += "".join(f"; these {words} {labels[0]:g}" for words, labels in kinds if len(labels) == 1)
+    return f"{text}; rows {rows} are right." if rows else f"{text}."
 
 
 def _kind(value: object) -> str:

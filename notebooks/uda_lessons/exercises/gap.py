@@ -30,25 +30,14 @@ ENTROPY = Exercise(
     reference=entropy,
     cases=_logits,
     mistakes=(
-        Mistake(lambda z: -entropy(z), "the sign: log p is negative, so that the minus makes H positive."),
         Mistake(lambda z: _entropy_of(z).sum(1), "z holds logits, not probabilities: put a softmax first."),
         Mistake(
             lambda z: _entropy_of(z.softmax(0)).sum(1),
             "the softmax runs over the samples: each row must add up to 1, so it belongs over dimension 1.",
         ),
         Mistake(
-            lambda z: _entropy_of(z.softmax(1)).mean(1),
-            "you average over the classes: H is the sum, C times as large.",
-        ),
-        Mistake(
             lambda z: _entropy_of(z.softmax(1)).sum(0),
             "you add over the samples: one number per sample means a sum over dimension 1, the classes.",
-        ),
-        Mistake(lambda z: entropy(z).mean(), "one number for the whole batch: keep one per sample, shape [B]."),
-        Mistake(lambda z: entropy(z).sum(), "you add up everything: keep one number per sample, shape [B]."),
-        Mistake(
-            lambda z: -(z.softmax(1) * z.softmax(1).log2()).sum(1),
-            "these are bits: nats want the natural logarithm.",
         ),
         Mistake(
             lambda z: F.cross_entropy(z, z.argmax(1), reduction="none"),
@@ -99,7 +88,7 @@ def _net_after(reestimate: Callable, net: nn.Module, x: Tensor) -> Tensor:
     """All statistics and weights; whether a layer is in training mode; whether layers saw x and learnt nothing of it.
 
     Raises:
-        NotYetError: if dropout is not what it was.
+        NotYetError: if dropout is not what it was, or weights are frozen.
     """
     before = torch.cat(statistics(batch_norms(net)))
     reestimate(net, x)
@@ -107,6 +96,10 @@ def _net_after(reestimate: Callable, net: nn.Module, x: Tensor) -> Tensor:
         raise NotYetError(
             "dropout itself is no longer what it was, and would be missing when training goes on: in evaluation mode "
             "it is off anyway, so leave it alone."
+        )
+    if not all(p.requires_grad for p in net.parameters()):
+        raise NotYetError(
+            "you leave weights frozen, requires_grad = False: torch.no_grad() alone keeps them as they are."
         )
     after = torch.cat(statistics(batch_norms(net)))
     in_vain = torch.equal(before, after) and any(norm.num_batches_tracked > 100 for norm in batch_norms(net))

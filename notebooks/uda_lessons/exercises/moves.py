@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import zip_longest
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -11,103 +11,107 @@ from torch import Tensor
 from uda_core.run import Run, Settings
 from uda_core.samples import Batch
 from uda_lessons.exercises.exercise import NotYetError
+from uda_lessons.exercises.relations import miscounted, shares
 
-Losses = Callable[[Run, Batch], Mapping[str, Tensor]]  # what a gradient may be made of
-Move = tuple[
-    str, dict[str, float] | None
-]  # an optimiser, and how often each loss is in its gradient; None: it is another
+Losses = Callable[[Run, Batch], tuple[dict[str, Tensor], dict[str, Tensor]]]  # what moves are made of; what by mistake
+Move = tuple[str, dict[str, float]]  # an optimiser, and how often each loss counts in its gradient
 
 
 def refuse_leftovers(run: Run, s: Settings, before: Settings) -> None:
-    """Raise what a step has left behind, though it moved the right weights.
+    """See that a step leaves nothing behind but weights that have moved.
 
     Raises:
         NotYetError: for a frozen weight, and for settings that are no longer those of `before`.
     """
     if s != before:
         raise NotYetError("your step changes s: these are the sliders, and the next step reads them again.")
-    for name in run.OPTIMIZER_NAMES:
-        if not all(p.requires_grad for p in _weights(run, name)):
-            raise NotYetError(
-                f"your step leaves weights of {name} frozen, requires_grad = False, so that the next step stops there. "
-                "`update` moves nothing but its optimisers' weights: there is nothing to freeze."
-            )
+    frozen = [name for name, weights in _weights(run).items() if not all(p.requires_grad for p in weights)]
+    if frozen:
+        raise NotYetError(
+            f"your step leaves the weights of {' and '.join(frozen)} frozen, so that the next step stops at them. "
+            "`update` moves nothing but its optimisers' weights: there is nothing to freeze."
+        )
 
 
-def first_other_move(reference: Callable, losses: Losses) -> Callable[..., str]:
-    """An `explain`: the first move of an answer that is not the reference's."""
+def first_other_move(
+    reference: Callable, losses: Losses, stages: Sequence[str], why: Mapping[str, str], left: str
+) -> Callable[..., str]:
+    """An `explain`: the first move of an answer that is not the reference's.
+
+    Args:
+        stages: what each move belongs to; the last one goes on.
+        why: reasons, by stage and optimiser or loss: {"B, heads_opt": "..."}.
+        left: what to say where every move is right.
+    """
 
     def explain(answer: Callable, run: Run, s: Settings, batch: Batch) -> str:
         again = copy.deepcopy((run, s, batch))
         yours, right = _moves(answer, losses, run, s, batch), _moves(reference, losses, *again)
-        for i, (move, wanted) in enumerate(zip_longest(yours, right), 1):
-            if reason := _other(move, wanted):
-                return f"move {i} of your step: {reason}."
-        return "each move is right, but something is left changed that the next step feels: a mode, a learning rate."
+        stages_ = [stages[min(i, len(stages) - 1)] for i in range(len(right))]
+        for i, (move, wanted, stage) in enumerate(zip(yours, right, stages_)):  # noqa: B905
+            if _other(move, wanted):
+                if i + 1 < len(right) and not _other(move, right[i + 1]):
+                    return f"the move of {wanted[0]} in {stage} is missing."
+                words, subject = _other(move, wanted)
+                return f"in {stage}, {words}{why.get(f'{stage}, {subject}', '')}."
+        if len(yours) < len(right):
+            return f"your step makes {len(yours)} moves: {stages_[len(yours)]} is missing, or should run more often."
+        return left if len(yours) == len(right) else f"your step goes on after its end: {_in_words(yours[len(right)])}."
 
     return explain
 
 
-def _other(yours: Move | None, wanted: Move | None) -> str | None:
-    """What is wrong with a move, in words; None if nothing is."""
-    if yours is None or wanted is None or yours[0] != wanted[0]:
-        return f"{_in_words(yours)}; expected {_in_words(wanted)}"
-    (optimizer, shares), (_, right) = yours, wanted
-    if shares is None or right is None:
-        return f"{optimizer} follows something else than {_in_words(wanted)}"
-    names = [name for name in right if abs(shares[name] - right[name]) > 0.01]
-    return (
-        "; ".join(f"the {n} counts {shares[n]:.2g} times, expected {right[n]:.2g}" for n in names)
-        + (f" ({optimizer})" if names else "")
-        or None
-    )
+def _other(yours: Move, wanted: Move) -> tuple[str, str] | None:
+    """What is wrong with a move, and with which optimiser or loss; None if nothing is."""
+    (optimizer, follows), (right_optimizer, right) = yours, wanted
+    if optimizer != right_optimizer:
+        return f"{right_optimizer} should move, but you have {_in_words(yours)}", optimizer
+    if not follows:
+        return f"{optimizer} follows something else than a sum of {' and '.join(right)}", ""
+    if not any(follows.values()):
+        return f"{optimizer} follows no loss, and nothing moves", ""
+    found = miscounted(follows, right)
+    return found and (found[1], found[0])
 
 
-def _in_words(move: Move | None) -> str:
-    if move is None:
-        return "none"
-    optimizer, shares = move
-    parts = (f"{share:+.2g} {name}" for name, share in (shares or {}).items() if abs(share) > 0.01)
-    return f"{optimizer} down {' '.join(parts).removeprefix('+') or 'nothing'}"
+def _in_words(move: Move) -> str:
+    parts = " ".join(f"{share:+g} {name}" for name, share in move[1].items() if share)
+    return f"{move[0]} following {parts or 'something else'}"
 
 
 def _moves(step: Callable, losses: Losses, run: Run, s: Settings, batch: Batch) -> list[Move]:
-    """Every move of a step.
+    """Every move of a step. An update of two optimisers takes both gradients before either moves.
 
-    An update of two optimisers takes both gradients before either moves, so the losses are tried as they are and as
-    they were before the last move.
+    So a gradient is looked for among those of the losses as they are and as they were before the last move: as a sum of
+    the right ones, or with one mistaken one, of as few as will do.
     """
-    made, known = list[Move](), list[dict[str, Tensor]]()
+    made, known, weights = list[Move](), list[dict[str, dict[str, Tensor]]](), _weights(run)
 
     def note(name: str, *_: object) -> None:
-        found = losses(run, batch)
-        known.append({of: torch.stack([_gradient(loss, _weights(run, of)) for loss in found.values()]) for of in names})
-        gradient = _flat([p.grad for p in _weights(run, name)], _weights(run, name))
-        shares = (_shares(gradient, parts[name]) for parts in known[:-3:-1])
-        fitting = next((c for c in shares if c is not None), None)
-        made.append((name, fitting and dict(zip(found, fitting, strict=True))))
+        gradient = _flat([torch.zeros_like(p) if p.grad is None else p.grad for p in weights[name]])
+        for p in chain(*weights.values()):
+            p.requires_grad_()
+        right, mistaken = losses(run, batch)
+        found = {**right, **mistaken}
+        known.append({of: {n: _gradient(loss, ps) for n, loss in found.items()} for of, ps in weights.items()})
+        chosen = [[*right], *([*right, extra] for extra in mistaken)]
+        sums = (shares(gradient, parts[name], names) for names in chosen for parts in known[:-3:-1])
+        made.append((name, min(filter(None, sums), key=lambda c: sum(map(bool, c.values())), default={})))
 
-    names = run.OPTIMIZER_NAMES
-    for name in names:
+    for name in weights:
         getattr(run, name).register_step_pre_hook(partial(note, name))
     step(run, s, batch)
     return made
 
 
-def _shares(gradient: Tensor, parts: Tensor) -> list[float] | None:
-    """How often each of the parts [m, n] is in `gradient` [n], by least squares; None if it is no sum of them."""
-    shares = torch.linalg.lstsq(parts.T, gradient[:, None], driver="gelsd").solution[:, 0]
-    return shares.tolist() if (gradient - shares @ parts).norm() <= 1e-2 * gradient.norm() else None
+def _weights(run: Run) -> dict[str, list[Tensor]]:
+    groups = {name: getattr(run, name).param_groups for name in run.OPTIMIZER_NAMES}
+    return {name: [p for group in of for p in group["params"]] for name, of in groups.items()}
 
 
 def _gradient(loss: Tensor, weights: list[Tensor]) -> Tensor:
-    return _flat(torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True), weights)
+    return _flat(torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True, materialize_grads=True))
 
 
-def _flat(gradients: Sequence[Tensor | None], weights: list[Tensor]) -> Tensor:
-    pairs = zip(gradients, weights, strict=True)
-    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs]).double()
-
-
-def _weights(run: Run, optimizer: str) -> list[Tensor]:
-    return [p for group in getattr(run, optimizer).param_groups for p in group["params"]]
+def _flat(gradients: Sequence[Tensor]) -> Tensor:
+    return torch.cat([g.flatten() for g in gradients]).double()

@@ -35,10 +35,6 @@ CENTROIDS = Exercise(
             "you divide by N: a class with few samples gets a short centroid. Divide by its own total, m.sum(0).",
         ),
         Mistake(
-            lambda f, m: m.T @ f / m.mean(0)[:, None],
-            "N times too long: the total membership of a class is m.sum(0), not its mean.",
-        ),
-        Mistake(
             lambda f, m: centroids(f, F.one_hot(m.argmax(1), m.shape[1]).to(f.dtype)),
             "you count each sample for its likeliest class alone: these are hard centroids. Weigh by all of m.",
         ),

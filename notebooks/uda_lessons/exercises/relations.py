@@ -1,6 +1,7 @@
 """What a wrong value has to do with the right one, in words that are true in every test case."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
 from math import isclose, log
 
 import torch
@@ -21,7 +22,7 @@ OF: dict[str, Function] = {
     "exp of {}": torch.exp,
     "log of {}": torch.log,
     "1 / {}": torch.reciprocal,
-    "{} transposed": lambda t: t.mT,
+    "{} transposed": lambda t: t.transpose(-2, -1),
     "{} from the last row to the first": lambda t: t.flip(0),
     "{} with rows scaled to length 1": lambda t: F.normalize(t, dim=1),
     "the first entry of {}": lambda t: t[0],
@@ -34,7 +35,6 @@ OF: dict[str, Function] = {
         for d in range(3)
     },
 }
-TWICE = {f.format(g): lambda t, f=f, g=g: OF[f](OF[g](t)) for f in OF for g in OF}
 TOGETHER: dict[str, Function] = {  # done to both, it makes them equal
     "the numbers are right, but not their order": lambda t: t.flatten().sort().values,
     "each row points the right way, but its length is wrong: look at what it is divided by": lambda t: F.normalize(
@@ -61,7 +61,7 @@ INSTEAD: dict[str, Function] = {  # of an argument
     "F.one_hot({}.argmax(1))": lambda x: F.one_hot(x.argmax(1), x.shape[1]).to(x.dtype),
 }
 FITTED: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {  # c, and with it
-    "the target times {}": (lambda t, y: (t * y).sum() / (t * t).sum(), lambda t, c: t * c),
+    "the target times {}": (lambda t, y: (t * y).sum() / (t * t).sum().clamp_min(1e-30), lambda t, c: t * c),
     "the target plus {}": (lambda t, y: (y - t).mean(), lambda t, c: t + c),
     "{} minus the target": (lambda t, y: (y + t).mean(), lambda t, c: c - t),
 }
@@ -71,7 +71,6 @@ SIZED: dict[str, Callable[[float], float]] = {
     "{} / 2": lambda n: n / 2,
     "2 / {}": lambda n: 2 / n,
     "log({})": log,
-    "-log({})": lambda n: -log(n),
     "1 / log({})": lambda n: 1 / log(n) if n > 1 else 0,
     "sqrt({})": lambda n: n**0.5,
     "1 / sqrt({})": lambda n: n**-0.5,
@@ -82,6 +81,23 @@ BASES = {1 / log(2): ", as with log2 in place of log", 1 / log(10): ", as with l
 def close(a: Tensor, b: Tensor, tolerance: float) -> bool:
     """Whether both are of one shape and equal, NaN included; `tolerance` is relative and absolute."""
     return a.shape == b.shape and torch.allclose(a, b, tolerance, tolerance, equal_nan=True)
+
+
+def shares(vector: Tensor, parts: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, float] | None:
+    """How often each of the named parts, [n] each, is in `vector`, by least squares; None if it is no sum of them."""
+    names = list(names)
+    matrix = torch.stack([parts[name] for name in names])
+    found = torch.linalg.lstsq(matrix.T, vector[:, None], driver="gelsd").solution[:, 0]
+    fits = (vector - found @ matrix).norm() <= 1e-3 * vector.norm()
+    return {name: round(c, 2) + 0.0 for name, c in zip(names, found.tolist(), strict=True)} if fits else None
+
+
+def miscounted(found: Mapping[str, float], right: Mapping[str, float]) -> tuple[str, str] | None:
+    """The first part that does not count as often as it should, a surplus one first: its name, and words."""
+    for name in sorted(found, key=lambda name: name in right):
+        if (expected := right.get(name, 0.0)) != found[name]:
+            return name, f"the {name} counts {found[name]:g} times, expected {expected:g}"
+    return None
 
 
 def relation(pairs: Sequence[Pair], sizes: Sequence[Sizes], tolerance: float) -> str | None:
@@ -105,9 +121,10 @@ def relation(pairs: Sequence[Pair], sizes: Sequence[Sizes], tolerance: float) ->
     if sum(y.numel() for _, y in pairs) > 1 and holds(torch.zeros_like, lambda y: y - one):
         return f"yours is {one:.4g} everywhere, whatever comes in."
     if holds(torch.flatten, torch.flatten):
-        return f"the numbers are right, but their shape is not: expected {list(pairs[0][0].shape)}, got {list(pairs[0][1].shape)}."
+        target, yours = pairs[0]
+        return f"the numbers are right, but in shape {list(yours.shape)}: expected {list(target.shape)}."
     together = (f"{words}." for words, function in TOGETHER.items() if holds(function, function))
-    return found(OF) or _fitted(pairs, sizes, tolerance) or next(together, None) or found(TWICE)
+    return found(OF) or _fitted(pairs, sizes, tolerance) or next(together, None)
 
 
 def _fitted(pairs: Sequence[Pair], sizes: Sequence[Sizes], tolerance: float) -> str | None:
@@ -115,10 +132,12 @@ def _fitted(pairs: Sequence[Pair], sizes: Sequence[Sizes], tolerance: float) -> 
     if any(t.shape != y.shape for t, y in pairs):
         return None
     for words, (fit, apply) in FITTED.items():
-        constants = [fit(t, y) if t.any() else t.sum() for t, y in pairs]
+        constants = [fit(t, y) for t, y in pairs]
         if all(close(apply(t, c), y, tolerance) for (t, y), c in zip(pairs, constants, strict=True)):
-            known = [(c.item(), n) for (t, _), c, n in zip(pairs, constants, sizes, strict=True) if t.any()]
-            if known and (text := _constant(known, proven=sum(t.numel() for t, _ in pairs if t.any()) > 1)):
+            telling = [t.any() or "times" not in words for t, _ in pairs]  # any multiple of 0 is 0
+            known = [(c.item(), n) for c, n, tells in zip(constants, sizes, telling, strict=True) if tells]
+            numbers = sum(t.numel() for (t, _), tells in zip(pairs, telling, strict=True) if tells)
+            if known and (text := _constant(known, proven=numbers > 1)):
                 return f"yours is {words.format(text)}."
     return None
 
@@ -128,10 +147,9 @@ def _constant(fitted: Sequence[tuple[float, Sizes]], proven: bool) -> str | None
     (first, sizes), *_ = fitted
     shared = [name for name in sizes if all(name in others for _, others in fitted)]
     sized = (
-        form.format(name)
-        for form, function in SIZED.items()
-        for name in shared
-        if all(isclose(c, function(n[name]), rel_tol=1e-4) for c, n in fitted)
+        sign + form.format(name)
+        for (form, function), name, sign in product(SIZED.items(), shared, ("", "-"))
+        if all(isclose(c, float(f"{sign}1") * function(n[name]), rel_tol=1e-4) for c, n in fitted)
     )
     symbol = next(sized, None)
     same = all(isclose(c, first, rel_tol=1e-3) for c, _ in fitted)
