@@ -3,6 +3,7 @@
 import torch
 from torch.nn import functional as F
 
+from uda_core.anchors import where_right
 from uda_core.losses import DISTANCE_LOSSES, pixel_cross_entropy, pixel_distance
 from uda_core.maps import at_stride, resize
 from uda_core.methods.cag import cag_step
@@ -51,36 +52,100 @@ def step_at_once(run, s, batch):
     run.segmenter_opt.step()
 
 
-def step_with(source=1.0, form="code"):
-    """The step with another weight of the source, or another distance."""
+def step_with(
+    source=1.0,
+    form="code",
+    a=0.5,
+    b=0.5,
+    far_s=1.0,
+    far_t=1.0,
+    labels=lambda a, b: (a, b),
+    true=lambda y, z: y,
+    draw_to="by_anchor",
+    domain="target",
+    then=None,
+):
+    """The step with other weights, another distance, other labels, or something left behind."""
 
     def step(run, s, batch):
-        y_hat = run.label(batch.x_t, s)
+        y_hat, distance = run.label(batch.x_t, s), DISTANCE_LOSSES[form]
 
         f, z = run.embed(batch.x_s, "source")
-        far = DISTANCE_LOSSES[form](f, at_stride(batch.y_s, z), run.anchors)
-        g_s = gradients(source * pixel_cross_entropy(z, batch.y_s) + s.distance * far, run.segmenter_opt)
-        f, z = run.embed(batch.x_t, "target")
-        loss = run.target_ce(z, y_hat) + s.distance * run.distance("target", f, z, y_hat.by_anchor)
-        update(loss, run.segmenter_opt, plus=g_s)
+        far = distance(f, where_right(at_stride(batch.y_s, z), z), run.anchors)
+        loss = source * pixel_cross_entropy(z, true(batch.y_s, z)) + far_s * s.distance * far
+        g_s = gradients(loss, run.segmenter_opt)
+        f, z = run.embed(batch.x_t, domain)
+        loss = sum(
+            n * pixel_cross_entropy(z, y)
+            for n, y in zip((a, b), labels(y_hat.by_anchor, y_hat.by_confidence), strict=True)
+        )
+        far = distance(f, where_right(getattr(y_hat, draw_to), z), run.anchors)
+        update(loss + far_t * s.distance * far, run.segmenter_opt, plus=g_s)
+        if then:
+            then(run)
 
     return step
 
 
+def step_of_misread_pixels(run, s, batch):
+    y_hat = run.label(batch.x_t, s)
+    f, z = run.embed(batch.x_s, "source")
+    far = DISTANCE_LOSSES["code"](f, at_stride(batch.y_s, z), run.anchors)
+    g_s = gradients(pixel_cross_entropy(z, batch.y_s) + s.distance * far, run.segmenter_opt)
+    f, z = run.embed(batch.x_t, "target")
+    far = DISTANCE_LOSSES["code"](f, y_hat.by_anchor, run.anchors)
+    update(run.target_ce(z, y_hat) + s.distance * far, run.segmenter_opt, plus=g_s)
+
+
+def enlarged(a, b):
+    return [y[:, None].float().repeat_interleave(4, 2).repeat_interleave(4, 3)[:, 0].long() for y in (a, b)]
+
+
 RIGHT = {
-    "pixel_distance": [pixel_distance, by_classes, by_where],
+    "pixel_distance": [
+        pixel_distance,
+        by_classes,
+        by_where,
+        lambda f, y, anchors: pixel_distance(f, y, anchors) if (y != IGNORE).any() else torch.tensor(0.0),
+        lambda f, y, anchors: pixel_distance(f, y, anchors) if (y != IGNORE).any() else 0.0,
+    ],
     "cag_step": [cag_step, step_of_two_lines, step_at_once],
 }
 WRONG = [
     ("pixel_distance", lambda f, y, anchors: pixel_distance(f, y, anchors) * torch.nan, "NaN or infinity"),
-    ("pixel_distance", lambda f, y, anchors: pixel_distance(f, y, anchors).item(), "f is detached"),
-    ("pixel_distance", lambda f, y, anchors: 2 * pixel_distance(f, y, anchors), "expected "),
-    ("pixel_distance", lambda f, y, anchors: (f.movedim(1, -1) - anchors.a[y]).norm(dim=-1), "stops with IndexError"),
+    ("pixel_distance", lambda f, y, anchors: pixel_distance(f, y, anchors).item(), "no gradient flows through it"),
+    ("pixel_distance", lambda f, y, anchors: 2 * pixel_distance(f, y, anchors), "the target times 2"),
+    (
+        "pixel_distance",
+        lambda f, y, anchors: (f.movedim(1, -1) - anchors.a[y]).norm(dim=-1),
+        "255, IGNORE, is no class",
+    ),
     ("pixel_distance", lambda f, y, anchors: f.norm(dim=1), "expected shape [], got [2, 4, 5]"),
     ("pixel_distance", lambda f, y, anchors: by_where(f, y, anchors) + 0 * f.sum() / 0, "NaN or infinity"),
-    ("cag_step", lambda run, s, batch: None, "of the numbers are not"),
-    ("cag_step", step_with(source=3.0), "of the numbers are not"),
-    ("cag_step", step_with(form="class-mean"), "of the numbers are not"),
+    ("cag_step", lambda run, s, batch: None, "your step makes 0 moves"),
+    ("cag_step", step_with(0, a=0, b=0, far_s=0, far_t=0), "follows no loss, and nothing moves"),
+    ("cag_step", step_with(source=3.0), "the source cross-entropy counts 3 times, expected 1"),
+    ("cag_step", step_with(form="class-mean"), "follows something else"),
+    ("cag_step", step_with(a=1.0, b=1.0), "on anchor labels counts 1 times, expected 0.5"),
+    ("cag_step", step_with(b=0.0), "on confidence labels counts 0 times, expected 0.5"),
+    ("cag_step", step_with(far_s=0.0), "the source distance counts 0 times, expected 2"),
+    ("cag_step", step_with(far_t=-1.0), "the target distance counts -2 times, expected 2"),
+    ("cag_step", step_with(true=at_stride), "true labels are used at full size"),
+    ("cag_step", step_with(labels=enlarged), "on enlarged pseudo-labels counts 0.5 times, expected 0"),
+    (
+        "cag_step",
+        step_with(labels=lambda a, b: 2 * [torch.where(a == b, a, IGNORE)]),
+        "where both labels agree counts 1",
+    ),
+    ("cag_step", step_with(labels=lambda a, b: 2 * [torch.where(a == IGNORE, b, a)]), "both labels merged counts 1"),
+    ("cag_step", step_with(draw_to="by_confidence"), "an anchor calls its own"),
+    ("cag_step", step_of_misread_pixels, "leave them out with where_right"),
+    ("cag_step", step_with(domain="source"), "through the source's batch-norm statistics"),
+    (
+        "cag_step",
+        step_with(then=lambda run: run.segmenter.requires_grad_(False)),
+        "the weights of segmenter_opt frozen",
+    ),
     ("cag_step", lambda run, s, batch: update(..., run.segmenter_opt), "stops with TypeError"),
     ("cag_step", lambda run, s, batch: run.label(batch.x_t), "stops with TypeError"),
 ]

@@ -15,8 +15,9 @@ from uda_core.maps import at_stride
 from uda_core.methods.cag import CAG, CAGRun, CAGSettings, cag_step
 from uda_core.methods.segmentation import SegmentationConfig
 from uda_core.samples import IGNORE, Batch
-from uda_core.training import fit, gradients, update
+from uda_core.training import fit
 from uda_lessons.exercises.exercise import Exercise, Mistake
+from uda_lessons.exercises.moves import first_other_move, refuse_leftovers
 
 
 def _labelled_features() -> list[tuple]:
@@ -97,8 +98,32 @@ PIXEL_DISTANCE = Exercise(
             "you take the nearest anchor: a pixel belongs to the anchor of its *label*.",
         ),
         Mistake(
-            lambda f, y, anchors: pixel_distance(f.detach(), y, anchors),
-            "the value is right, but f is detached: no pixel would move.",
+            lambda f, y, anchors: f.movedim(1, -1) - anchors.a[y],
+            "255, IGNORE, is no class, and has no anchor to look up: choose the labelled pixels first.",
+        ),
+        Mistake(
+            lambda f, y, anchors: _differences(f, y, anchors).norm() / (y != IGNORE).sum().clamp_min(1),
+            "one norm of everything: take the distance of each pixel, .norm(dim=1), then the mean.",
+        ),
+        Mistake(
+            lambda f, y, anchors: f.movedim(1, -1)[y != IGNORE].norm(dim=1).mean(),
+            "these are the lengths of the features: subtract the anchor of each pixel's label first.",
+        ),
+        Mistake(
+            lambda f, y, anchors: _differences(f, y, anchors).abs().mean(),
+            "you average absolute differences: the distance is Euclidean, .norm(dim=1), and one per pixel.",
+        ),
+        Mistake(
+            lambda f, y, anchors: _differences(f, y, anchors).square().mean(),
+            "a mean of squares, as in mse_loss: take the root of each pixel's sum over the features.",
+        ),
+        Mistake(
+            lambda f, y, anchors: (
+                pixel_distance(f, y, anchors)
+                * (anchors.present[y.clamp_max(len(anchors.a) - 1)] & (y != IGNORE)).sum()
+                / (y != IGNORE).sum().clamp_min(1)
+            ),
+            "you divide by all labelled pixels: those whose class has no anchor have no distance, and do not count.",
         ),
         Mistake(
             lambda f, y, anchors: (
@@ -134,118 +159,71 @@ def _in_the_first_stage() -> list[tuple]:
     """The run, its settings and one batch."""
     run = copy.deepcopy(_run_in_its_first_stage())
     i = torch.arange(3)
-    return [(run, run.settings, Batch(*run.pair.source_train.draw(i), run.pair.target_train.draw(i), i))]
+    x_s, y_s = run.pair.source_train.draw(i)
+    return [(run, run.settings, Batch(x_s, y_s.long(), run.pair.target_train.draw(i), i))]
 
 
 def _segmenter_after(step: Callable, run: CAGRun, s: CAGSettings, batch: Batch) -> Tensor:
     """All weights and batch-norm statistics of the segmenter after one call of `step`."""
-    step(run, s, Batch(batch.x_s, batch.y_s.long(), batch.x_t, batch.i_t))
+    before = copy.copy(s)
+    step(run, s, batch)
+    refuse_leftovers(run, s, before)
     return torch.cat([t.detach().float().flatten() for t in run.segmenter.state_dict().values()])
 
 
-def _step(
-    source: float = 1.0,
-    target: float = 1.0,
-    source_labels: Callable[[Tensor, Tensor], Tensor] = lambda y, z: y,
-    target_labels: Callable[[Tensor, Tensor], list[Tensor]] = lambda by_anchor, by_confidence: [
-        by_anchor,
-        by_confidence,
-    ],
-    target_size: str = "stride",
-    share: float | None = None,
-    distances: tuple[float, float] = (1.0, 1.0),
-    draw_to: str = "by_anchor",
-    far: Callable = CAGRun.distance,
-    weigh: bool = True,
-    domain: str = "target",
-) -> Callable:
-    """CAG's step with something changed: which labels, at which size, which distances, and what they weigh."""
-
-    def step(run: CAGRun, s: CAGSettings, batch: Batch) -> None:
-        y_hat = run.label(batch.x_t, s)
-        weight = s.distance if weigh else 1.0
-
-        f, z = run.embed(batch.x_s, "source")
-        loss = pixel_cross_entropy(z, source_labels(batch.y_s, z))
-        loss = loss + distances[0] * weight * far(run, "source", f, z, at_stride(batch.y_s, z))
-        g_s = gradients(source * loss, run.segmenter_opt)
-
-        f, z = run.embed(batch.x_t, domain)
-        chosen = target_labels(y_hat.by_anchor, y_hat.by_confidence)
-        if target_size == "image":
-            chosen = [at_stride(y, batch.x_t) for y in chosen]
-        loss = sum(pixel_cross_entropy(z, y) for y in chosen) * (share or 1 / len(chosen))
-        loss = loss + distances[1] * weight * far(run, "target", f, z, getattr(y_hat, draw_to))
-        update(target * loss, run.segmenter_opt, plus=g_s)
-
-    return step
+def _losses(run: CAGRun, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    y_hat = run.label(batch.x_t, run.settings)
+    f_s, z_s = run.embed(batch.x_s, "source")
+    f_t, z_t = run.embed(batch.x_t, "target")
+    y, y_small, a, b = batch.y_s, at_stride(batch.y_s, z_s), y_hat.by_anchor, y_hat.by_confidence
+    right = {
+        "source cross-entropy": pixel_cross_entropy(z_s, y),
+        "source distance": run.distance("source", f_s, z_s, y_small),
+        "cross-entropy on anchor labels": pixel_cross_entropy(z_t, a),
+        "cross-entropy on confidence labels": pixel_cross_entropy(z_t, b),
+        "target distance": run.distance("target", f_t, z_t, a),
+    }
+    enlarged = sum(pixel_cross_entropy(z_t, at_stride(y, batch.x_t)) for y in (a, b))
+    misread = sum(area_scaled_distance(f, y, run.anchors) for f, y in ((f_s, y_small), (f_t, a)))
+    return right, {
+        "cross-entropy on shrunk source labels": pixel_cross_entropy(z_s, y_small),
+        "cross-entropy on enlarged pseudo-labels": enlarged,
+        "cross-entropy where both labels agree": pixel_cross_entropy(z_t, torch.where(a == b, a, IGNORE)),
+        "cross-entropy on both labels merged": pixel_cross_entropy(z_t, torch.where(a == IGNORE, b, a)),
+        "target distance to confidence labels": run.distance("target", f_t, z_t, b),
+        "distance of misread pixels too": misread,
+    }
 
 
-def _no_matter_what_is_predicted(run: CAGRun, domain: str, f: Tensor, z: Tensor, y: Tensor) -> Tensor:
-    return area_scaled_distance(f, y, run.anchors)
-
-
+HALVED = ": the code halves it between anchor labels and confidence labels (the poster has anchor labels alone)"
 CAG_STEP = Exercise(
     name="cag_step",
     reference=cag_step,
     cases=_in_the_first_stage,
     outcome=_segmenter_after,
-    mistakes=(
-        Mistake(_step(0, 0), "no weight has moved: both losses are still to be written."),
-        Mistake(_step(target=0), "the source's line is right; the target's is still missing."),
-        Mistake(
-            _step(source=0),
-            "the target's line is right; the source's is still missing, or its gradients are not added: plus=g_s.",
-        ),
-        Mistake(
-            _step(source_labels=at_stride),
-            "you shrink the source's labels for the cross-entropy: true labels are used at full size, and "
-            "pixel_cross_entropy resizes the logits to them.",
-        ),
-        Mistake(
-            _step(target_size="image"),
-            "you enlarge the pseudo-labels: they were made at the features' size, and are used there, as they are.",
-        ),
-        Mistake(
-            _step(target_labels=lambda by_anchor, by_confidence: [by_anchor]),
-            "you train on anchor labels alone, as on the poster: the code halves the cross-entropy between them and "
-            "the confidence labels.",
-        ),
-        Mistake(
-            _step(target_labels=lambda by_anchor, by_confidence: [by_confidence]),
-            "you train on confidence labels alone: half of the cross-entropy is for y_hat.by_anchor.",
-        ),
-        Mistake(
-            _step(share=1.0),
-            "you add both cross-entropies: each counts one half, so that source and target weigh the same.",
-        ),
-        Mistake(
-            _step(target_labels=lambda a, b: [torch.where(a == b, a, IGNORE)]),
-            "you keep only pixels on which both labels agree: a line of the authors' code did, and is commented out. "
-            "Each kind has its own cross-entropy.",
-        ),
-        Mistake(
-            _step(target_labels=lambda a, b: [torch.where(a == IGNORE, b, a)]),
-            "you merge both kinds into one map: each has its own cross-entropy, over its own pixels, and counts half.",
-        ),
-        Mistake(_step(distances=(0, 0)), "the distances to the anchors are missing, in both domains."),
-        Mistake(_step(distances=(0, 1)), "the source has a distance too: to the anchors of its true labels."),
-        Mistake(_step(distances=(1, 0)), "the target's distance is missing: to the anchors of its anchor labels."),
-        Mistake(_step(weigh=False), "the weight s.distance is missing: the slider would do nothing."),
-        Mistake(
-            _step(draw_to="by_confidence"),
-            "you draw the target's pixels to the anchors of their *confidence* labels: an anchor calls its own, "
-            "y_hat.by_anchor.",
-        ),
-        Mistake(
-            _step(far=_no_matter_what_is_predicted),
-            "the class means hold pixels that the student gets wrong: run.distance leaves them out, with where_right.",
-        ),
-        Mistake(
-            _step(domain="source"),
-            "the weights are right, but the target went through the source's batch-norm statistics: embed it as "
-            '"target".',
-        ),
+    mistakes=(),
+    explain=first_other_move(
+        cag_step,
+        _losses,
+        stages=("the update",),
+        why={
+            "the update, cross-entropy on shrunk source labels": ": true labels are used at full size, to which "
+            "pixel_cross_entropy enlarges the logits",
+            "the update, cross-entropy on enlarged pseudo-labels": ": they were made at the features' size, and stay "
+            "there",
+            "the update, cross-entropy where both labels agree": ": a line of the authors' code did that, and is "
+            "commented out. Each kind has its own cross-entropy",
+            "the update, cross-entropy on both labels merged": ": each kind has its own, over its own pixels",
+            "the update, target distance to confidence labels": ": an anchor calls its own, y_hat.by_anchor",
+            "the update, distance of misread pixels too": ": leave them out with where_right, as run.distance does",
+            "the update, source cross-entropy": ": on the true labels, and plus=g_s adds its gradients",
+            "the update, source distance": ": s.distance times that to the anchors of the true labels",
+            "the update, cross-entropy on anchor labels": HALVED,
+            "the update, cross-entropy on confidence labels": HALVED,
+            "the update, target distance": ": s.distance times that to the anchors of the anchor labels",
+        },
+        left="the weights are right, but the target went through the source's batch-norm statistics: embed it as "
+        '"target".',
     ),
     hints=(
         "Each line is a cross-entropy plus s.distance times a distance.",

@@ -11,21 +11,23 @@ from uda_core.anchors import category_anchors, where_right
 from uda_core.pseudo_labels import anchor_labels
 from uda_core.samples import IGNORE
 from uda_lessons.exercises.exercise import Exercise, Mistake
+from uda_lessons.exercises.relations import close
 
 
 def _source_maps() -> list[tuple]:
     """Three images of unequal sizes of class and many wrong predictions; then a fourth class that nobody predicts.
 
-    Some images have two right pixels of a class, one has exactly three.
+    Some images have two right pixels of a class, one has exactly three. In image 0, four pixels are labelled 0 and five
+    predicted 2, of which two each are right.
     """
     generator = torch.Generator().manual_seed(0)
     f = torch.randn(3, 4, 4, 5, generator=generator, dtype=torch.float64) + 1
     y = torch.zeros(3, 20, dtype=torch.long)
-    y[0, 2:], y[1, 9:], y[2, 14:] = 1, 1, 2  # right pixels of class 0: 2, 8, 13; of class 1: 16, 9, 0
-    y[1, 15:], y[2, 11:14] = 2, 1
+    y[0, 4:18], y[1, 9:], y[2, 14:] = 1, 1, 2
+    y[1, 15:], y[0, 18:], y[2, 11:14] = 2, 2, 1
     wrong = torch.rand(3, 20, generator=generator) < 0.2
     predicted = torch.where(wrong, (y + 1) % 3, y)
-    predicted[2, 11:14], predicted[0, :2] = 1, 0
+    predicted[2, 11:14], predicted[0] = 1, torch.tensor([0, 0, 1, 1, *[1] * 11, *[2] * 5])
     z = 3 * F.one_hot(predicted, 4).movedim(2, 1) + torch.rand(3, 4, 20, generator=generator, dtype=torch.float64)
     y, z = y.view(3, 4, 5), z.view(3, 4, 4, 5)
     return [(f, y, z[:, :3]), (f, y, z)]
@@ -38,25 +40,40 @@ def _anchors_of(function: Callable, f: Tensor, y: Tensor, z: Tensor) -> Tensor:
     return function(f, y, z)
 
 
-def _anchors(
-    chosen: Callable[[Tensor, Tensor], Tensor] = where_right,
-    fewest: int = 3,
-    images: str = "with the class",
-    pixels: str = "of the class",
-    empty: float = 0.0,
-) -> Callable:
-    """Category anchors with something changed: which pixels, from how many on, and what each mean divides by."""
-
-    def anchors(f: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        members = F.one_hot(chosen(y, z), IGNORE + 1)[..., : z.shape[1]].to(f.dtype)  # [B, h, w, C]
-        n = members.sum((1, 2))
-        kept = (n >= fewest).to(f.dtype)
-        v = torch.einsum("bhwc,bdhw->bcd", members, f)
-        v = v / (n.clamp_min(1)[..., None] if pixels == "of the class" else y[0].numel())
-        of_images = kept.sum(0) if images == "with the class" else torch.full_like(kept[0], len(f))
-        return torch.einsum("bc,bcd->cd", kept, v) / torch.where(of_images > 0, of_images, empty or 1.0)[:, None]
-
-    return anchors
+def _pixels(answer: Callable, f: Tensor, y: Tensor, z: Tensor) -> str | None:
+    """Which pixels make an anchor, and their weights: an anchor is a sum of features, and these are its gradient."""
+    f = f.clone().requires_grad_()
+    a = answer(f, y, z).double()
+    for c in range(z.shape[1]) if a.shape == (z.shape[1], f.shape[1]) else ():
+        w = torch.autograd.grad(a[c].mean() * f.shape[1], f, retain_graph=True)[0].mean(1)  # [B, h, w]
+        if not close(torch.einsum("bhw,bdhw->d", w, f), a[c], 1e-5):
+            return None
+        used, labelled, predicted = w != 0, y == c, z.argmax(1) == c
+        right = labelled & predicted
+        n, total = right.sum((1, 2), keepdim=True), w.sum((1, 2), keepdim=True)
+        enough = right & (n >= 3)
+        share = total[n >= 3]
+        wrong = {
+            "uses pixels of the class that are misread, which blur it: ask for the right prediction too": (
+                used & labelled & ~predicted
+            ),
+            "uses pixels that are taken for the class, but labelled otherwise: ask for the right label too": (
+                used & predicted & ~labelled
+            ),
+            "uses pixels of other classes": used & ~right,
+            "uses an image with one or two right pixels, how many labelled or predicted ones it may have: ask for at "
+            "least 3 right ones": used & ~enough,
+            "leaves out right pixels of an image that has 3 or more of them": enough & ~used,
+            "weighs the pixels of an image unequally: take their mean": enough & ((w - total / n).abs() > 1e-6),
+            "weighs some images more than others: each counts once, with a mean of its own": share
+            > share.mean() + 1e-6,
+            f"has weights of {share.sum():.2f} in all, a mean of means has 1: look at what you divide by": (
+                (share.sum() - 1).abs() > 1e-6 if len(share) else torch.tensor(False)
+            ),
+        }
+        if words := next((words for words, where in wrong.items() if where.any()), None):
+            return f"the anchor of class {c} {words}."
+    return None
 
 
 CATEGORY_ANCHORS = Exercise(
@@ -64,41 +81,13 @@ CATEGORY_ANCHORS = Exercise(
     reference=category_anchors,
     cases=_source_maps,
     outcome=_anchors_of,
+    explain=_pixels,
     mistakes=(
         Mistake(
-            _anchors(lambda y, z: y),
-            "you average all pixels of a class, the misread ones too: they blur the anchor. Keep those whose "
-            "prediction, z.argmax(1), is right.",
-        ),
-        Mistake(
-            _anchors(lambda y, z: z.argmax(1)),
-            "you average what the network *takes* for a class: the labels are there, so keep only where it is right.",
-        ),
-        Mistake(
-            lambda f, y, z: category_anchors([(f, where_right(y, z))], z.shape[1], "pixel").a,
-            "you pool the pixels of all images: each image counts once, so take its own mean first.",
-        ),
-        Mistake(
-            _anchors(fewest=1),
-            "an image with one or two pixels of a class counts as much as one with a thousand: ask for at least 3.",
-        ),
-        Mistake(_anchors(fewest=4), "an image with exactly 3 pixels counts too: at least 3, not more than 3."),
-        Mistake(
-            _anchors(images="all"),
-            "you divide by the number of images: images without the class draw its anchor to zero. Divide by those "
-            "that count.",
-        ),
-        Mistake(
-            _anchors(pixels="all"),
-            "you divide each image's sum by all of its pixels: divide by the pixels of the class.",
-        ),
-        Mistake(
-            lambda f, y, z: F.normalize(_anchors()(f, y, z), dim=1),
-            "you also scale the anchors to length 1: distances to them are Euclidean, so their lengths matter.",
-        ),
-        Mistake(lambda f, y, z: _anchors()(f, y, z).T, "transposed: one row per class, shape [C, D]."),
-        Mistake(
-            _anchors(empty=torch.nan),
+            lambda f, y, z: (
+                category_anchors([(f, where_right(y, z))], z.shape[1]).a
+                / (torch.stack([where_right(y, z) == c for c in range(z.shape[1])]).flatten(1).any(1)[:, None])
+            ),
             "NaN: in the second case nobody predicts class 3, and 0/0 is not a number. Let the divisor be at least 1.",
         ),
     ),
@@ -143,6 +132,10 @@ ANCHOR_LABELS = Exercise(
         Mistake(
             lambda d, margin: _labels(lambda r, m: r[:, 1] - r[:, 0] >= m)(-d, margin),
             "argmax of a distance is the *farthest* anchor: take the smallest two.",
+        ),
+        Mistake(
+            lambda d, margin: torch.where(d.sort(1).values.diff(dim=1)[:, 0] >= margin, d.argsort(1)[:, 1], IGNORE),
+            "the right pixels, but with the *second* nearest class: index 0 of the two smallest is the nearest.",
         ),
         Mistake(
             _labels(lambda r, m: r[:, 1] - r[:, 0] < m),

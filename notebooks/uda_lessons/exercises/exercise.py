@@ -1,11 +1,17 @@
 """What an exercise is, and how an answer is compared: by number, with the package's own function, with a reason."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import product
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from uda_lessons.exercises.relations import INSTEAD, close, relation
 
 
 @dataclass(frozen=True)
@@ -21,18 +27,20 @@ class Exercise:
     """One function for the learner to write. Its solution is `reference`, the package's own function.
 
     A mistake is recognised by its value, or, where the value is right, by its gradient with respect to those arguments
-    that require one. So an answer's spelling does not matter, and a new mistake costs one line.
+    that require one, or by its error. So an answer's spelling does not matter, and a new mistake costs one line.
     """
 
     name: str
     reference: Callable
-    cases: Callable[[], list[tuple]]  # arguments, made afresh at each call, in float64; the plainest case first
+    cases: Callable[[], list[tuple]]  # arguments, made afresh, in float64; its docstring's first line says "X; then Y."
     mistakes: tuple[Mistake, ...]
     hints: tuple[str, ...]  # from a nudge to nearly the answer
     right: str  # what to notice once the answer is right
     outcome: Callable[..., object] = lambda function, *arguments: function(*arguments)  # what is compared
     tolerance: float = 1e-6  # relative and absolute
     picture: Callable[[Tensor, Tensor], Figure] | None = None  # target beside yours, for a wrong answer of right shape
+    also: tuple[tuple[Callable, str], ...] = ()  # other answers that are right, and what to say of each
+    explain: Callable[..., str | None] = lambda function, *arguments: None  # where no mistake on the list fits
 
 
 @dataclass(frozen=True)
@@ -59,93 +67,236 @@ class Outcome:
     """What a function did with one case."""
 
     value: Tensor  # float64, without its graph
+    whole: bool  # an integer tensor, as labels are
     gradients: tuple[Tensor, ...] | None  # with respect to the arguments that require one; None: detached
+    overwritten: tuple[int, ...]  # the places of arguments that are no longer what they were
 
     def same_value(self, other: "Outcome", tolerance: float) -> bool:
         """Whether both values are of one shape and equal, NaN included."""
-        return _close(self.value, other.value, tolerance)
+        return close(self.value, other.value, tolerance)
 
-    def same_gradients(self, other: "Outcome", tolerance: float) -> bool:
-        """Whether both gradients are equal, or both values detached."""
-        if self.gradients is None or other.gradients is None:
-            return self.gradients is other.gradients
-        return all(_close(a, b, tolerance) for a, b in zip(self.gradients, other.gradients, strict=True))
+    def same(self, other: "Outcome", tolerance: float) -> bool:
+        """Whether all else is equal too; having no gradient is as good as one of zeros."""
+        mine, others = self.gradients, other.gradients
+        if mine is None or others is None:
+            alike = not any(g.any() for g in mine or others or ())
+        else:
+            alike = all(close(a, b, tolerance) for a, b in zip(mine, others, strict=True))
+        beside = (self.whole, self.overwritten) == (other.whole, other.overwritten)
+        return alike and beside and self.same_value(other, tolerance)
+
+
+Attempt = Outcome | BaseException  # or the error that it stopped with
+
+
+class NotYetError(Exception):
+    """An `outcome` raises it for what it finds wrong by itself; its text is the reason that the learner gets."""
+
+
+class _NoTensorError(Exception):
+    pass
 
 
 def verdict_on(answer: object, exercise: Exercise) -> Verdict:
     """Compare `answer` with the package's own function, case by case. Whatever the answer does, nothing is raised."""
     if not callable(answer):
         return Verdict(False, f"expected a function, got {_kind(answer)}; pass its name, without brackets.")
-    for case in range(len(exercise.cases())):
-        target = _outcome(exercise, exercise.reference, case)
-        try:
-            yours = _outcome(exercise, answer, case)
-        except _NothingToCompareError as problem:
-            return Verdict(False, f"{problem}; expected a tensor of shape {list(target.value.shape)}.")
-        except Exception as error:
-            line = next(iter(str(error).splitlines()), "")
-            return Verdict(False, f"your function stops with {type(error).__name__}: {line}")
-        if reason := _difference(exercise, case, target, yours):
-            comparable = target.value.shape == yours.value.shape and not yours.same_value(target, exercise.tolerance)
-            return Verdict(False, reason, *((target.value, yours.value) if comparable else ()))
+    verdict = _verdict(answer, exercise)
+    for other, remark in exercise.also:
+        verdict = verdict or _verdict(answer, replace(exercise, reference=other, right=remark)) or verdict
+    return verdict
+
+
+def _verdict(answer: Callable, exercise: Exercise) -> Verdict:
+    attempts = [_attempt(exercise, answer, case) for case in range(len(exercise.cases()))]
+    for case, yours in enumerate(attempts):
+        if reason := _difference(answer, exercise, case, attempts):
+            target = _target(exercise, case)
+            comparable = isinstance(yours, Outcome) and target.value.shape == yours.value.shape
+            drawn = comparable and not yours.same_value(target, exercise.tolerance)
+            return Verdict(False, reason, *((target.value, yours.value) if drawn else ()))
     return Verdict(True, exercise.right)
 
 
-class _NothingToCompareError(Exception):
-    pass
+# -- what a function does ----------------------------------------------------------------------------------------------
 
 
-def _outcome(exercise: Exercise, function: Callable, case: int) -> Outcome:
-    """Call `function` with arguments of its own and the same random numbers each time."""
-    arguments = exercise.cases()[case]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        value = exercise.outcome(function, *arguments)
-    if value is None or value is ...:
-        raise _NothingToCompareError("your function returns nothing so far")
+def _attempt(exercise: Exercise, function: Callable, case: int, change: Callable[[tuple], tuple] = tuple) -> Attempt:
+    """Call `function` with arguments of its own, and the same random numbers each time.
+
+    KeyboardInterrupt passes: with it one stops an answer that never ends.
+    """
+    arguments = change(exercise.cases()[case])
+    untouched = [a.detach().clone() if isinstance(a, Tensor) else None for a in arguments]
     try:
-        value = torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise _NothingToCompareError(f"your function returns {_kind(value)}") from None
-    leaves = [a for a in arguments if isinstance(a, Tensor) and a.requires_grad]
-    gradients = None
-    if leaves and value.requires_grad:
-        uneven = torch.linspace(1, 2, value.numel(), dtype=value.dtype).view_as(value)  # so that no element is hidden
-        gradients = torch.autograd.grad((uneven * value).sum(), leaves, allow_unused=True, materialize_grads=True)
-    return Outcome(value.detach().double(), gradients)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            value = _tensor(exercise.outcome(function, *arguments))
+        gradients = _gradients(value, [a for a in arguments if isinstance(a, Tensor) and a.requires_grad])
+    except (Exception, SystemExit) as error:
+        return error.with_traceback(None)
+    pairs = enumerate(zip(arguments, untouched, strict=True))
+    overwritten = tuple(i for i, (a, b) in pairs if b is not None and not torch.equal(a, b))
+    whole = not (value.is_floating_point() or value.dtype == torch.bool)
+    return Outcome(value.detach().double(), whole, gradients, overwritten)
 
 
-def _difference(exercise: Exercise, case: int, target: Outcome, yours: Outcome) -> str | None:
-    """What is wrong, in words; None if nothing is."""
-    tolerance = exercise.tolerance
-    right_value = yours.same_value(target, tolerance)
-    if right_value and yours.same_gradients(target, tolerance):
+_known = cache(_attempt)  # of the package's own function and of the mistakes
+
+
+def _target(exercise: Exercise, case: int) -> Outcome:
+    target = _known(exercise, exercise.reference, case)
+    assert isinstance(target, Outcome), target
+    return target
+
+
+def _tensor(value: object) -> Tensor:
+    if value is None or value is ...:
+        raise _NoTensorError("your function returns nothing so far")
+    if not isinstance(value, list | tuple):
+        with suppress(TypeError, ValueError, RuntimeError):
+            return torch.as_tensor(value)
+    raise _NoTensorError(f"your function returns {_kind(value)}")
+
+
+def _gradients(value: Tensor, leaves: list[Tensor]) -> tuple[Tensor, ...] | None:
+    if not leaves or not value.requires_grad:
         return None
-    for mistake in exercise.mistakes:
-        try:
-            made = _outcome(exercise, mistake.wrong, case)
-        except Exception:  # this mistake cannot be made on this case
-            continue
-        if yours.same_value(made, tolerance) and (not right_value or yours.same_gradients(made, tolerance)):
+    uneven = torch.linspace(1, 2, value.numel(), dtype=value.dtype).view_as(value)  # so that no element is hidden
+    return torch.autograd.grad((uneven * value).sum(), leaves, allow_unused=True, materialize_grads=True)
+
+
+# -- what is wrong with it ---------------------------------------------------------------------------------------------
+
+
+def _difference(answer: Callable, exercise: Exercise, case: int, attempts: Sequence[Attempt]) -> str | None:
+    """What is wrong in this case, in words; None if nothing is."""
+    target, yours, tolerance = _target(exercise, case), attempts[case], exercise.tolerance
+    if isinstance(yours, Outcome) and yours.same(target, tolerance):
+        return None
+    right_value = isinstance(yours, Outcome) and yours.same_value(target, tolerance)
+    fitting = [m for m in exercise.mistakes if _makes(exercise, m, case, yours)]
+    for mistake in fitting:
+        elsewhere = (_makes(exercise, mistake, i, y, if_finite=True) for i, y in enumerate(attempts) if i != case)
+        if right_value or not isinstance(yours, Outcome) or all(elsewhere):
             return mistake.hint
-    if right_value and yours.gradients is None:
+    if isinstance(yours, NotYetError):
+        return str(yours)
+    names = _names(exercise, answer, len(exercise.cases()[case]))
+    if isinstance(yours, _NoTensorError):
+        reason = f"{yours}; expected a tensor of shape {list(target.value.shape)}."
+    elif not isinstance(yours, Outcome):
+        line = next(iter(str(yours).splitlines()), "no message")
+        reason = f"your function stops with {type(yours).__name__}: {line}"
+    elif right_value:
+        reason = _beside_the_value(target, yours, names, exercise.cases()[case])
+    elif words := _explained(answer, exercise, case) or _relation(exercise, attempts, names, range(len(attempts))):
+        return words
+    elif fitting:  # in this case, if not in all
+        return fitting[0].hint
+    else:
+        reason = _relation(exercise, attempts, names, [case]) or _numbers(target, yours, tolerance)
+    if not case:
+        return reason
+    places = (inspect.getdoc(exercise.cases) or "").partition("\n")[0].rstrip(".").split("; then ")
+    place = f" ({places[case]})" if case < len(places) else ""
+    return f"right so far, but not in test case {case + 1}{place}: {reason}"
+
+
+def _explained(answer: Callable, exercise: Exercise, case: int) -> str | None:
+    with suppress(Exception, SystemExit):  # it is called once more, and need not do the same again
+        return exercise.explain(answer, *exercise.cases()[case])
+    return None
+
+
+def _makes(exercise: Exercise, mistake: Mistake, case: int, yours: Attempt, if_finite: bool = False) -> bool:
+    """Whether the mistake gives what the answer gives; where the value is right, also in all else."""
+    made = _known(exercise, mistake.wrong, case)
+    if if_finite and not (_is_finite(made) and _is_finite(yours)):
+        return True
+    if not isinstance(yours, Outcome) or not isinstance(made, Outcome):
+        return (type(made), str(made)) == (type(yours), str(yours))
+    right = yours.same_value(_target(exercise, case), exercise.tolerance)
+    return (yours.same if right else yours.same_value)(made, exercise.tolerance)
+
+
+def _is_finite(attempt: Attempt) -> bool:
+    return isinstance(attempt, Outcome) and bool(attempt.value.isfinite().all())
+
+
+def _beside_the_value(target: Outcome, yours: Outcome, names: Sequence[str], arguments: tuple) -> str:
+    if yours.whole != target.whole:
+        return "the numbers are right, but a label is a whole number: return an integer tensor, as argmax does."
+    if yours.overwritten:
+        written = " and ".join(names[i] for i in yours.overwritten)
+        return f"the value is right, but your function writes into {written}, which others still need: work on a copy."
+    if yours.gradients is None:
         return "the value is right, but no gradient flows through it: something is detached, or no longer a tensor."
-    if right_value and not all(g.isfinite().all() for g in yours.gradients):
+    if not all(g.isfinite().all() for g in yours.gradients):
         return "the value is right, but its gradient holds NaN or infinity: look at log(0) in what you differentiate."
-    if right_value:
-        return "the value is right, but its gradient is not: part of it is detached, or goes through a constant."
-    if yours.value.shape != target.value.shape:
-        return f"expected shape {list(target.value.shape)}, got {list(yours.value.shape)}."
-    if not yours.value.isfinite().all():
+    leaves = [name for name, a in zip(names, arguments, strict=True) if isinstance(a, Tensor) and a.requires_grad]
+    found = zip(leaves, target.gradients or (), yours.gradients, strict=True)
+    if lost := [name for name, wanted, g in found if wanted.any() and not g.any()]:
+        return f"the value is right, but no gradient reaches {' and '.join(lost)}: it is detached."
+    return "the value is right, but its gradient is not: part of it is detached, or goes through a constant."
+
+
+def _relation(exercise: Exercise, attempts: Sequence[Attempt], names: Sequence[str], of: Sequence[int]) -> str | None:
+    """What the answer has to do with the right one, in those cases `of` in which it gives finite numbers."""
+    cases = exercise.cases()
+    finite = {i: y.value for i in of if isinstance(y := attempts[i], Outcome) and y.value.isfinite().all()}
+    pairs, single = (
+        [(_target(exercise, i).value, y) for i, y in finite.items()],
+        sum(y.numel() for y in finite.values()),
+    )
+    tolerance = exercise.tolerance if single > 1 else 1e-6  # one number proves little, so it has to fit well
+    tensors = [{name: a for name, a in zip(names, cases[i], strict=True) if isinstance(a, Tensor)} for i in finite]
+    sizes = [{f"{name}.shape[{d}]": n for name, a in all_.items() for d, n in enumerate(a.shape)} for all_ in tensors]
+    sizes = [
+        of | {f"{name}.numel()": a.numel() for name, a in all_.items()} for of, all_ in zip(sizes, tensors, strict=True)
+    ]
+    if not pairs or (words := relation(pairs, sizes, tolerance)):
+        return words if pairs else None
+    matrices = [i for i, a in enumerate(cases[0]) if isinstance(a, Tensor) and a.is_floating_point() and a.dim() > 1]
+    for place, (words, function) in product(matrices, INSTEAD.items()):
+
+        def change(arguments: tuple, place: int = place, function: Callable = function) -> tuple:
+            return *arguments[:place], function(arguments[place]), *arguments[place + 1 :]
+
+        made = {i: _attempt(exercise, exercise.reference, i, change) for i in finite}
+        if all(isinstance(m, Outcome) and close(m.value, finite[i], tolerance) for i, m in made.items()):
+            other = words.format(names[place])
+            return f"yours is what the right formula gives for {other} in place of {names[place]}."
+    return None
+
+
+def _names(exercise: Exercise, answer: Callable, arguments: int) -> list[str]:
+    """What the arguments of a test case are called: by the outcome, or by the answer itself."""
+    for function, skipped in ((exercise.outcome, 1), (answer, 0)):
+        with suppress(TypeError, ValueError):
+            names = [p.name for p in inspect.signature(function).parameters.values() if p.kind != p.VAR_POSITIONAL]
+            if len(names) == skipped + arguments:
+                return names[skipped:]
+    return [f"argument {i + 1}" for i in range(arguments)]
+
+
+def _numbers(target: Outcome, yours: Outcome, tolerance: float) -> str:
+    """The plain difference."""
+    t, y = target.value, yours.value
+    if y.shape != t.shape:
+        how = {-1: ": a dimension is gone that should stay.", 0: ".", 1: ": a dimension is left that should go."}
+        return f"expected shape {list(t.shape)}, got {list(y.shape)}{how[(y.dim() > t.dim()) - (y.dim() < t.dim())]}"
+    if not y.isfinite().all():
         return "the result holds NaN or infinity: look for log(0), 0/0 and overflow."
-    if target.value.numel() == 1:
-        return f"expected {target.value.item():.4f}, got {yours.value.item():.4f}."
-    share = (~torch.isclose(yours.value, target.value, tolerance, tolerance)).double().mean().item()
-    return f"the shape is right, but {share:.0%} of the numbers are not."
-
-
-def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:
-    return a.shape == b.shape and torch.allclose(a, b, tolerance, tolerance, equal_nan=True)
+    if t.numel() == 1:
+        return f"expected {t.item():.4f}, got {y.item():.4f}."
+    wrong = ~torch.isclose(y, t, tolerance, tolerance)
+    text = f"the shape is right, but {wrong.double().mean():.0%} of the numbers are not"
+    rows = ", ".join(map(str, (~wrong.flatten(1).any(1)).nonzero().flatten().tolist())) if t.dim() == 2 else ""
+    if target.whole:  # labels: what they are, and what they should be, if that is one thing
+        kinds = (("should all be", t[wrong].unique()), ("are all", y[wrong].unique()))
+        text += "".join(f"; these {words} {labels[0]:g}" for words, labels in kinds if len(labels) == 1)
+    return f"{text}; rows {rows} are right." if rows else f"{text}."
 
 
 def _kind(value: object) -> str:

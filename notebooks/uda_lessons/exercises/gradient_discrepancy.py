@@ -1,6 +1,7 @@
 """Exercises of lesson 05. Letters: B samples, C classes, z [B, C] logits, p = softmax(z); a, b [m, n] two gradients."""
 
 from collections.abc import Callable
+from math import log
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from uda_core.losses import (
     rowwise_gradient_discrepancy,
 )
 from uda_lessons.exercises.exercise import Exercise, Mistake
+from uda_lessons.exercises.relations import miscounted, shares
 
 
 def _random(*shape: int, seed: int = 0) -> Tensor:
@@ -22,15 +24,14 @@ def _random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def _two_gradients() -> list[tuple]:
-    """Ordinary rows; then a row without any gradient; then one of rounding noise, 1e-7 long."""
-    a, b = _random(4, 5), _random(4, 5, seed=1)
-    b = b + 0.5 * a
-    zero, noise = (torch.tensor([[1.0], [1.0], [length], [1.0]]).double() for length in (0.0, 1e-7))
-    return [
-        (a.clone().requires_grad_(), b.clone().requires_grad_()),
-        ((a * zero).requires_grad_(), (b * zero).requires_grad_()),
-        (a * noise, b * noise),
-    ]
+    """Ordinary rows; then a row without any gradient; then one of rounding noise, 1e-7 long, the others opposed."""
+    cases = []
+    for rows, length, shared in ((4, 1.0, 0.5), (5, 0.0, 0.5), (4, 1e-7, -0.5)):
+        a, b = _random(rows, 5), _random(rows, 5, seed=1)
+        lengths = torch.ones(rows, 1, dtype=torch.float64)
+        lengths[2] = length
+        cases.append((lengths * a, lengths * (b + shared * a)))
+    return [(a.requires_grad_(), b.requires_grad_()) for a, b in cases[:2]] + cases[2:]
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
@@ -76,18 +77,28 @@ ROW_COSINE = Exercise(
         ),
         Mistake(
             lambda a, b: (_inner(a, b) / (_inner(a, a).sqrt() * _inner(b, b).sqrt()).clamp_min(1e-8)).mean(),
-            "the value is right, but the gradient is NaN: a square root has an infinite slope at 0. Take the root "
-            "after the floor, or use .norm(), which torch differentiates safely.",
+            "the value is right, but the gradient is NaN: a row of zeros meets 0/0, or a root with an infinite slope, "
+            "and to mend the result afterwards (nan_to_num) does not mend the gradient. Put the floor under "
+            "a.norm(dim=-1) * b.norm(dim=-1), then divide.",
         ),
         Mistake(
-            lambda a, b: row_cosine(a.detach(), b), "the value is right, but a is detached: half the gradient is lost."
+            lambda a, b: torch.cat(
+                [row_cosine(x, y).view(1) for x, y in zip(a, b, strict=True) if x.norm() > 1e-6]
+            ).mean(),
+            "you leave rows without length out of the mean: they count too, as cosine 0, so that the others weigh no "
+            "more for it. Divide by the number of all rows.",
         ),
         Mistake(
-            lambda a, b: row_cosine(a, b.detach()), "the value is right, but b is detached: half the gradient is lost."
+            lambda a, b: cosine(_inner(a, b), _inner(a, a), _inner(b, b)).abs().mean(),
+            "you drop the sign of the cosines: gradients that pull in opposite directions then look alike.",
         ),
         Mistake(
-            lambda a, b: row_cosine(a, b).detach(),
-            "the value is right, but detached: the features could not learn from it.",
+            lambda a, b: cosine(_inner(a, b), _inner(a, a), _inner(b, b)).relu().mean(),
+            "you set negative cosines to 0: gradients that pull in opposite directions must lower the mean.",
+        ),
+        Mistake(
+            lambda a, b: cosine(_inner(a, b), _inner(a, a), _inner(b, b)).neg().relu().mean(),
+            "you keep the negative cosines alone, with a plus: take the mean of all, as they are.",
         ),
     ),
     hints=(
@@ -95,19 +106,26 @@ ROW_COSINE = Exercise(
         "(a * b).sum(-1) are the inner products, a.norm(dim=-1) the lengths of the rows.",
         "Divide by (a.norm(dim=-1) * b.norm(dim=-1)).clamp_min(1e-8), then .mean().",
     ),
-    right="each output unit has one vote, however short its gradient, and a unit without gradient abstains.",
+    tolerance=1e-4,  # 1e-5 or an exact 0 in place of the floor 1e-8
+    right="each output unit has one vote, however short its gradient, and a unit without gradient counts 0.",
 )
 
 
 def _two_domains() -> list[tuple]:
-    """Features of two domains, their labels, and one weight matrix; then with more samples and classes."""
+    """Features of two domains, their labels and one weight matrix; then gradients that mostly pull apart."""
     cases = []
-    for samples, features, classes in ((6, 4, 3), (9, 5, 4)):
+    for samples, features, classes, shift in ((9, 5, 4, 1), (6, 4, 3, 2)):
         y = torch.arange(samples)
         f_s, f_t = _random(samples, features), _random(samples, features, seed=1)
         weight = _random(classes, features, seed=2)
         cases.append(
-            (f_s.requires_grad_(), y % classes, f_t.requires_grad_(), y // 2 % classes, weight.requires_grad_())
+            (
+                f_s.requires_grad_(),
+                y % classes,
+                f_t.requires_grad_(),
+                (y // 2 + shift) % classes,
+                weight.requires_grad_(),
+            )
         )
     return cases
 
@@ -160,14 +178,6 @@ GRADIENT_DISCREPANCY = Exercise(
             "too.",
         ),
         Mistake(
-            _between(row_cosine), "this is the cosine: a *discrepancy* is 1 - cos, 0 where both pull the same way."
-        ),
-        Mistake(_between(lambda g_s, g_t: -row_cosine(g_s, g_t)), "the 1 is missing: identical gradients must give 0."),
-        Mistake(
-            _between(lambda g_s, g_t: row_cosine(g_s, g_t) - 1),
-            "the sign: minimising this would turn the gradients against each other.",
-        ),
-        Mistake(
             _between(lambda g_s, g_t: 1 - _flat_cosine(g_s, g_t)),
             "one cosine of the flattened matrix: this is the paper's form. The authors' code takes one per row.",
         ),
@@ -176,8 +186,12 @@ GRADIENT_DISCREPANCY = Exercise(
             "you compare columns: each row of the weight belongs to one output unit.",
         ),
         Mistake(
-            _between(lambda g_s, g_t: len(g_s) * _discrepancy(g_s, g_t)),
-            "you add over the rows: with a sum, the loss weight would depend on the number of classes. Take the mean.",
+            _between(lambda g_s, g_t: 1 - _inner(g_s, g_t).mean()),
+            "these are inner products: divide them by the lengths of both gradients, or let losses.row_cosine do it.",
+        ),
+        Mistake(
+            _between(lambda g_s, g_t: 1 - row_cosine(g_s, g_t).abs()),
+            "you drop the sign of the cosine: gradients that pull in opposite directions are the farthest apart.",
         ),
         Mistake(
             _between(lambda g_s, g_t: (g_s - g_t).square().mean()),
@@ -215,6 +229,17 @@ def _negative_entropy(m: Tensor) -> Tensor:
 
 def _mean_p(z: Tensor) -> Tensor:
     return z.softmax(1).mean(0)
+
+
+def _two_parts(answer: Callable, z: Tensor) -> str | None:
+    """How often each part of the term counts, where an answer is a sum of both."""
+    parts, yours = {"mean entropy": entropy(z).mean(), "sum of m log m": _negative_entropy(_mean_p(z))}, answer(z)
+    gradients = {name: grad(part, z, retain_graph=True)[0].flatten() for name, part in parts.items()}
+    found = shares(grad(yours, z)[0].flatten(), gradients, parts)
+    if not found or abs(yours - sum(found[name] * part for name, part in parts.items())) > 0.02:
+        return None
+    other = miscounted(found, dict.fromkeys(parts, 1.0))
+    return f"{other[1]}." if other else None
 
 
 INFORMATION_MAXIMISATION = Exercise(
@@ -261,8 +286,16 @@ INFORMATION_MAXIMISATION = Exercise(
             "NaN: in the second case one class is never used, m = 0, and 0 * log(0) is not a number. Add 1e-5 to m.",
         ),
         Mistake(
-            lambda z: information_maximisation(z).detach(),
-            "the value is right, but z is detached: nothing can learn from it.",
+            lambda z: entropy(z).mean() + _negative_entropy(_mean_p(z).detach()),
+            "the value is right, but m is detached: nothing would balance the classes.",
+        ),
+        Mistake(
+            lambda z: entropy(z).mean() - entropy(_mean_p(z)[None]).mean(),
+            "losses.entropy takes logits, and m holds probabilities: write the sum of m log m out.",
+        ),
+        Mistake(
+            lambda z: entropy(z).mean() + (_mean_p(z) + 1e-5).log().sum(),
+            "the m before the log is missing: the second part is the sum of m log m.",
         ),
     ),
     hints=(
@@ -272,6 +305,14 @@ INFORMATION_MAXIMISATION = Exercise(
     ),
     right="-log C at best, for a head that is sure of each sample and uses all classes equally often, true or not.",
     tolerance=1e-3,  # with or without the 1e-5 inside the logarithms
+    explain=_two_parts,
+    also=(
+        (
+            lambda z: information_maximisation(z) + log(z.shape[1]),
+            "yours is log C larger, the second part being the KL divergence of m from uniform: another number, 0 at "
+            "best, with the same gradient, so nothing trains otherwise.",
+        ),
+    ),
 )
 
 EXERCISES = (ROW_COSINE, GRADIENT_DISCREPANCY, INFORMATION_MAXIMISATION)

@@ -14,10 +14,11 @@ def _features(samples: int) -> Tensor:
 
 
 def _members() -> list[tuple]:
-    """Soft membership; then a hard one in which class 2 has nobody."""
-    soft = (2 * torch.randn(7, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)).softmax(1)
-    hard = F.one_hot(torch.tensor([0, 1, 1, 3, 0, 3, 1]), 4).double()
-    return [(_features(7).requires_grad_(), m) for m in (soft, hard)]
+    """Soft membership, of which one class has less than 1 in all; then a hard one in which class 2 has nobody."""
+    z = 2 * torch.randn(7, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    soft = (z - torch.tensor([0, 0, 0, 3])).softmax(1)
+    hard = F.one_hot(torch.tensor([0, 1, 1, 3, 0, 3, 1, 4]), 5).double()
+    return [(_features(len(m)), m) for m in (soft, hard)]  # without a gradient: labels are made without one
 
 
 CENTROIDS = Exercise(
@@ -34,33 +35,28 @@ CENTROIDS = Exercise(
             "you divide by N: a class with few samples gets a short centroid. Divide by its own total, m.sum(0).",
         ),
         Mistake(
-            lambda f, m: m.T @ f / m.mean(0)[:, None],
-            "N times too long: the total membership of a class is m.sum(0), not its mean.",
-        ),
-        Mistake(
             lambda f, m: centroids(f, F.one_hot(m.argmax(1), m.shape[1]).to(f.dtype)),
             "you count each sample for its likeliest class alone: these are hard centroids. Weigh by all of m.",
         ),
         Mistake(
-            lambda f, m: centroids(f, m.softmax(1)),
-            "m holds probabilities already: a second softmax makes every sample belong everywhere.",
+            lambda f, m: m.T @ f / m.sum(0).clamp_min(1)[:, None],
+            "clamp_min(1) suits counts: a soft class may have less than 1 in all, and its centroid comes out short.",
         ),
         Mistake(
-            lambda f, m: F.normalize(centroids(f, m), dim=1),
-            "you also scale the centroids to length 1: the mean comes first, the cosine takes care of the length.",
+            lambda f, m: f.mean(0).expand(m.shape[1], -1),
+            "each class gets the mean of all samples: weigh them by their membership, m[:, k].",
         ),
-        Mistake(lambda f, m: centroids(f, m).T, "transposed: one row per class, shape [C, D]."),
         Mistake(
             lambda f, m: m.T @ f / m.sum(0)[:, None],
             "NaN: in the second case class 2 has no members, and 0/0 is not a number. Add 1e-8 to the total.",
         ),
-        Mistake(lambda f, m: centroids(f.detach(), m), "the value is right, but f is detached from its graph."),
     ),
     hints=(
         "Every class averages all N features, each weighted by how much it belongs to that class.",
         "The weighted sums of all classes at once are one matrix product: [C, N] times [N, D].",
         "m.T @ f, divided by (1e-8 + m.sum(0)[:, None]).",
     ),
+    tolerance=1e-4,  # 1e-5 in place of 1e-8
     right="C means of N features in one product, and zeros where a class has nobody.",
 )
 
@@ -109,8 +105,17 @@ NEAREST_CENTROID = Exercise(
         Mistake(
             lambda f, c: (f @ c.T / c.norm(dim=1)).argmax(1),
             "in the second case class 1 has no members, its centroid is the zero vector, its cosine 0/0 = NaN, and "
-            "argmax takes NaN for the largest: every sample falls into that class, as in the authors' code; "
-            "F.normalize keeps a zero vector zero.",
+            "every sample falls into that class, as in the authors' code: NaN counts as the largest cosine, and as a "
+            "distance set to 0 as the smallest. F.normalize keeps a zero vector zero, at distance 1.",
+        ),
+        Mistake(
+            lambda f, c: (f @ F.normalize(c, dim=1).T).abs().argmax(1),
+            "you drop the sign of the cosine: a centroid in the opposite direction is the farthest, not the nearest.",
+        ),
+        Mistake(
+            lambda f, c: torch.cdist(f, F.normalize(c, dim=1)).argmin(1),
+            "in the second case a centroid is zero, and lies at distance 1 from every sample, nearer than one at 80 "
+            "degrees: compare cosines, of which its own is 0.",
         ),
     ),
     hints=(
