@@ -39,10 +39,10 @@ RIGHT = {
 }  # fmt: skip
 WRONG = [
     ("bbse", lambda counts, read_as: by_samples(counts.T, read_as), "transposed"),
-    ("bbse", lambda counts, read_as: 0.9 * bbse(counts, read_as), "of the numbers are not"),
-    ("bbse", lambda counts, read_as: bbse(counts, read_as)[:2], "expected shape [3], got [2]"),
+    ("bbse", lambda counts, read_as: 0.9 * bbse(counts, read_as), "yours is the target times 0.9"),
+    ("bbse", lambda counts, read_as: bbse(counts, read_as)[:2], "yours is the target without its last entry"),
     ("bbse", lambda counts, read_as: bbse(counts, read_as) / 0, "NaN or infinity"),
-    ("bbse", lambda counts, read_as: torch.ones(len(read_as)), "of the numbers are not"),
+    ("bbse", lambda counts, read_as: torch.ones(len(read_as)), "yours is 1 everywhere"),
     ("bbse", lambda counts, read_as: torch.linalg.solve(counts, read_as.sum()), "stops with RuntimeError"),
     ("bbse", lambda counts, read_as: bbse(counts, read_as) * counts.sum(1) / counts.sum(), "p_t(y)"),
 ]  # fmt: skip

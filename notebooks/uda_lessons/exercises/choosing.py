@@ -125,7 +125,7 @@ SND = Exercise(
 
 
 def _validation() -> list[tuple]:
-    """0-1 losses of nine source samples, then losses of twelve, each with p_t, n_s and n_t."""
+    """0-1 losses of nine source samples, with p_t, n_s and n_t; then losses of twelve."""
     wrong = torch.tensor([0, 1, 0, 0, 1, 1, 0, 1, 0]).double()
     return [(wrong, _random(9).sigmoid(), 9, 24), (_random(12, seed=1).abs(), _random(12, seed=2).sigmoid(), 30, 20)]
 

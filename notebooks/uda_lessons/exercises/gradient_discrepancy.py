@@ -1,7 +1,6 @@
-"""Exercises of lesson 05. Letters: B samples, C classes, z [B, C] logits, p = softmax(z); a, b [m, n] two gradients."""
+"""Exercises of lesson 05. Letters: B samples, C classes, a, b [m, n] two gradients."""
 
 from collections.abc import Callable
-from math import log
 
 import torch
 from torch import Tensor
@@ -10,13 +9,10 @@ from torch.nn import functional as F
 
 from uda_core.losses import (
     cosine,
-    entropy,
-    information_maximisation,
     row_cosine,
     rowwise_gradient_discrepancy,
 )
 from uda_lessons.exercises.exercise import Exercise, Mistake
-from uda_lessons.exercises.relations import miscounted, shares
 
 
 def _random(*shape: int, seed: int = 0) -> Tensor:
@@ -217,102 +213,4 @@ GRADIENT_DISCREPANCY = Exercise(
 )
 
 
-def _logits() -> list[tuple]:
-    """Ordinary logits; then a sure head that never uses class 2."""
-    sure = 900 * F.one_hot(torch.tensor([0, 1, 3, 0, 1, 3]), 4).double()
-    return [((2 * _random(6, 4)).requires_grad_(),), (sure.requires_grad_(),)]
-
-
-def _negative_entropy(m: Tensor) -> Tensor:
-    return (m * (m + 1e-5).log()).sum()
-
-
-def _mean_p(z: Tensor) -> Tensor:
-    return z.softmax(1).mean(0)
-
-
-def _two_parts(answer: Callable, z: Tensor) -> str | None:
-    """How often each part of the term counts, where an answer is a sum of both."""
-    parts, yours = {"mean entropy": entropy(z).mean(), "sum of m log m": _negative_entropy(_mean_p(z))}, answer(z)
-    gradients = {name: grad(part, z, retain_graph=True)[0].flatten() for name, part in parts.items()}
-    found = shares(grad(yours, z)[0].flatten(), gradients, parts)
-    if not found or abs(yours - sum(found[name] * part for name, part in parts.items())) > 0.02:
-        return None
-    other = miscounted(found, dict.fromkeys(parts, 1.0))
-    return f"{other[1]}." if other else None
-
-
-INFORMATION_MAXIMISATION = Exercise(
-    name="information_maximisation",
-    reference=information_maximisation,
-    cases=_logits,
-    mistakes=(
-        Mistake(
-            lambda z: entropy(z).mean(),
-            "this makes the head sure, and the surest head gives everything one class: the balance of the classes is "
-            "missing.",
-        ),
-        Mistake(
-            lambda z: _negative_entropy(_mean_p(z)),
-            "this balances the classes alone, and a head that is clueless about every sample is balanced too: add the "
-            "mean entropy of the samples.",
-        ),
-        Mistake(
-            lambda z: entropy(z).mean() - _negative_entropy(_mean_p(z)),
-            "the sign of the second part: this makes *both* entropies small, and all samples fall into one class.",
-        ),
-        Mistake(
-            lambda z: -entropy(z).mean() - _negative_entropy(_mean_p(z)),
-            "both signs are swapped: minimising this makes the head clueless about samples and blind to classes.",
-        ),
-        Mistake(
-            lambda z: -entropy(z).mean() + _negative_entropy(_mean_p(z)),
-            "the sign of the first part: this would make the head clueless about every sample.",
-        ),
-        Mistake(
-            lambda z: entropy(z).sum() + _negative_entropy(_mean_p(z)),
-            "you add the entropies of the samples: take their mean, or the balance drowns in a large batch.",
-        ),
-        Mistake(
-            lambda z: entropy(z).mean() + _negative_entropy(z.mean(0).softmax(0)),
-            "you average logits: m is the mean of the *probabilities*, softmax first.",
-        ),
-        Mistake(
-            lambda z: entropy(z).mean() + _negative_entropy(_mean_p(z)) / z.shape[1],
-            "you average m log m over the classes: an entropy is a sum over them.",
-        ),
-        Mistake(
-            lambda z: entropy(z).mean() + (_mean_p(z) * _mean_p(z).log()).sum(),
-            "NaN: in the second case one class is never used, m = 0, and 0 * log(0) is not a number. Add 1e-5 to m.",
-        ),
-        Mistake(
-            lambda z: entropy(z).mean() + _negative_entropy(_mean_p(z).detach()),
-            "the value is right, but m is detached: nothing would balance the classes.",
-        ),
-        Mistake(
-            lambda z: entropy(z).mean() - entropy(_mean_p(z)[None]).mean(),
-            "losses.entropy takes logits, and m holds probabilities: write the sum of m log m out.",
-        ),
-        Mistake(
-            lambda z: entropy(z).mean() + (_mean_p(z) + 1e-5).log().sum(),
-            "the m before the log is missing: the second part is the sum of m log m.",
-        ),
-    ),
-    hints=(
-        "First part: mean over the samples of each one's entropy. It is small when the head is sure.",
-        "Second part: m = z.softmax(1).mean(0) is how much each class is used; sum m log m is smallest for uniform m.",
-        "m = z.softmax(1).mean(0) + 1e-5, then entropy(z).mean() + (m * m.log()).sum().",
-    ),
-    right="-log C at best, for a head that is sure of each sample and uses all classes equally often, true or not.",
-    tolerance=1e-3,  # with or without the 1e-5 inside the logarithms
-    explain=_two_parts,
-    also=(
-        (
-            lambda z: information_maximisation(z) + log(z.shape[1]),
-            "yours is log C larger, the second part being the KL divergence of m from uniform: another number, 0 at "
-            "best, with the same gradient, so nothing trains otherwise.",
-        ),
-    ),
-)
-
-EXERCISES = (ROW_COSINE, GRADIENT_DISCREPANCY, INFORMATION_MAXIMISATION)
+EXERCISES = (ROW_COSINE, GRADIENT_DISCREPANCY)

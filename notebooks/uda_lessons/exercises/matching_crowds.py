@@ -16,7 +16,7 @@ from uda_lessons.exercises.exercise import Exercise, Mistake
 
 
 def _two_domains() -> list[tuple]:
-    """Features whose means and covariances differ; such that only the means differ; batches of two sizes."""
+    """Features whose means and covariances differ; then such that only the means differ; then batches of two sizes."""
     generator = torch.Generator().manual_seed(0)
     f_s, f_t = (torch.randn(6, 3, generator=generator, dtype=torch.float64) for _ in range(2))
     pairs = (1 + f_s, 3 * f_t - 2), (f_s, f_s + 3), (f_s, f_t[:5])
