@@ -101,12 +101,13 @@ CATEGORY_ANCHORS = Exercise(
 
 
 def _distances() -> list[tuple]:
-    """Ordinary distances; then a tie, a pixel exactly at the margin, and a class without anchor, infinitely far."""
+    """Ordinary distances; then a tie, a pixel at the margin, one far from all, and a class without anchor: infinite."""
     d = 0.2 + 2 * torch.rand(2, 4, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     edge = d.clone()
-    edge[:, 3] = torch.inf
-    edge[0, :3, 0, 0] = torch.tensor([1.0, 1.0, 3.0], dtype=torch.float64)
-    edge[0, :3, 0, 1] = torch.tensor([1.25, 1.0, 3.0], dtype=torch.float64)
+    edge[:, 1] = torch.inf
+    edge[0, [0, 2, 3], 0, 0] = torch.tensor([1.0, 1.0, 3.0], dtype=torch.float64)
+    edge[0, [0, 2, 3], 0, 1] = torch.tensor([1.25, 1.0, 3.0], dtype=torch.float64)
+    edge[0, [0, 2, 3], 0, 2] = torch.tensor([99.9, 150.0, 180.0], dtype=torch.float64)
     return [(d, 0.8), (edge, 0.25)]
 
 

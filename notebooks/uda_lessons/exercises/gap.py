@@ -15,9 +15,9 @@ from uda_lessons.exercises.relations import close
 
 
 def _logits() -> list[tuple]:
-    """Ordinary logits; then such that some probabilities are 0 even in float64."""
+    """Ordinary logits; then such that some probabilities are 0 even in float64, in a sure row and in a torn one."""
     z = 4 * torch.rand(5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    sure = torch.tensor([[0.0, 900.0, 0.0], [1.0, 2.0, 3.0]], dtype=torch.float64)
+    sure = torch.tensor([[0.0, 900.0, 0.0], [1.0, 2.0, 3.0], [900.0, 0.0, 900.0]], dtype=torch.float64)
     return [(z,), (sure,)]  # without a gradient: here nobody needs one
 
 

@@ -18,7 +18,10 @@ def _members() -> list[tuple]:
     z = 2 * torch.randn(7, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     soft = (z - torch.tensor([0, 0, 0, 3])).softmax(1)
     hard = F.one_hot(torch.tensor([0, 1, 1, 3, 0, 3, 1, 4]), 5).double()
-    return [(_features(len(m)), m) for m in (soft, hard)]  # without a gradient: labels are made without one
+    uneven = torch.linspace(0.5, 2, 8).double()[:, None]  # lengths: a mean must not depend on them being 1
+    return [
+        (_features(len(m)) * uneven[: len(m)], m) for m in (soft, hard)
+    ]  # without a gradient: labels are made without one
 
 
 CENTROIDS = Exercise(
