@@ -100,8 +100,8 @@ def test_table_shows_every_phase(hold):
 def test_table_shows_every_task(hold):
     hold(frame({"mcd": {"": [0.3, 0.45], "W->A": [0.2, 0.3], "A->W": [0.4, 0.6]}}, where="task"))
     table = results.markdown("streets").splitlines()
-    assert table[0] == "| | W->A | A->W | mean | ± | seed 0 | seed 1 |"
-    assert table[2] == "| mcd | 25.0 ± 7.1 | 50.0 ± 14.1 | **37.5** | 10.6 | 30.0 | 45.0 |"
+    assert table[0] == "| | W->A | A->W | mean | ± |"
+    assert table[2] == "| mcd | 25.0 ± 7.1 | 50.0 ± 14.1 | **37.5** | 10.6 |"
 
 
 def test_table_shows_training_and_test_images_together(hold):

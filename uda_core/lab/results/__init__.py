@@ -162,20 +162,23 @@ def _scores(name: str, row: str) -> pd.DataFrame:
 def markdown(name: str, rows: Sequence[str] | None = None) -> str:
     """A table of target scores in percent: mean, standard deviation over the seeds, and every seed, at the last step.
 
-    Before them mean and standard deviation on each task, or at the end of each earlier phase, where a row has several;
-    else on the target's training and test images together.
+    Before them mean and standard deviation at the end of each earlier phase, where a row has several; else on the
+    target's training and test images together. Of several tasks, mean and standard deviation on each, in place of the
+    seeds.
     """
     frame = load(name)
     chosen = list(frame["row"].unique()) if rows is None else rows
     held = {row: tasks(name, row) or milestones(name, row) or pooled(name, row) for row in chosen}
     columns = sorted(dict.fromkeys(part for row in chosen for part in held[row]), key=_place)
     heads = [f"after {PHASES[part]}" if part in PHASES else part for part in columns]
-    heads += ["mean", "±", *(f"seed {seed}" for seed in frame["seed"].unique())]
+    seeds = () if any(tasks(name, row) for row in chosen) else frame["seed"].unique()
+    heads += ["mean", "±", *(f"seed {seed}" for seed in seeds)]
     lines = ["| " + _line(*heads), "|---" + "|---:" * len(heads) + "|"]
     for row in chosen:
         values = list(scores(name, row).values())
         before = [_mean_and_spread(held[row].get(part, [])) for part in columns]
-        lines.append(_line(row, *before, f"**{mean(values):.1f}**", _spread(values), *(f"{v:.1f}" for v in values)))
+        of_seeds = [f"{value:.1f}" for value in values if len(seeds)]
+        lines.append(_line(row, *before, f"**{mean(values):.1f}**", _spread(values), *of_seeds))
     return "\n".join([*lines, "", f"{frame.attrs['note']} `{frame.attrs['command']}`"])
 
 
