@@ -1,5 +1,6 @@
 """A game: sign one of several models by numbers that need no label, then see what it was worth."""
 
+import re
 from collections.abc import Mapping
 from string import ascii_uppercase
 
@@ -48,4 +49,5 @@ def verdict(models: pd.DataFrame, signed: str, validators: Mapping[str, int] = V
 
 
 def _html(frame: pd.DataFrame, form: str = "{:.3f}") -> str:
-    return frame.to_html(border=0, float_format=form.format)
+    page = frame.to_html(border=0, float_format=form.format)
+    return re.sub("<(t[hd])>", r'<\1 style="padding: 0 0.8em; text-align: right">', page)
