@@ -22,6 +22,7 @@ from torchvision.transforms.functional import rotate
 from uda_core import evaluation
 from uda_core.data import load
 from uda_core.data.image_folders import in_memory as in_memory
+from uda_core.data.splits import every
 from uda_core.errors import UserError
 from uda_core.lab import diagnosis, main, results
 from uda_core.methods import adabn
@@ -43,7 +44,7 @@ def workplace() -> Path:
 def write_pair(home: Path | None = None) -> tuple[Path, Path]:
     """Write handwritten digits into home/pen and printed ones into home/print, a folder a class; both folders."""
     task, home = load("fonts-handwriting"), home or workplace()
-    pen = task.pair.target_train.x, task.truth.target_train
+    pen = task.pair.target_train.x, evaluation.labels(task, "target_train")
     printed = task.pair.source_train.x[:PRINTED], task.pair.source_train.y[:PRINTED]
     for name, (x, y) in {"pen": pen, "print": printed}.items():
         for digit in task.pair.classes:
@@ -57,7 +58,7 @@ def write_pair(home: Path | None = None) -> tuple[Path, Path]:
 def cases(x: Tensor, y: Tensor, classes: int) -> dict[str, tuple[Tensor, Tensor]]:
     """Targets made of other source samples x [N, channels, H, W] and labels y [N]: what was done -> its x and y."""
     last, (a, b) = y == classes - 1, (0, classes // 2)
-    fewer = (y < classes // 2) | (torch.arange(len(y)) % 10 == 0)
+    fewer = (y < classes // 2) | every(10, y, "the held-out source")
     exchanged = torch.where(y == a, b, torch.where(y == b, a, y))
     return {
         "nothing": (x, y),
@@ -67,6 +68,11 @@ def cases(x: Tensor, y: Tensor, classes: int) -> dict[str, tuple[Tensor, Tensor]
         "turned by 20 degrees": (rotate(x, 20), y),
         "two meanings exchanged": (x, exchanged),
     }
+
+
+def halves(samples: Labelled) -> tuple[Labelled, Labelled]:
+    """Every other sample, and the others."""
+    return tuple(Labelled(samples.x[i::2], samples.y[i::2]) for i in (0, 1))
 
 
 def right(run: Run, x: Tensor, y: Tensor | None) -> str:

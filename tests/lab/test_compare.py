@@ -335,3 +335,10 @@ def test_without_umap_maps_are_pca(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     kind, layout = compare_page._layout(np.random.default_rng(0).normal(size=(20, 5)))
     assert (kind, layout.shape) == ("PCA", (20, 2))
+
+
+def test_a_ceiling_takes_two_classes_with_three_samples_each():
+    x = torch.tensor([[0.0], [0.1], [0.2], [5.0], [5.1], [5.2], [9.0]])
+    assert compare_page.ceiling(x, torch.tensor([0, 0, 0, 1, 1, 1, 2])).endswith("100.0%.")
+    assert compare_page.ceiling(x, torch.tensor([0, 0, 0, 0, 0, 0, 1])).startswith("Not known")
+    assert compare_page.ceiling(x, None).startswith("Not known")

@@ -107,7 +107,15 @@ RIGHT = {
     ],
     "dann_step": [dann_step, step_with_reversal_layer, step_by_binary_cross_entropy, step_with_backward],
 }
+
+
+def and_sets_the_slider(run, s, batch):
+    dann_step(run, s, batch)
+    s.domain = 0.0
+
+
 WRONG = [
+    ("dann_step", and_sets_the_slider, "your step changes s"),
     ("coral", lambda f_s, f_t: ..., "returns nothing so far"),
     ("coral", lambda f_s, f_t: (centred(f_s) - centred(f_t)).square(), "expected shape [], got [3, 3]"),
     ("coral", lambda f_s, f_t: coral(f_s, f_t).item(), "detached"),

@@ -28,7 +28,7 @@ def measure(table: str, folder: Path, out: Path, data: Path | None = None, last:
     What these files hold of other tables is kept. With `last`, only the last step of each run is looked at.
 
     Raises:
-        UserError: for an unknown table, a folder without traces, and data that is not there.
+        UserError: for an unknown table, traces of another one, a folder without any, and data that is not there.
     """
     listed = folder.with_name(f"{folder.name}.csv")
     study = STUDIES[choose("table", table, STUDIES)]
@@ -37,12 +37,16 @@ def measure(table: str, folder: Path, out: Path, data: Path | None = None, last:
     if out.suffix != ".csv":
         raise UserError(f"--out must end with .csv, got {out}")
     looks = pd.read_csv(listed, keep_default_na=False, na_values=dict.fromkeys(OF_TRACES, ""))
+    if unknown := sorted({*looks["row"]} - {*study.rows}):
+        raise UserError(f"{listed}: holds {', '.join(unknown)}, which table {table} does not have; give its --table")
     torch.set_num_threads(1)
     tasks, found, right = study.tasks(data), list[pd.DataFrame](), dict[tuple, np.ndarray]()
     for (row, seed, name), lines in tqdm(looks.groupby(["row", "seed", "task"], sort=False), unit="run"):
         arrays = {key: torch.from_numpy(a).float() for key, a in np.load(file_of(folder, row, seed, name)).items()}
         if last:
             lines, arrays = lines[-1:], arrays | {domain: arrays[domain][-1:] for domain in ("source", "target")}
+        if name not in tasks or len(labels(tasks[name], "target_test")[:MOST]) != arrays["target"].shape[2]:
+            raise UserError(f"{listed}: {row}, seed {seed} is not of table {table}; give its --table")
         found.append(of_run(arrays, tasks[name], lines.reset_index(drop=True)))
         y = labels(tasks[name], "target_test")[:MOST]
         right[row, seed, name] = (arrays["target"].sum(1).argmax(2) == y).numpy()  # [T, N]
@@ -91,7 +95,7 @@ def by_labels(right: Mapping[tuple, np.ndarray], table: str) -> pd.DataFrame:
             same = runs.groupby([key for key in keys if key != "table"]).indices.values()
             groups = [np.stack([list(right.values())[i][-1] for i in of_group]) for of_group in same]
         groups = [group for group in groups if len(group) > 2]
-        for n in (n for n in LABELS if groups and n <= groups[0].shape[1]):
+        for n in (n for n in LABELS if groups and n <= min(group.shape[1] for group in groups)):
             lost = np.stack(
                 [label_regrets(group, n, DRAWS // 10 if level == "checkpoints" else DRAWS) for group in groups]
             )

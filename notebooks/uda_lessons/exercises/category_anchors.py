@@ -61,7 +61,7 @@ def _pixels(answer: Callable, f: Tensor, y: Tensor, z: Tensor) -> str | None:
                 used & predicted & ~labelled
             ),
             "uses pixels of other classes": used & ~right,
-            "uses an image with one or two right pixels, how many labelled or predicted ones it may have: ask for at "
+            "uses an image with one or two right pixels, however many labelled or predicted ones it has: ask for at "
             "least 3 right ones": used & ~enough,
             "leaves out right pixels of an image that has 3 or more of them": enough & ~used,
             "weighs the pixels of an image unequally: take their mean": enough & ((w - total / n).abs() > 1e-6),

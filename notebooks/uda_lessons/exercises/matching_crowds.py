@@ -1,5 +1,6 @@
 """Exercises of lesson 02. Letters: B samples of a domain, D features, f [B, D], f_s and f_t; C_s, C_t covariances."""
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -13,6 +14,7 @@ from uda_core.run import Run, Settings
 from uda_core.samples import Batch
 from uda_core.training import update
 from uda_lessons.exercises.exercise import Exercise, Mistake
+from uda_lessons.exercises.moves import refuse_leftovers
 
 
 def _two_domains() -> list[tuple]:
@@ -131,8 +133,10 @@ def _moons_run() -> list[tuple]:
 
 
 def _weights_after(step: Callable, run: Run, s: Settings, batch: Batch) -> Tensor:
-    """All weights, features first, after one call of `step`."""
+    """All weights, features first, after one call of `step`, which may leave nothing else behind."""
+    before = copy.copy(s)
     step(run, s, batch)
+    refuse_leftovers(run, s, before)
     return torch.cat([p.detach().flatten() for name in run.NETWORK_NAMES for p in getattr(run, name).parameters()])
 
 

@@ -1,6 +1,7 @@
 """What a wrong value has to do with the right one, in words that are true in every test case."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import product
 from math import isclose, log
 
@@ -11,6 +12,14 @@ from torch.nn import functional as F
 Pair = tuple[Tensor, Tensor]  # target and yours, of one test case, without NaN
 Sizes = Mapping[str, int]  # of the arguments of one test case: {"z.shape[1]": 4}
 Function = Callable[[Tensor], Tensor]
+
+
+def _over(name: str, d: int, t: Tensor) -> Tensor:
+    """`t.sum(d)` and its like, of a tensor that has a dimension d."""
+    if t.dim() <= d:  # torch takes dimension 0 of a single number too
+        raise IndexError(d)
+    return getattr(t, name)(d)
+
 
 OF: dict[str, Function] = {
     "minus {}": torch.neg,
@@ -30,7 +39,7 @@ OF: dict[str, Function] = {
     "the sum of all numbers of {}": torch.sum,
     "the mean of all numbers of {}": torch.mean,
     **{
-        f"the {name} over dimension {d} of {{}}": lambda t, name=name, d=d: getattr(t, name)(d)
+        f"the {name} over dimension {d} of {{}}": partial(_over, name, d)
         for name in ("sum", "mean", "argmax", "argmin", "amax")
         for d in range(3)
     },
@@ -87,6 +96,8 @@ def shares(vector: Tensor, parts: Mapping[str, Tensor], names: Iterable[str]) ->
     """How often each of the named parts, [n] each, is in `vector`, by least squares; None if it is no sum of them."""
     names = list(names)
     matrix = torch.stack([parts[name] for name in names])
+    if not (matrix.isfinite().all() and vector.isfinite().all()):
+        return None
     found = torch.linalg.lstsq(matrix.T, vector[:, None], driver="gelsd").solution[:, 0]
     fits = (vector - found @ matrix).norm() <= 1e-3 * vector.norm()
     return {name: round(c, 2) + 0.0 for name, c in zip(names, found.tolist(), strict=True)} if fits else None

@@ -160,7 +160,7 @@ def _scores(name: str, row: str) -> pd.DataFrame:
 
 
 def markdown(name: str, rows: Sequence[str] | None = None) -> str:
-    """A table of target scores in percent: mean, standard deviation over the seeds, and every seed, at the last step.
+    """A table of target scores in percent at the last step: mean and standard deviation over the seeds, and each seed.
 
     Before them mean and standard deviation at the end of each earlier phase, where a row has several; else on the
     target's training and test images together. Of several tasks, mean and standard deviation on each, in place of the
@@ -272,12 +272,14 @@ def table(name: str, rows: Sequence[str] | None = None) -> str:
     """`markdown(name, rows)`; for "NAME:effects", what `of_terms` makes of a factorial study; or another table here.
 
     Raises:
-        UserError: for an unknown name.
+        UserError: for an unknown name, or `rows` of a table that is not of a study.
     """
     made = {"published": beside_published, "reached": reached, "one-of-three": one_of_three}
     made |= {f"{name}:effects": partial(of_terms, name) for name in NAMES}
     made |= {f"choices:{level}": partial(of_choices, level) for level in ("rows", "seeds", "checkpoints")}
     made["choices:labels"] = of_labels
+    if name in made and rows is not None:
+        raise UserError(f"table {name!r} has no rows to choose from; leave them out")
     return made[name]() if name in made else markdown(name, rows)
 
 

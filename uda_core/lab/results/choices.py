@@ -101,9 +101,11 @@ def summary(level: str, tables: Mapping[str, str]) -> pd.DataFrame:
 
     def text(line: pd.Series) -> str:
         correlation, (mean, most) = line["correlation", "mean"], line["regret"]
-        return ("" if np.isnan(correlation) else f"{correlation:+.2f}, ") + f"{mean:.1f} ({most:.1f})"
+        largest = "" if line.name[0] == "any" else f" ({most:.1f})"  # of a random run there is only a mean
+        return ("" if np.isnan(correlation) else f"{correlation:+.2f}, ") + f"{mean:.1f}{largest}"
 
-    texts = of_each.apply(text, axis=1).unstack(sort=False)
+    texts = of_each.apply(text, axis=1)
+    texts = texts.unstack().reindex(texts.index.unique(0))  # pandas 2 mixes values up where it must not sort
     return (
         texts.reindex(columns=[name for name in tables if name in texts])
         .rename(columns=tables)
