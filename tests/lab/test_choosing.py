@@ -285,6 +285,6 @@ def test_wilson_s_interval_of_45_right_out_of_50():
 
 def test_traces_of_another_table_are_refused(traces, tmp_path, capsys):
     arguments = ["bench", "validators", "--traces", str(traces), "--out", str(tmp_path / "found.csv")]
-    assert main.main([*arguments, "--table", "factorial-blobs"]) == 2
-    assert "which table factorial-blobs does not have" in capsys.readouterr().err
+    assert main.main([*arguments, "--table", "gradient-batch"]) == 2
+    assert "which table gradient-batch does not have" in capsys.readouterr().err
     assert not (tmp_path / "found.csv").exists()
