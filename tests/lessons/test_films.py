@@ -209,4 +209,4 @@ def test_the_command_records_the_films_that_are_named(tmp_path, monkeypatch, cap
     assert main(["films", "03", "06"]) == 0
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"03.film": b"cgdm 7", "06.film": b"cag 7"}
     assert "03.film: 0 kB" in capsys.readouterr().out
-    assert main(["films", "09"]) == 2
+    assert main(["films", "10"]) == 2
