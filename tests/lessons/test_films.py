@@ -206,7 +206,7 @@ def test_an_unknown_film_is_refused():
 def test_the_command_records_the_films_that_are_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(films, "HERE", tmp_path)
     monkeypatch.setattr(recording, "record", lambda take, seed: f"{take.method} {seed}".encode())
-    assert main(["films", "03", "06"]) == 0
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"03.film": b"cgdm 7", "06.film": b"cag 7"}
-    assert "03.film: 0 kB" in capsys.readouterr().out
+    assert main(["films", "04", "07"]) == 0
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"04.film": b"cgdm 7", "07.film": b"cag 7"}
+    assert "04.film: 0 kB" in capsys.readouterr().out
     assert main(["films", "10"]) == 2
