@@ -368,7 +368,7 @@ def in_memory(source: Path, target: Path, side: int = 32) -> Task:
     """
     source, target = Path(source), Path(target)
     apart(source, target)
-    labelled = not target.is_dir() or any(p.is_dir() and not p.name.startswith(".") for p in target.iterdir())
+    labelled = not target.is_dir() or has_class_folders(target)
     classes = same_classes(source, target) if labelled else class_names(source)
     s, t = from_folders(source, classes), from_folders(target, classes if labelled else ["."])
     x_s, x_t = (Images(d.paths, Preprocessing(side, side))[torch.arange(len(d.paths))] for d in (s, t))
@@ -376,6 +376,11 @@ def in_memory(source: Path, target: Path, side: int = 32) -> Task:
     splits = (Labelled(x_s[~held_out], s.y[~held_out]), Labelled(x_s[held_out], s.y[held_out]))
     pair = Pair(f"{source.absolute().name}-{target.absolute().name}", classes, *splits, *(Unlabelled(x_t),) * 2)
     return Task(pair, Truth(t.y, t.y) if labelled else None)
+
+
+def has_class_folders(folder: Path) -> bool:
+    """Whether the images of a folder lie in folders of their class, and so have labels."""
+    return any(path.is_dir() and not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _transductive(

@@ -23,7 +23,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from uda_core.data import feature_files
-from uda_core.data.image_folders import Images, Listing, class_names, from_folders, same_classes
+from uda_core.data.image_folders import Images, Listing, class_names, from_folders, has_class_folders, same_classes
 from uda_core.data.names import apart
 from uda_core.errors import UserError
 from uda_core.evaluation import evaluate, labels
@@ -222,9 +222,8 @@ def _domains(args: argparse.Namespace, names: tuple[str, str], out: Path) -> tup
         raise UserError(f"{args.source} and {args.target} are called alike; rename one")
     if args.source.is_dir():
         classes = class_names(args.source)
-        there = [path for path in args.target.iterdir() if path.is_dir() and not path.name.startswith(".")]
         try:
-            of_target = same_classes(*paths) if there else ()
+            of_target = same_classes(*paths) if has_class_folders(args.target) else ()
         except UserError as error:
             mend = f"uda features {args.target} --unlabelled, and compare two files"
             raise UserError(f"{error}; if it has no labels: {mend}") from error

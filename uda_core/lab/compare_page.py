@@ -96,8 +96,11 @@ def report(of_ways: Mapping[Way, pd.DataFrame], tasks: Mapping[Way, Task], netwo
 
 
 def ceiling(x: Tensor, y: Tensor | None) -> str:
-    """What logistic regression reaches with target labels: of features x [N, D] and labels y [N], cross-validated."""
-    if y is not None:  # a class with fewer than three samples cannot be in every fold
+    """What logistic regression reaches with target labels: of features x [N, D] and labels y [N], cross-validated.
+
+    Classes with fewer than three samples are left out: they cannot be in every fold.
+    """
+    if y is not None:
         often = y.bincount()[y] >= 3
         x, y = x[often], y[often]
     if y is None or len(y.unique()) < 2:
