@@ -4,7 +4,8 @@ from statistics import mean
 
 import pytest
 
-from uda_core.lab import results
+from uda_core import data, training
+from uda_core.lab import recipe, results
 
 ALIKE, MISSING = "counts alike, B at -0.5", "no A, B at 0.5"
 
@@ -33,6 +34,10 @@ def test_the_gap_number_does_not_tell_ruined_runs_from_others():
     ends = results.load("crowds-blobs").query("`class` == '' and row == 'DANN, weight 10' and task == @MISSING")
     ends = ends.pivot_table(index="seed", columns="measure", values="value")
     assert abs(ends["score"].corr(ends["domain accuracy"])) < 0.3
+    assert [round(gap(row, MISSING), 1) for row in ("source only", "DANN, weight 10")] == [83.7, 79.1]
+    of_source, ruined = 100 * ends["source_score"], ends["score"] <= 0.5
+    assert 66 <= of_source[ruined].min() < of_source[ruined].max() < 89.5
+    assert of_source[~ruined].min() > 88
 
 
 def test_both_lose_on_handwriting_and_on_photographs():
@@ -43,7 +48,24 @@ def test_both_lose_on_handwriting_and_on_photographs():
     assert rows["DANN"]["domain"] == pytest.approx(0.69, abs=0.01)  # log 2
     assert rows["DANN"]["domain accuracy"] == pytest.approx(0.95, abs=0.005)
     assert rows["CORAL"]["domain accuracy"] > rows["DANN"]["domain accuracy"] > rows["source only"]["domain accuracy"]
-    assert rows["CORAL"]["coral"] < 0.001
+    assert round(rows["CORAL"]["coral"], 4) == 0.0004
+    ends = results.numbers("fonts-handwriting", "DANN")["domain"]
+    assert (round(ends.min(), 2), round(ends.max(), 2)) == (0.55, 1.0)
+    assert mean(results.scores("factorial-fonts", "none").values()) == pytest.approx(62.0, abs=0.05)
+
+
+def test_a_small_coral_loss_is_no_match_of_the_covariances():
+    """Set against their own size, CORAL's covariances are no closer than those of source only."""
+    task, apart, sizes = data.load("fonts-handwriting"), [], []
+    for name in ("source_only", "coral"):
+        made = recipe.default_for(name, "fonts-handwriting")
+        run = made.start(task.pair, seed=0)
+        list(training.fit(run, made.steps))
+        c_s, c_t = (run.features(split.x).T.cov() for split in (task.pair.source_train, task.pair.target_train))
+        apart.append(((c_s - c_t).norm() / c_s.norm()).item())
+        sizes.append(c_s.trace().item())
+    assert apart == pytest.approx([0.57, 0.65], abs=0.05)
+    assert sizes[1] < sizes[0] / 3, "the features have shrunk"
 
 
 def test_the_quiz_of_lesson_03_counts_as_the_table_does():
