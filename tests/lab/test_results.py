@@ -297,11 +297,18 @@ def test_what_lesson_08_says_about_choosing():
     rare = rows["imbalanced"]
     assert min(rare[["target entropy", "target InfoMax", "BNM"]]) > 1.9 * rare["any"]
     assert rare["SND"] == rare.min()
+    seeds = choices.choices(held, "seeds").groupby(["table", "chosen by"])["regret"].mean()
+    for table in ("fonts-handwriting", "factorial-fonts", "imbalanced", "office31-features"):
+        assert rows[table, "SND"] < rows[table, "any"]
+        assert (seeds[table, "SND"] < seeds[table, "any"]) == (table == "imbalanced")
     for table in ("fonts-handwriting", "factorial-fonts", "imbalanced", "office31-features"):
         assert rows[table, "DEV"] == pytest.approx(rows[table, "source accuracy"], abs=2)
     labels = choices.load("validators.labels").query("level == 'rows'").set_index(["table", "labels"])["regret"]
     assert labels[:, 50].max() < 1.05
-    looks = choices.choices(held, "checkpoints").query("`chosen by` == 'last step'")
+    of_run = choices.choices(held, "checkpoints")
+    steps = of_run.groupby(["table", "chosen by"])["regret"].mean()
+    assert steps["imbalanced", "last step"] > steps["imbalanced", "any"]  # "more than a random step"
+    looks = of_run.query("`chosen by` == 'last step'")
     leak = looks.groupby("table")["regret"].mean().round(1)
     assert (leak["fonts-handwriting"], leak["imbalanced"]) == (1.4, 4.7)
     of_rows = looks[looks["table"] == "fonts-handwriting"].groupby("row")["regret"].mean().round(1)
