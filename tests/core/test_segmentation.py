@@ -23,7 +23,7 @@ from uda_core.maps import at_stride
 from uda_core.methods import SEGMENTATION, CAGConfig, SegmentationConfig, adabn
 from uda_core.methods.cag import cag_step
 from uda_core.methods.segmentation import photometric_jitter
-from uda_core.models.batch_norm import DomainBatchNorm2d
+from uda_core.models.batch_norm import DomainBatchNorm2d, share_statistics_
 from uda_core.samples import IGNORE, Batch, Unlabelled
 from uda_core.task import Task, Truth
 from uda_core.training import fit, update
@@ -351,6 +351,21 @@ def test_shared_statistics_serve_both_domains(tiny):
     before = tensors(run)
     run.separate_target_statistics(x)
     assert what_moved(run, before) == {"segmenter shared statistics"}
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_sharing_statistics_before_the_first_stage_is_having_shared_them_all_along(tiny, steps):
+    apart, shared = make("cag", tiny.pair), make("cag", tiny.pair, batch_norm="shared")
+    list(fit(apart, steps))
+    run = copy.deepcopy(apart)
+    share_statistics_(run.segmenter)
+    list(fit(shared, length("adabn")))
+    list(fit(run, length("adabn") - steps))
+    list(fit(apart, length("adabn") - steps))
+    x = tiny.pair.target_train.x
+    for domain in ("source", "target"):
+        assert torch.equal(run.features(x, domain), shared.features(x, domain))
+    assert not torch.equal(run.features(x), apart.features(x))
 
 
 def test_the_target_starts_from_the_sources_statistics_or_its_own(tiny):

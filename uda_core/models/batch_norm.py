@@ -43,6 +43,14 @@ def per_domain_(net: nn.Module) -> nn.Module:
     return net
 
 
+def share_statistics_(net: nn.Module) -> nn.Module:
+    """From here on both domains use, and in training update, the source's statistics: `per_domain_`, taken back."""
+    for module in net.modules():
+        if isinstance(module, DomainBatchNorm2d):
+            module["target"] = module["source"]
+    return net
+
+
 def use_domain(net: nn.Module, domain: str) -> nn.Module:
     """From here on `net` uses, and in training updates, this domain's statistics; ordinary batch norms have one set."""
     choose("domain", domain, DOMAINS)
@@ -63,7 +71,7 @@ def copy_statistics_(net: nn.Module, of: str, to: str) -> nn.Module:
 def batch_norms(net: nn.Module) -> Iterator[BatchNorm]:
     """The batch-norm layers of a network that are in use, in order."""
     split = [module for module in net.modules() if isinstance(module, DomainBatchNorm2d)]
-    idle = {norm for module in split for domain, norm in module.items() if domain != module.domain}
+    idle = {norm for module in split for norm in module.values() if norm is not module[module.domain]}
     return (m for m in net.modules() if isinstance(m, BatchNorm) and m not in idle)
 
 
