@@ -313,6 +313,14 @@ def test_what_lesson_08_says_about_choosing():
     assert (leak["fonts-handwriting"], leak["imbalanced"]) == (1.4, 4.7)
     of_rows = looks[looks["table"] == "fonts-handwriting"].groupby("row")["regret"].mean().round(1)
     assert (of_rows["CORAL"], of_rows["CGDM (code)"]) == (5.3, 0.1)
+    of_seeds = seeds["imbalanced"]
+    assert of_seeds["target entropy"] < of_seeds["any"] < min(of_seeds["target InfoMax"], of_seeds["BNM"]) / 1.5
+    printed = held[held["table"] == "fonts-handwriting"].groupby(["row", "seed"])["score"].agg(["last", "max"])
+    ends = printed.groupby("row").mean()
+    assert [*ends["last"].sort_values().index] == [*ends["max"].sort_values().index], "no row changes its place"
+    numbers = rows.drop("any", level="chosen by").groupby("table").min()
+    for table in ("fonts-handwriting", "factorial-fonts", "imbalanced", "office31-features"):
+        assert labels[table, 50] <= numbers[table] + 0.05  # "fifty random labels beat or tie every number here"
 
 
 def test_the_validators_files_are_small_and_hold_no_line_twice():

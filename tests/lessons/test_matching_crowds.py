@@ -25,6 +25,11 @@ def test_matching_helps_where_counts_agree_and_harms_where_a_class_is_missing():
         assert score(row, ALIKE) - score("source only", ALIKE) > 20
         assert -0.5 < gap(row, ALIKE) - gap("source only", ALIKE) < 2.5
     assert score("DANN, weight 10", MISSING) == pytest.approx(58, abs=0.5)
+    assert score("DANN, weight 10", "counts alike, B at 0.5") == pytest.approx(97, abs=0.5)
+    assert score("DANN", ALIKE) - score("source only", ALIKE) < 5
+    rest = results.tasks("crowds-blobs", "DANN")[MISSING]
+    below, whole = [v for v in rest if v < 99], [v for v in rest if v >= 99]
+    assert (sorted(round(v) for v in below), len(whole)) == ([46, 64, 83], 7)
     assert sum(value <= 50 for value in results.tasks("crowds-blobs", "DANN, weight 10")[MISSING]) == 6
     assert score("source only", MISSING) - score("CORAL", MISSING) == pytest.approx(9, abs=0.5)
 
@@ -38,6 +43,9 @@ def test_the_gap_number_does_not_tell_ruined_runs_from_others():
     of_source, ruined = 100 * ends["source_score"], ends["score"] <= 0.5
     assert 66 <= of_source[ruined].min() < of_source[ruined].max() < 89.5
     assert of_source[~ruined].min() > 88
+    low = ends["domain accuracy"].nsmallest(2).index
+    assert 100 * ends["domain accuracy"].drop(low).mean() == pytest.approx(83, abs=0.5), "two runs make the difference"
+    assert 100 * ends["score"][low].max() == pytest.approx(88, abs=0.5)
 
 
 def test_both_lose_on_handwriting_and_on_photographs():

@@ -243,7 +243,7 @@ DEV = Exercise(
         "torch.stack([w * loss, w]).cov() is [2, 2]: Cov(w l, w) stands at [0, 1], Var(w) at [1, 1].",
         "eta = -cov[0, 1] / cov[1, 1], then (w * loss).mean() + eta * w.mean() - eta.",
     ),
-    right="unbiased as IWCV's, but steadier: what mean(w) is off by takes part of the error of mean(w l) along.",
+    right="like IWCV, but usually steadier: what mean(w) is off by takes part of the error of mean(w l) along.",
     tolerance=1e-5,
 )
 
