@@ -24,6 +24,7 @@ def _two_gradients(seed: int = 0) -> list[tuple]:
     cases = []
     for rows, length, shared in ((4, 1.0, 0.5), (5, 0.0, 0.5), (4, 1e-7, -0.5)):
         a, b = _random(rows, 5, seed=seed), _random(rows, 5, seed=seed + 1)
+        a[2], b[2] = _random(rows, 5)[2], _random(rows, 5, seed=1)[2]  # whose length decides which floors are alike
         lengths = torch.ones(rows, 1, dtype=torch.float64)
         lengths[2] = length
         cases.append((lengths * a, lengths * (b + shared * a)))

@@ -15,8 +15,9 @@ def _features(samples: int, seed: int) -> Tensor:
 
 def _members(seed: int = 0) -> list[tuple]:
     """Soft membership, of which one class has less than 1 in all; then a hard one in which class 2 has nobody."""
-    z = 2 * torch.randn(7, 4, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
-    soft = (z - torch.tensor([0, 0, 0, 3])).softmax(1)
+    generator, soft = torch.Generator().manual_seed(seed + 1), torch.zeros(7, 4)
+    while not 0.2 < soft[:, 3].sum() < 0.9:
+        soft = (2 * torch.randn(7, 4, generator=generator, dtype=torch.float64) - torch.tensor([0, 0, 0, 3])).softmax(1)
     hard = F.one_hot(torch.tensor([0, 1, 1, 3, 0, 3, 1, 4]), 5).double()
     uneven = torch.linspace(0.5, 2, 8).double()[:, None]  # lengths: a mean must not depend on them being 1
     return [
@@ -69,7 +70,11 @@ def _samples_and_centroids(seed: int = 0) -> list[tuple]:
     c = torch.tensor([[0.9, 0.1, 0.2], [0.0, 0.3, 0.1], [-0.2, -0.2, 0.5], [0.3, 0.2, 2.0]], dtype=torch.float64)
     empty = c.clone()
     empty[1] = 0
-    return [(_features(12, seed), c), (_features(12, seed), empty)]
+    while ((f := _features(12, seed)) @ F.normalize(c[[0, 2, 3]]).T).amax(
+        1
+    ).min() < 0.05:  # whom the zero vector attracts
+        seed += 1000
+    return [(f, c), (f.clone(), empty)]
 
 
 NEAREST_CENTROID = Exercise(

@@ -43,6 +43,7 @@ from uda_lessons.teaching.worker import Request
 PACKAGES = [Path(module.__file__).parent for module in (uda_core, uda_lessons)]
 HANDS_IN = re.compile(r"\b(?:check|hand_in)\(\s*[\"']([^\"'\n]{1,60})[\"']")
 MOST_BYTES = 2**24  # of a worker's answers
+START = 300  # seconds that a worker may take until it runs the first cell, on however busy a machine
 BETTER = ("graded", "blank", "timed out", "stopped", "not handed in")  # of two notebooks of one student
 HIDE = """
 n=$1; shift
@@ -158,7 +159,7 @@ def _read(file: Path) -> Notebook:
 def grade(
     submissions: Mapping[str, Sequence[Notebook]],
     exercises: Mapping[str, Exercise],
-    timeout: float = 300.0,
+    timeout: float = 600.0,
     hide: tuple[Path, ...] = (),
     protect: Sequence[Path] = tuple(PACKAGES),
 ) -> Iterator[Row]:
@@ -303,21 +304,24 @@ def _ask(
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         ) as process:
-            found = bytearray()
-            reader = threading.Thread(target=_read_into, args=(found, process.stdout), daemon=True)
+            found, started = bytearray(), threading.Event()
+            reader = threading.Thread(target=_read_into, args=(found, started, process.stdout), daemon=True)
             reader.start()
+            started.wait(START)
             reader.join(timeout)
             late = reader.is_alive()
             _kill(process)
             reader.join(5)
-    ready, *answers = bytes(found).split(b"\n")[:-1] or [b""]
+    lines = bytes(found).split(b"\n")[:-1]
     status, how = ("timed out", f"no end within {timeout:g} seconds") if late else ("stopped", "the process ended")
-    return bool(ready), answers[: len(exercises)], status, how
+    return len(lines) > 1, lines[2 : 2 + len(exercises)], status, how
 
 
-def _read_into(found: bytearray, pipe: io.BufferedReader) -> None:
+def _read_into(found: bytearray, started: threading.Event, pipe: io.BufferedReader) -> None:
     while len(found) < MOST_BYTES and (piece := os.read(pipe.fileno(), 2**16)):
         found.extend(piece)
+        started.set()
+    started.set()
 
 
 def _kill(process: subprocess.Popen) -> None:
@@ -405,8 +409,8 @@ def add(commands: Any) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="of the hidden cases (default: by chance; it is printed)")
     about = "folder with hidden cases and assignments, such as docs/teaching/grading of a clone"
     parser.add_argument("--hidden", type=Path, metavar="FOLDER", help=about)
-    about = "seconds for one run of a notebook (default: 300)"
-    parser.add_argument("--timeout", type=float, default=300.0, metavar="S", help=about)
+    about = "seconds for one run of a notebook (default: 600)"
+    parser.add_argument("--timeout", type=float, default=600.0, metavar="S", help=about)
     about = "otter: also a results.json per student, with each mistake, in a folder beside the table"
     parser.add_argument("--export", metavar="FORM", help=about)
 

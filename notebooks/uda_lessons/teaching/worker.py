@@ -2,7 +2,7 @@
 
 It is handed the cells and the cases, never a right answer, and what it writes is read as numbers and text: the
 student's code may do here whatever it likes. Its standard input holds a pickled `Request`; to its standard output it
-writes one line of JSON once the cells have run, then one for each exercise.
+writes a line of JSON before the cells run, one when they have run, then one for each exercise.
 """
 
 import io
@@ -48,6 +48,7 @@ def main() -> None:
         silent = os.open(os.devnull, os.O_RDWR)
         os.dup2(silent, 0)
         os.dup2(silent, 1)
+        print(json.dumps("started"), file=answers, flush=True)
         handed_in, first_error = run(request.cells)
         print(json.dumps("the cells have run"), file=answers, flush=True)
         for name, outcome, cases in request.exercises:
