@@ -6,6 +6,7 @@ The exercises of lessons 01 and 03 stand here; the answers for the others in `an
 import inspect
 import math
 import sys
+from pathlib import Path
 
 import answers_anchor_alignment
 import answers_category_anchors
@@ -28,6 +29,7 @@ from uda_core.training import update
 from uda_lessons.exercises import check, dialogue, hint, reveal
 from uda_lessons.exercises.catalog import EXERCISES
 from uda_lessons.exercises.exercise import Exercise, verdict_on
+from uda_lessons.teaching.grade import load_exercises
 
 
 def cumulative(net, x):
@@ -203,6 +205,7 @@ SPELLINGS = {
     ],
     "mcd_step": [mcd_step, step_without_detach, step_with_backward, step_that_freezes_for_a_while],
 }
+GRADING = Path(__file__).parents[2] / "docs" / "teaching" / "grading"
 MISTAKES = [(e, m) for e in EXERCISES.values() for m in e.mistakes]
 
 
@@ -238,6 +241,15 @@ def test_wrong_answers_get_a_reason(name, answer, reason):
     verdict = verdict_on(answer, EXERCISES[name])
     assert not verdict
     assert reason in verdict.reason
+
+
+@pytest.mark.parametrize("name", [name for name in EXERCISES if name != "cag_step"])
+@pytest.mark.filterwarnings("ignore:Using backward.. with create_graph=True")
+def test_cases_of_another_seed_tell_the_same(name):
+    """As `uda grade` makes them: no spelling is wrong there, and each mistake keeps its name."""
+    exercise = load_exercises(1009, GRADING)[name]
+    assert all(verdict_on(answer, exercise) for of, answer in RIGHT if of == name)
+    assert [verdict_on(m.wrong, exercise).reason for m in exercise.mistakes] == [m.hint for m in exercise.mistakes]
 
 
 def test_the_noise_case_tells_floors_apart():

@@ -4,9 +4,9 @@
 Not yet: the differences cancel: take their absolute values before the mean.
 """
 
-from uda_lessons.exercises.dialogue import check, hint, reveal
+from uda_lessons.exercises.dialogue import check, hand_in, hint, reveal
 from uda_lessons.exercises.guesses import predict, replay
 from uda_lessons.exercises.questions import quiz
 from uda_lessons.exercises.signing import sign
 
-__all__ = ["check", "hint", "predict", "quiz", "replay", "reveal", "sign"]
+__all__ = ["check", "hand_in", "hint", "predict", "quiz", "replay", "reveal", "sign"]

@@ -14,13 +14,13 @@ from uda_lessons.exercises.exercise import Exercise, Mistake
 from uda_lessons.exercises.relations import close
 
 
-def _source_maps() -> list[tuple]:
+def _source_maps(seed: int = 0) -> list[tuple]:
     """Three images of unequal sizes of class and many wrong predictions; then a fourth class that nobody predicts.
 
     Some images have two right pixels of a class, one has exactly three. In image 0, four pixels are labelled 0 and five
     predicted 2, of which two each are right.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     f = torch.randn(3, 4, 4, 5, generator=generator, dtype=torch.float64) + 1
     y = torch.zeros(3, 20, dtype=torch.long)
     y[0, 4:18], y[1, 9:], y[2, 14:] = 1, 1, 2
@@ -100,9 +100,9 @@ CATEGORY_ANCHORS = Exercise(
 )
 
 
-def _distances() -> list[tuple]:
+def _distances(seed: int = 0) -> list[tuple]:
     """Ordinary distances; then a tie, a pixel at the margin, one far from all, and a class without anchor: infinite."""
-    d = 0.2 + 2 * torch.rand(2, 4, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    d = 0.2 + 2 * torch.rand(2, 4, 3, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     edge = d.clone()
     edge[:, 1] = torch.inf
     edge[0, [0, 2, 3], 0, 0] = torch.tensor([1.0, 1.0, 3.0], dtype=torch.float64)

@@ -16,10 +16,10 @@ def _random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def _predictions() -> list[tuple]:
+def _predictions(seed: int = 0) -> list[tuple]:
     """Ordinary logits; then three dense groups and a sample that nobody is near to."""
     groups = 3 * F.one_hot(torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2, 3])).double()
-    return [(2 * _random(7, 3),), (groups + 0.3 * _random(10, 4, seed=1),)]
+    return [(2 * _random(7, 3, seed=seed),), (groups + 0.3 * _random(10, 4, seed=seed + 1),)]
 
 
 def _similarity(z: Tensor) -> Tensor:
@@ -124,10 +124,13 @@ SND = Exercise(
 )
 
 
-def _validation() -> list[tuple]:
+def _validation(seed: int = 0) -> list[tuple]:
     """0-1 losses of nine source samples, with p_t, n_s and n_t; then losses of twelve."""
     wrong = torch.tensor([0, 1, 0, 0, 1, 1, 0, 1, 0]).double()
-    return [(wrong, _random(9).sigmoid(), 9, 24), (_random(12, seed=1).abs(), _random(12, seed=2).sigmoid(), 30, 20)]
+    return [
+        (wrong, _random(9, seed=seed).sigmoid(), 9, 24),
+        (_random(12, seed=seed + 1).abs(), _random(12, seed=seed + 2).sigmoid(), 30, 20),
+    ]
 
 
 def _corrected(weighted: Tensor, w: Tensor, eta: Tensor) -> Tensor:

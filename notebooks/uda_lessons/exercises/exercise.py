@@ -22,6 +22,11 @@ class Mistake:
     hint: str
 
 
+def call(function: Callable, *arguments: object) -> object:
+    """What a function returns."""
+    return function(*arguments)
+
+
 @dataclass(frozen=True)
 class Exercise:
     """One function for the learner to write. Its solution is `reference`, the package's own function.
@@ -32,11 +37,12 @@ class Exercise:
 
     name: str
     reference: Callable
-    cases: Callable[[], list[tuple]]  # arguments, made afresh, in float64; its docstring's first line says "X; then Y."
+    cases: Callable[..., list[tuple]]  # of a seed, 0 in a lesson: arguments, made afresh, in float64; "X; then Y." says
+    # the first line of its docstring
     mistakes: tuple[Mistake, ...]
     hints: tuple[str, ...]  # from a nudge to nearly the answer
     right: str  # what to notice once the answer is right
-    outcome: Callable[..., object] = lambda function, *arguments: function(*arguments)  # what is compared
+    outcome: Callable[..., object] = call  # what is compared
     tolerance: float = 1e-6  # relative and absolute
     picture: Callable[[Tensor, Tensor], Figure] | None = None  # target beside yours, for a wrong answer of right shape
     also: tuple[tuple[Callable, str], ...] = ()  # other answers that are right, and what to say of each
@@ -93,24 +99,48 @@ class NotYetError(Exception):
     """An `outcome` raises it for what it finds wrong by itself; its text is the reason that the learner gets."""
 
 
-class _NoTensorError(Exception):
-    pass
+class NoTensorError(Exception):
+    """An answer returned nothing, or something that is not a tensor; its text says which."""
 
 
 def verdict_on(answer: object, exercise: Exercise) -> Verdict:
     """Compare `answer` with the package's own function, case by case. Whatever the answer does, nothing is raised."""
     if not callable(answer):
-        return Verdict(False, f"expected a function, got {_kind(answer)}; pass its name, without brackets.")
-    verdict = _verdict(answer, exercise)
+        return Verdict(False, not_a_function(answer))
+    return judge(
+        exercise,
+        attempts_of(answer, exercise),
+        names_of(answer, exercise),
+        lambda case: explained(answer, exercise, case),
+    )
+
+
+def not_a_function(answer: object) -> str:
+    """What to say of an answer that cannot be called."""
+    return f"expected a function, got {_kind(answer)}; pass its name, without brackets."
+
+
+def judge(
+    exercise: Exercise, attempts: Sequence[Attempt], names: Sequence[str], explain: Callable[[int], str | None]
+) -> Verdict:
+    """A verdict on what an answer did in each case, without the answer itself.
+
+    Args:
+        names: of the arguments of a case.
+        explain: what `exercise.explain` says of the answer in a case.
+    """
+    verdict = _verdict(exercise, attempts, names, explain)
     for other, remark in exercise.also:
-        verdict = verdict or _verdict(answer, replace(exercise, reference=other, right=remark)) or verdict
+        if not verdict:
+            verdict = _verdict(replace(exercise, reference=other, right=remark), attempts, names, explain) or verdict
     return verdict
 
 
-def _verdict(answer: Callable, exercise: Exercise) -> Verdict:
-    attempts = [_attempt(exercise, answer, case) for case in range(len(exercise.cases()))]
+def _verdict(
+    exercise: Exercise, attempts: Sequence[Attempt], names: Sequence[str], explain: Callable[[int], str | None]
+) -> Verdict:
     for case, yours in enumerate(attempts):
-        if reason := _difference(answer, exercise, case, attempts):
+        if reason := _difference(exercise, case, attempts, names, explain):
             target = _target(exercise, case)
             comparable = isinstance(yours, Outcome) and target.value.shape == yours.value.shape
             drawn = comparable and not yours.same_value(target, exercise.tolerance)
@@ -119,6 +149,11 @@ def _verdict(answer: Callable, exercise: Exercise) -> Verdict:
 
 
 # -- what a function does ----------------------------------------------------------------------------------------------
+
+
+def attempts_of(answer: Callable, exercise: Exercise) -> list[Attempt]:
+    """What an answer does with each case."""
+    return [_attempt(exercise, answer, case) for case in range(len(exercise.cases()))]
 
 
 def _attempt(exercise: Exercise, function: Callable, case: int, change: Callable[[tuple], tuple] = tuple) -> Attempt:
@@ -152,11 +187,11 @@ def _target(exercise: Exercise, case: int) -> Outcome:
 
 def _tensor(value: object) -> Tensor:
     if value is None or value is ...:
-        raise _NoTensorError("your function returns nothing so far")
+        raise NoTensorError("your function returns nothing so far")
     if not isinstance(value, list | tuple):
         with suppress(TypeError, ValueError, RuntimeError):
             return torch.as_tensor(value)
-    raise _NoTensorError(f"your function returns {_kind(value)}")
+    raise NoTensorError(f"your function returns {_kind(value)}")
 
 
 def _gradients(value: Tensor, leaves: list[Tensor]) -> tuple[Tensor, ...] | None:
@@ -169,7 +204,13 @@ def _gradients(value: Tensor, leaves: list[Tensor]) -> tuple[Tensor, ...] | None
 # -- what is wrong with it ---------------------------------------------------------------------------------------------
 
 
-def _difference(answer: Callable, exercise: Exercise, case: int, attempts: Sequence[Attempt]) -> str | None:
+def _difference(
+    exercise: Exercise,
+    case: int,
+    attempts: Sequence[Attempt],
+    names: Sequence[str],
+    explain: Callable[[int], str | None],
+) -> str | None:
     """What is wrong in this case, in words; None if nothing is."""
     target, yours, tolerance = _target(exercise, case), attempts[case], exercise.tolerance
     if isinstance(yours, Outcome) and yours.same(target, tolerance):
@@ -182,15 +223,14 @@ def _difference(answer: Callable, exercise: Exercise, case: int, attempts: Seque
             return mistake.hint
     if isinstance(yours, NotYetError):
         return str(yours)
-    names = _names(exercise, answer, len(exercise.cases()[case]))
-    if isinstance(yours, _NoTensorError):
+    if isinstance(yours, NoTensorError):
         reason = f"{yours}; expected a tensor of shape {list(target.value.shape)}."
     elif not isinstance(yours, Outcome):
         line = next(iter(str(yours).splitlines()), "no message")
         reason = f"your function stops with {type(yours).__name__}: {line}"
     elif right_value:
         reason = _beside_the_value(target, yours, names, exercise.cases()[case])
-    elif words := _explained(answer, exercise, case) or _relation(exercise, attempts, names, range(len(attempts))):
+    elif words := explain(case) or _relation(exercise, attempts, names, range(len(attempts))):
         return words
     elif fitting:  # in this case, if not in all
         return fitting[0].hint
@@ -203,7 +243,8 @@ def _difference(answer: Callable, exercise: Exercise, case: int, attempts: Seque
     return f"right so far, but not in test case {case + 1}{place}: {reason}"
 
 
-def _explained(answer: Callable, exercise: Exercise, case: int) -> str | None:
+def explained(answer: Callable, exercise: Exercise, case: int) -> str | None:
+    """What the exercise itself says of an answer in a case, in words."""
     with suppress(Exception, SystemExit):  # it is called once more, and need not do the same again
         return exercise.explain(answer, *exercise.cases()[case])
     return None
@@ -215,7 +256,7 @@ def _makes(exercise: Exercise, mistake: Mistake, case: int, yours: Attempt, if_f
     if if_finite and not (_is_finite(made) and _is_finite(yours)):
         return True
     if not isinstance(yours, Outcome) or not isinstance(made, Outcome):
-        return (type(made), str(made)) == (type(yours), str(yours))
+        return (type(made).__name__, str(made)) == (type(yours).__name__, str(yours))
     right = yours.same_value(_target(exercise, case), exercise.tolerance)
     return (yours.same if right else yours.same_value)(made, exercise.tolerance)
 
@@ -270,8 +311,9 @@ def _relation(exercise: Exercise, attempts: Sequence[Attempt], names: Sequence[s
     return None
 
 
-def _names(exercise: Exercise, answer: Callable, arguments: int) -> list[str]:
+def names_of(answer: Callable, exercise: Exercise) -> list[str]:
     """What the arguments of a test case are called: by the outcome, or by the answer itself."""
+    arguments = len(exercise.cases()[0])
     for function, skipped in ((exercise.outcome, 1), (answer, 0)):
         with suppress(TypeError, ValueError):
             names = [p.name for p in inspect.signature(function).parameters.values() if p.kind != p.VAR_POSITIONAL]

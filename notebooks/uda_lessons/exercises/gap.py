@@ -14,9 +14,9 @@ from uda_lessons.exercises.pictures import bars
 from uda_lessons.exercises.relations import close
 
 
-def _logits() -> list[tuple]:
+def _logits(seed: int = 0) -> list[tuple]:
     """Ordinary logits; then such that some probabilities are 0 even in float64, in a sure row and in a torn one."""
-    z = 4 * torch.rand(5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z = 4 * torch.rand(5, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     sure = torch.tensor([[0.0, 900.0, 0.0], [1.0, 2.0, 3.0], [900.0, 0.0, 900.0]], dtype=torch.float64)
     return [(z,), (sure,)]  # without a gradient: here nobody needs one
 
@@ -69,10 +69,10 @@ ENTROPY = Exercise(
 )
 
 
-def _trained_net() -> list[tuple]:
+def _trained_net(seed: int = 0) -> list[tuple]:
     """A net in evaluation mode with somebody else's statistics, two batch norms and dropout; a set x [4800, 3]."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         net = nn.Sequential(
             nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Dropout(0.5), nn.Linear(4, 2), nn.BatchNorm1d(2)
         ).double()

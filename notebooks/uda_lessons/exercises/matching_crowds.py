@@ -17,9 +17,9 @@ from uda_lessons.exercises.exercise import Exercise, Mistake
 from uda_lessons.exercises.moves import refuse_leftovers
 
 
-def _two_domains() -> list[tuple]:
+def _two_domains(seed: int = 0) -> list[tuple]:
     """Features whose means and covariances differ; then such that only the means differ; then batches of two sizes."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     f_s, f_t = (torch.randn(6, 3, generator=generator, dtype=torch.float64) for _ in range(2))
     pairs = (1 + f_s, 3 * f_t - 2), (f_s, f_s + 3), (f_s, f_t[:5])
     return [tuple(f.clone().requires_grad_() for f in pair) for pair in pairs]
@@ -120,10 +120,10 @@ CORAL_LOSS = Exercise(
 )
 
 
-def _moons_run() -> list[tuple]:
+def _moons_run(seed: int = 0) -> list[tuple]:
     """A run on moons with plain gradient descent, a quarter through its ramp, the settings and one batch."""
-    pair = moons(samples=64).pair
-    run = DANN(pair, Config(features=8, hidden=(8,), dropout=0.0), domain=2.0, ramp=40)
+    pair = moons(samples=64, seed=seed).pair
+    run = DANN(pair, Config(features=8, hidden=(8,), dropout=0.0, seed=seed), domain=2.0, ramp=40)
     for network, optimizer in zip(run.NETWORK_NAMES, run.OPTIMIZER_NAMES, strict=True):
         setattr(run, optimizer, torch.optim.SGD(getattr(run, network).parameters(), lr=0.5))
     run.steps = 10

@@ -16,15 +16,14 @@ from uda_lessons.exercises.exercise import Exercise, Mistake
 from uda_lessons.exercises.relations import miscounted, shares
 
 
-def _counts() -> list[tuple]:
+def _counts(seed: int = 0) -> list[tuple]:
     """An uneven source and a classifier that errs unevenly; then four classes; then less than none of class 0."""
     three = torch.tensor([[80.0, 15.0, 5.0], [4.0, 30.0, 6.0], [2.0, 8.0, 50.0]]).double()
     four = torch.tensor([[40, 6, 2, 2], [3, 70, 4, 3], [1, 5, 25, 9], [0, 2, 6, 22.0]]).double()
-    return [
-        (three, torch.tensor([110.0, 90.0, 200.0]).double()),
-        (four, torch.tensor([30.0, 61.0, 17.0, 92.0]).double()),
-        (three, torch.tensor([3.0, 90.0, 107.0]).double()),
-    ]
+    read_as = [[110.0, 90.0, 200.0], [30.0, 61.0, 17.0, 92.0], [3.0, 90.0, 107.0]]
+    generator = torch.Generator().manual_seed(seed)
+    more = [torch.randint(5, (len(r),), generator=generator) * (seed > 0) for r in read_as]
+    return [(c, torch.tensor(r).double() + m) for c, r, m in zip((three, four, three), read_as, more, strict=True)]
 
 
 def _solved(matrix: Tensor, read_as: Tensor) -> Tensor:
@@ -119,9 +118,9 @@ BBSE = Exercise(
 )
 
 
-def _logits() -> list[tuple]:
+def _logits(seed: int = 0) -> list[tuple]:
     """Ordinary logits; then a sure head that never uses class 2."""
-    z = 2 * torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z = 2 * torch.randn(6, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     sure = 900 * F.one_hot(torch.tensor([0, 1, 3, 0, 1, 3]), 4).double()
     return [(z.requires_grad_(),), (sure.requires_grad_(),)]
 

@@ -8,19 +8,20 @@ from uda_core.pseudo_labels import centroids, nearest_centroid
 from uda_lessons.exercises.exercise import Exercise, Mistake
 
 
-def _features(samples: int) -> Tensor:
-    f = torch.randn(samples, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+def _features(samples: int, seed: int) -> Tensor:
+    f = torch.randn(samples, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return F.normalize(f + torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), dim=1)
 
 
-def _members() -> list[tuple]:
+def _members(seed: int = 0) -> list[tuple]:
     """Soft membership, of which one class has less than 1 in all; then a hard one in which class 2 has nobody."""
-    z = 2 * torch.randn(7, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    soft = (z - torch.tensor([0, 0, 0, 3])).softmax(1)
+    generator, soft = torch.Generator().manual_seed(seed + 1), torch.zeros(7, 4)
+    while not 0.2 < soft[:, 3].sum() < 0.9:
+        soft = (2 * torch.randn(7, 4, generator=generator, dtype=torch.float64) - torch.tensor([0, 0, 0, 3])).softmax(1)
     hard = F.one_hot(torch.tensor([0, 1, 1, 3, 0, 3, 1, 4]), 5).double()
     uneven = torch.linspace(0.5, 2, 8).double()[:, None]  # lengths: a mean must not depend on them being 1
     return [
-        (_features(len(m)) * uneven[: len(m)], m) for m in (soft, hard)
+        (_features(len(m), seed) * uneven[: len(m)], m) for m in (soft, hard)
     ]  # without a gradient: labels are made without one
 
 
@@ -64,12 +65,16 @@ CENTROIDS = Exercise(
 )
 
 
-def _samples_and_centroids() -> list[tuple]:
+def _samples_and_centroids(seed: int = 0) -> list[tuple]:
     """Centroids of unequal lengths; then one of them the zero vector."""
     c = torch.tensor([[0.9, 0.1, 0.2], [0.0, 0.3, 0.1], [-0.2, -0.2, 0.5], [0.3, 0.2, 2.0]], dtype=torch.float64)
     empty = c.clone()
     empty[1] = 0
-    return [(_features(12), c), (_features(12), empty)]
+    while ((f := _features(12, seed)) @ F.normalize(c[[0, 2, 3]]).T).amax(
+        1
+    ).min() < 0.05:  # whom the zero vector attracts
+        seed += 1000
+    return [(f, c), (f.clone(), empty)]
 
 
 NEAREST_CENTROID = Exercise(

@@ -18,9 +18,9 @@ from uda_lessons.exercises.exercise import Exercise, Mistake
 from uda_lessons.exercises.moves import first_other_move, refuse_leftovers
 
 
-def _two_heads() -> list[tuple]:
+def _two_heads(seed: int = 0) -> list[tuple]:
     """Logits of two heads; then a batch of one."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     shapes = (6, 4), (1, 3)
     return [
         tuple((2 * torch.randn(shape, generator=generator, dtype=torch.float64)).requires_grad_() for _ in range(2))
@@ -84,13 +84,13 @@ CLASSIFIER_DISCREPANCY = Exercise(
 )
 
 
-def _moons_run() -> list[tuple]:
+def _moons_run(seed: int = 0) -> list[tuple]:
     """A run on moons with plain gradient descent, its settings and a batch; then other settings."""
-    pair, i = moons(samples=64).pair, torch.arange(32)
+    pair, i = moons(samples=64, seed=seed).pair, torch.arange(32)
     batch = Batch(pair.source_train.x[i], pair.source_train.y[i], pair.target_train.x[i], i)
     cases = []
     for discrepancy, k in ((2.0, 2), (0.5, 3)):
-        run = MCD(pair, Config(features=8, hidden=(8,), dropout=0.0), discrepancy=discrepancy, k=k)
+        run = MCD(pair, Config(features=8, hidden=(8,), dropout=0.0, seed=seed), discrepancy=discrepancy, k=k)
         run.features_opt = torch.optim.SGD(run.extractor.parameters(), lr=0.5)
         run.heads_opt = torch.optim.SGD(run.heads.parameters(), lr=0.5)
         cases.append((run, run.settings, batch))

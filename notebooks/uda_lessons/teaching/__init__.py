@@ -1,0 +1,1 @@
+"""What a lecturer runs: grading, and editions of the lessons."""

@@ -1,0 +1,437 @@
+"""`uda grade`: what each answer in a folder of submissions is worth, by cases that no student has seen.
+
+A submission runs in a process of its own (`worker`), which never sees a right answer. This process, which never runs a
+line of a student's code, compares what that one says with the package's own functions. So nothing that a notebook
+prints, patches or writes counts: only the numbers that its functions return for the hidden cases.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import pickle
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import astuple, dataclass, fields, replace
+from functools import cache, partial
+from inspect import getdoc
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import torch
+from torch import Tensor
+
+import uda_core
+import uda_lessons
+from uda_core.errors import UserError, choose
+from uda_core.lab.main import add_command, load_plugin
+from uda_lessons.exercises.catalog import EXERCISES
+from uda_lessons.exercises.exercise import Attempt, Exercise, NoTensorError, NotYetError, Outcome, judge, verdict_on
+from uda_lessons.teaching.worker import Request
+
+PACKAGES = [Path(module.__file__).parent for module in (uda_core, uda_lessons)]
+HANDS_IN = re.compile(r"\b(?:check|hand_in)\(\s*[\"']([^\"'\n]{1,60})[\"']")
+MOST_BYTES = 2**24  # of a worker's answers
+START = 300  # seconds that a worker may take until it runs the first cell, on however busy a machine
+BETTER = ("graded", "blank", "timed out", "stopped", "not handed in")  # of two notebooks of one student
+HIDE = """
+n=$1; shift
+while [ "$n" -gt 0 ]; do mount -t tmpfs -o ro none "$1" || exit 1; shift; n=$((n - 1)); done
+exec unshare -U "$@"
+"""  # empty folders in place of some; whoever comes next can neither take that back nor look into other processes
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table."""
+
+    student: str
+    notebook: str
+    exercise: str
+    right: int  # points: 0 or 1
+    mistake: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """One file of a submission: its code cells, or why it has none."""
+
+    name: str
+    cells: tuple[str, ...] = ()
+    damage: str = ""
+
+
+# -- what is graded ----------------------------------------------------------------------------------------------------
+
+
+def load_exercises(seed: int, hidden: Path | None = None) -> dict[str, Exercise]:
+    """Every exercise of the lessons and of the Python files in `hidden`, by name, with cases made from a seed.
+
+    A lesson's exercise keeps the lesson's cases in front. A file may define EXERCISES, a tuple of further exercises,
+    and CASES, functions of a seed that make further cases of an exercise, by its name.
+
+    Raises:
+        UserError: if there is no such folder, if a file in it fails, or if a reference is not right in its own cases.
+    """
+    known, more = dict(EXERCISES), dict[str, Callable]()
+    if hidden and not hidden.is_dir():
+        raise UserError(f"--hidden {hidden}: no such folder")
+    for file in sorted(hidden.glob("*.py")) if hidden else ():
+        load_plugin(file)
+        module = sys.modules[file.stem]
+        known |= {exercise.name: exercise for exercise in getattr(module, "EXERCISES", ())}
+        more |= getattr(module, "CASES", {})
+    return {name: _with_hidden_cases(e, seed, more.get(name)) for name, e in known.items()}
+
+
+def _with_hidden_cases(exercise: Exercise, seed: int, more: Callable | None) -> Exercise:
+    makers = [exercise.cases, partial(exercise.cases, seed), *([partial(more, seed)] if more else [])]
+    places = [_places(function) for function in (exercise.cases, exercise.cases, more) if function]
+
+    def cases() -> list[tuple]:
+        return [case for make in makers for case in make()]
+
+    cases.__doc__ = "; then ".join(places) + "."
+    return replace(exercise, cases=cases)
+
+
+def _places(cases: Callable) -> str:
+    return (getdoc(cases) or "").partition("\n")[0].rstrip(".")
+
+
+def named(submissions: Mapping[str, Sequence[Notebook]]) -> set[str]:
+    """What the notebooks hand in, by the names in their source."""
+    return {name for notebooks in submissions.values() for nb in notebooks for name in _named(nb)}
+
+
+def _named(notebook: Notebook) -> list[str]:
+    return list(dict.fromkeys(HANDS_IN.findall("\n".join(notebook.cells))))
+
+
+# -- what is handed in -------------------------------------------------------------------------------------------------
+
+
+def read_submissions(folder: Path, but: Path | None = None) -> dict[str, list[Notebook]]:
+    """The notebooks of each student: of a file with the student's name, or all of a folder with it.
+
+    Raises:
+        UserError: if there is no such folder, or nothing in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; it should hold one notebook or folder per student")
+    found: dict[str, list[Notebook]] = {}
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith(".") or entry == but:
+            continue
+        files = sorted(entry.rglob("*.ipynb")) if entry.is_dir() else [entry]
+        notebooks = [_read(file) for file in files if ".ipynb_checkpoints" not in file.parts]
+        of = found.setdefault(entry.name if entry.is_dir() else entry.stem, [])
+        of += notebooks or [Notebook("", damage="the folder holds no .ipynb file")]
+    if not found:
+        raise UserError(f"{folder}: nothing in it; it should hold one notebook or folder per student")
+    return found
+
+
+def _read(file: Path) -> Notebook:
+    try:
+        cells = json.loads(file.read_bytes())["cells"]
+        code = tuple("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return Notebook(file.name, damage=f"no notebook that can be read ({type(error).__name__})")
+    return Notebook(file.name, code)
+
+
+# -- grading -----------------------------------------------------------------------------------------------------------
+
+
+def grade(
+    submissions: Mapping[str, Sequence[Notebook]],
+    exercises: Mapping[str, Exercise],
+    timeout: float = 600.0,
+    hide: tuple[Path, ...] = (),
+    protect: Sequence[Path] = tuple(PACKAGES),
+) -> Iterator[Row]:
+    """One row for each student and exercise that anybody hands in, student by student.
+
+    Args:
+        exercises: as `load_exercises` makes them.
+        timeout: seconds for one run of a notebook; a new run starts behind an answer that ends it.
+        hide: folders that a submission should not see, where the system allows to hide them.
+        protect: folders whose files are put back, should a submission change them.
+    Raises:
+        UserError: if a reference is not right in its own cases.
+    """
+    expected = {name: e for name, e in exercises.items() if name in named(submissions)}
+    for name, exercise in expected.items():  # which also imports and computes what is needed from here on
+        if not (verdict := verdict_on(exercise.reference, exercise)):
+            raise UserError(f"exercise {name}: its own reference is not right: {verdict.reason}")
+    intact = {path: path.read_bytes() for folder in protect for path in folder.rglob("*.py")}
+    for student, notebooks in submissions.items():
+        rows = [
+            Row(student, notebook.name, *found)
+            for notebook in notebooks
+            for found in _graded(notebook, expected, partial(_ask, timeout=timeout, hide=hide), intact)
+        ]
+        damage = next(((n.name, n.damage) for n in notebooks if n.damage), None)
+        for name in expected:
+            own = [row for row in rows if row.exercise == name]
+            if own:
+                yield max(own, key=lambda row: (row.right, -BETTER.index(row.status)))
+            elif damage:
+                yield Row(student, damage[0], name, 0, damage[1], "not a notebook")
+            else:
+                yield Row(student, "", name, 0, "", "not handed in")
+        yield from (row for row in rows if row.exercise not in expected)
+
+
+Found = tuple[str, int, str, str]  # exercise, right, mistake, status
+
+
+def _graded(
+    notebook: Notebook, expected: Mapping[str, Exercise], ask: Callable, intact: Mapping[Path, bytes]
+) -> list[Found]:
+    """What one notebook hands in. An answer that ends the process loses its own point alone: the rest is asked anew."""
+    names = _named(notebook)
+    found: list[Found] = [
+        (name, 0, "no exercise has this name", "no such exercise") for name in names if name not in expected
+    ][:20]
+    left = [expected[name] for name in names if name in expected]
+    while left:
+        ready, answers, status, how = ask(notebook.cells, left)
+        if changed := _put_back(intact):
+            reason = f"the notebook changed {changed} of the grader's own files; they are put back"
+            names = [name for name in names if name in expected]
+            return [f for f in found if f[0] not in names] + [(name, 0, reason, "stopped") for name in names]
+        found += [_compared(exercise, answer) for exercise, answer in zip(left, answers, strict=False)]
+        left = left[len(answers) :]
+        if left and ready:
+            found.append((left.pop(0).name, 0, f"{how} while this answer was called", status))
+        elif left:
+            found += [(exercise.name, 0, f"{how} while the cells ran", status) for exercise in left]
+            break
+    return found
+
+
+def _compared(exercise: Exercise, line: bytes) -> Found:
+    """The verdict on one line of a worker. Its numbers are compared; its words are shown, where there is no point."""
+    try:
+        said = json.loads(line)
+        if "missing" in said:
+            return exercise.name, 0, _text(said["missing"]), "not handed in"
+        cases = exercise.cases()
+        attempts = [_attempt(a, case) for a, case in zip(said["attempts"], cases, strict=True)]
+        names = [str(name) if str(name).isidentifier() else "an argument" for name in said["names"]]
+        names = names if len(names) == len(cases[0]) else [f"argument {i + 1}" for i in range(len(cases[0]))]
+        words = [_text(w) if w else None for w in said["explained"]] or [None] * len(cases)
+        verdict = judge(exercise, attempts, names, lambda case: words[case])
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RuntimeError):
+        return exercise.name, 0, "the notebook's process wrote something that is no answer", "stopped"
+    blank = all(isinstance(a, NoTensorError) and "returns nothing" in str(a) for a in attempts)
+    return exercise.name, int(verdict.right), "" if verdict else _text(verdict.reason), "blank" if blank else "graded"
+
+
+def _attempt(said: Mapping[str, Any], case: tuple) -> Attempt:
+    """An attempt from numbers and text, of a form that fits the case.
+
+    Raises:
+        ValueError: if it is of another form.
+    """
+    if "error" in said:
+        own = {kind.__name__: kind for kind in (NotYetError, NoTensorError)}
+        name = str(said["error"])
+        kind = own.get(name) or type(name if name.isidentifier() else "Error", (Exception,), {})
+        return kind(str(said["text"])[:2000])
+    leaves = [a for a in case if isinstance(a, Tensor) and a.requires_grad]
+    gradients = None if said["gradients"] is None else tuple(_tensor(g) for g in said["gradients"])
+    overwritten = tuple(int(i) for i in said["overwritten"])
+    if gradients is not None and [g.shape for g in gradients] != [leaf.shape for leaf in leaves]:
+        raise ValueError("gradients of other shapes than the arguments")
+    if not set(overwritten) <= set(range(len(case))):
+        raise ValueError("no such argument")
+    return Outcome(_tensor(said["value"]), bool(said["whole"]), gradients, overwritten)
+
+
+def _tensor(said: Mapping[str, Any]) -> Tensor:
+    if math.prod(said["shape"]) != len(said["numbers"]):
+        raise ValueError("numbers that do not fill the shape")
+    return torch.tensor(said["numbers"], dtype=torch.float64).view(said["shape"])
+
+
+def _text(words: object) -> str:
+    """One line, without what a terminal or a table would take for more than text."""
+    return "".join(c for c in " ".join(str(words).split()) if c.isprintable())[:500]
+
+
+def _put_back(intact: Mapping[Path, bytes]) -> int:
+    """How many files are no longer what they were; they are written anew."""
+    changed = [path for path, content in intact.items() if not path.is_file() or path.read_bytes() != content]
+    for path in changed:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.write_bytes(intact[path])
+    return len(changed)
+
+
+# -- the process of a submission ---------------------------------------------------------------------------------------
+
+
+def _ask(
+    cells: tuple[str, ...], exercises: Sequence[Exercise], timeout: float, hide: tuple[Path, ...]
+) -> tuple[bool, list[bytes], str, str]:
+    """Whether the cells ran, the lines for the first exercises, and, if one is missing, a status and words for it."""
+    request = Request(cells, tuple((e.name, e.outcome, pickle.dumps(e.cases())) for e in exercises))
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, tempfile.TemporaryFile() as stdin:
+        stdin.write(pickle.dumps(request))
+        stdin.seek(0)
+        with subprocess.Popen(
+            [*isolation(hide), sys.executable, "-m", "uda_lessons.teaching.worker"],
+            cwd=Path(folder),
+            env=_environment(Path(folder)),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as process:
+            found, started = bytearray(), threading.Event()
+            reader = threading.Thread(target=_read_into, args=(found, started, process.stdout), daemon=True)
+            reader.start()
+            started.wait(START)
+            reader.join(timeout)
+            late = reader.is_alive()
+            _kill(process)
+            reader.join(5)
+    lines = bytes(found).split(b"\n")[:-1]
+    status, how = ("timed out", f"no end within {timeout:g} seconds") if late else ("stopped", "the process ended")
+    return len(lines) > 1, lines[2 : 2 + len(exercises)], status, how
+
+
+def _read_into(found: bytearray, started: threading.Event, pipe: io.BufferedReader) -> None:
+    while len(found) < MOST_BYTES and (piece := os.read(pipe.fileno(), 2**16)):
+        found.extend(piece)
+        started.set()
+    started.set()
+
+
+def _kill(process: subprocess.Popen) -> None:
+    if os.name == "nt":
+        process.kill()
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Its own copy of the packages and of the list of fonts, a home, and nothing of ours but where programs lie."""
+    for package in PACKAGES:
+        shutil.copytree(package, folder / "packages" / package.name)
+    shutil.copytree(matplotlib.get_cachedir(), folder / "fonts")
+    kept = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "LANG")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "MPLBACKEND": "agg",
+        "MPLCONFIGDIR": str(folder / "fonts"),
+        "PYTHONPATH": str(folder / "packages"),
+        "OMP_NUM_THREADS": "1",
+        "UDA_LIVE": "1",  # boards that wait for a page, which nobody plays
+    }
+
+
+@cache
+def isolation(hide: tuple[Path, ...] = ()) -> list[str]:
+    """The command before another that shuts it in: no network, no process of ours, these folders empty.
+
+    Where the system does not allow all of this, without network alone; where it does not allow that, nothing.
+    """
+    needed = [Path(p).resolve() for p in (tempfile.gettempdir(), sys.prefix, sys.base_prefix, torch.__file__)]
+    empty = [folder for folder in map(Path.resolve, hide) if not any(p.is_relative_to(folder) for p in needed)]
+    everything = ["unshare", "-rnpfm", "--kill-child", "sh", "-c", HIDE, "sh", str(len(empty)), *map(str, empty)]
+    for command in (everything, ["unshare", "-rn"], ["unshare", "-n"]):
+        try:
+            subprocess.run([*command, "true"], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return command
+    return []
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def write_csv(rows: Sequence[Row], file: Path) -> None:
+    """Write the table; a text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([f.name for f in fields(Row)])
+    for row in rows:
+        table.writerow([f"'{v}" if str(v).startswith(("=", "+", "-", "@")) else v for v in astuple(row)])
+    file.write_text(text.getvalue(), encoding="utf-8")
+
+
+def write_otter(rows: Sequence[Row], folder: Path) -> None:
+    """Write a results.json for each student, as Otter-Grader writes it and Gradescope reads it: STUDENT.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for student in dict.fromkeys(row.student for row in rows):
+        tests = [
+            {
+                "name": row.exercise,
+                "score": row.right,
+                "max_score": 1,
+                "status": "passed" if row.right else "failed",
+                "output": row.mistake or row.status,
+            }
+            for row in rows
+            if row.student == student
+        ]
+        text = json.dumps({"tests": tests}, indent=1, ensure_ascii=False) + "\n"
+        (folder / f"{student}.json").write_text(text, encoding="utf-8")
+
+
+def add(commands: Any) -> None:
+    """Add `grade` to the subparsers of `uda`."""
+    about = "grade a folder of notebooks by hidden cases, with the mistake in words"
+    parser = add_command(commands, "grade", _grade, about, "grade submissions --csv grades.csv")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="one notebook or folder per student")
+    parser.add_argument("--csv", type=Path, required=True, metavar="FILE", help="the table to write")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the hidden cases (default: by chance; it is printed)")
+    about = "folder with hidden cases and assignments, such as docs/teaching/grading of a clone"
+    parser.add_argument("--hidden", type=Path, metavar="FOLDER", help=about)
+    about = "seconds for one run of a notebook (default: 600)"
+    parser.add_argument("--timeout", type=float, default=600.0, metavar="S", help=about)
+    about = "otter: also a results.json per student, with each mistake, in a folder beside the table"
+    parser.add_argument("--export", metavar="FORM", help=about)
+
+
+def _grade(args: Namespace) -> int:
+    form = args.export and choose("--export", args.export, ("otter",))
+    if args.timeout <= 0:
+        raise UserError(f"--timeout {args.timeout:g}: should be above 0")
+    seed = 1 + secrets.randbelow(10**9) if args.seed is None else args.seed
+    if not 0 < seed < 2**62:
+        raise UserError(f"--seed {seed}: should be above 0, which is the lessons' own, and below 2**62")
+    exercises, submissions = load_exercises(seed, args.hidden), read_submissions(args.folder, args.csv)
+    if not named(submissions) & set(exercises):
+        raise UserError(f'{args.folder}: no notebook hands anything in, by check("NAME", ...) or hand_in("NAME", ...)')
+    folders = [folder for folder in (args.folder, args.hidden) if folder]
+    print(f"seed {seed}" + ("" if isolation() else "; no namespaces here: submissions can reach the network"))
+    rows: list[Row] = []
+    for row in grade(submissions, exercises, args.timeout, tuple(folders), [*PACKAGES, *folders[1:]]):
+        rows.append(row)
+        print(f"{row.student}, {row.exercise}: {row.right}, {row.mistake or row.status}", flush=True)
+    write_csv(rows, args.csv)
+    if form:
+        write_otter(rows, args.csv.with_name(f"{args.csv.stem}-otter"))
+    return 0
