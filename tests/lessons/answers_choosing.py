@@ -63,6 +63,10 @@ def dev_by_odds(loss, p_t, n_s, n_t):
     return (w * loss).mean() - both[0, 1] / (both[0, 0] + 1e-8) * (w.mean() - 1)
 
 
+def eta_of(w, wl):
+    return -torch.stack([wl, w]).cov()[0, 1] / w.var()
+
+
 def dev_of(eta):
     def risk(loss, p_t, n_s, n_t):
         w = n_s / n_t * p_t / (1 - p_t)
@@ -90,6 +94,17 @@ WRONG = [
     ("soft_neighbourhood_density", lambda z: row_by_row(z) * len(z), "you add over the samples"),
     ("deep_embedded_validation", dev_of(lambda w, wl: 0 * w.mean()), "this is IWCV"),
     ("deep_embedded_validation", dev_of(lambda w, wl: torch.stack([wl, w]).cov()[0, 1] / w.var()), "the sign of eta"),
+    (
+        "deep_embedded_validation",
+        dev_of(lambda w, wl: (-torch.stack([wl, w]).cov()[0, 1] / w.var()).clamp(-1, 1)),
+        "case 3",
+    ),
+    (
+        "deep_embedded_validation",
+        dev_of(lambda w, wl: (-torch.stack([wl, w]).cov()[0, 1] / w.var()).clamp_max(0)),
+        "case 4",
+    ),
+    ("deep_embedded_validation", lambda *given: deep_embedded_validation(*given).clamp(0, 1), "case 3"),
     ("deep_embedded_validation", lambda loss, p_t, n_s, n_t: loss.mean(), "the plain source risk"),
     ("deep_embedded_validation", lambda loss, p_t, n_s, n_t: loss, "expected shape [], got [9]"),
 ]

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from uda_core import training
 from uda_core.losses import coral, domain_cross_entropy
 from uda_core.methods.classification import ce
 from uda_core.methods.dann import dann_step, reversal
@@ -93,6 +94,29 @@ def step_with_a_graph_used_twice(run, s, batch):
     update(l_d, run.discriminator_opt)
 
 
+def step_that_clears_nothing(run, s, batch):
+    """Right only where no gradient is left from before."""
+    f = run.embed(batch.x_s, batch.x_t)
+    l_d = domain_cross_entropy(*run.discriminator(f).chunk(2))
+    (ce(run.classify(f)[0], batch.y_s) - strength_of(run, s) * l_d).backward(retain_graph=True)
+    run.features_opt.step()
+    run.heads_opt.step()
+    update(domain_cross_entropy(*run.discriminator(f.detach()).chunk(2)), run.discriminator_opt)
+
+
+def step_of_the_features_in_two(run, s, batch):
+    """One step for each loss: the same only for an optimiser without momentum."""
+    f = run.embed(batch.x_s, batch.x_t)
+    l_d = domain_cross_entropy(*run.discriminator(f).chunk(2))
+    climbs = training.gradients(-strength_of(run, s) * l_d, run.features_opt)
+    f = run.embed(batch.x_s, batch.x_t)
+    update(ce(run.classify(f)[0], batch.y_s), run.features_opt, run.heads_opt)
+    for parameter, gradient in climbs.items():
+        parameter.grad = gradient
+    run.features_opt.step()
+    update(domain_cross_entropy(*run.discriminator(f.detach()).chunk(2)), run.discriminator_opt)
+
+
 RIGHT = {
     "coral": [
         coral,
@@ -123,5 +147,7 @@ WRONG = [
     ("coral", lambda f_s, f_t: (centred(f_s) - centred(f_t)) @ f_s, "stops with RuntimeError"),
     ("dann_step", lambda run, s, batch: step_with_a_weight(run, s, batch, 0.7), "numbers are not"),
     ("dann_step", lambda run, s, batch: step_with_a_weight(run, s, batch, 0.0), "play no game yet"),
+    ("dann_step", step_that_clears_nothing, "numbers are not"),
+    ("dann_step", step_of_the_features_in_two, "numbers are not"),
     ("dann_step", step_with_a_graph_used_twice, "backward through the graph a second time"),
 ]

@@ -125,11 +125,19 @@ SND = Exercise(
 
 
 def _validation(seed: int = 0) -> list[tuple]:
-    """0-1 losses of nine source samples, with p_t, n_s and n_t; then losses of twelve."""
+    """0-1 losses of nine source samples, with p_t, n_s and n_t; then of twelve; then rising with w; then falling.
+
+    Where they rise, eta is below -1 and the risk below 0; where they fall, eta is above 0.
+    """
     wrong = torch.tensor([0, 1, 0, 0, 1, 1, 0, 1, 0]).double()
+    w = torch.tensor([1.5, 1.6, 2.0, 2.5, 3.0, 4.0], dtype=torch.float64)
+    odds = 2 * w  # at n_s = 10, n_t = 20
+    noise = 0.05 * _random(6, seed=seed + 3).abs()
     return [
         (wrong, _random(9, seed=seed).sigmoid(), 9, 24),
         (_random(12, seed=seed + 1).abs(), _random(12, seed=seed + 2).sigmoid(), 30, 20),
+        (2 - 3 / w + noise, odds / (1 + odds), 10, 20),
+        (4 / w**2 + noise, odds / (1 + odds), 10, 20),
     ]
 
 

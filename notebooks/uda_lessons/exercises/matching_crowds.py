@@ -20,7 +20,7 @@ from uda_lessons.exercises.moves import refuse_leftovers
 def _two_domains(seed: int = 0) -> list[tuple]:
     """Features whose means and covariances differ; then such that only the means differ; then batches of two sizes."""
     generator = torch.Generator().manual_seed(seed)
-    f_s, f_t = (torch.randn(6, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    f_s, f_t = (torch.randn(7, 3, generator=generator, dtype=torch.float64) for _ in range(2))
     pairs = (1 + f_s, 3 * f_t - 2), (f_s, f_s + 3), (f_s, f_t[:5])
     return [tuple(f.clone().requires_grad_() for f in pair) for pair in pairs]
 
@@ -121,11 +121,17 @@ CORAL_LOSS = Exercise(
 
 
 def _moons_run(seed: int = 0) -> list[tuple]:
-    """A run on moons with plain gradient descent, a quarter through its ramp, the settings and one batch."""
+    """A run on moons a quarter through its ramp, with gradients left from before, the settings and one batch.
+
+    With momentum two steps of an optimiser are not one.
+    """
     pair = moons(samples=64, seed=seed).pair
     run = DANN(pair, Config(features=8, hidden=(8,), dropout=0.0, seed=seed), domain=2.0, ramp=40)
     for network, optimizer in zip(run.NETWORK_NAMES, run.OPTIMIZER_NAMES, strict=True):
-        setattr(run, optimizer, torch.optim.SGD(getattr(run, network).parameters(), lr=0.5))
+        weights = [*getattr(run, network).parameters()]
+        setattr(run, optimizer, torch.optim.SGD(weights, lr=0.5, momentum=0.9))
+        for p in weights:
+            p.grad = torch.ones_like(p)
     run.steps = 10
     i = torch.arange(32)
     source, target = pair.source_train, pair.target_train
