@@ -1,0 +1,1 @@
+"""For whoever teaches: editions and slides of the lessons, and grading."""
