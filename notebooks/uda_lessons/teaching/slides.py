@@ -117,13 +117,16 @@ class Talk:
     def block(self, block: str) -> None:
         """A paragraph, list, table or piece of code: cut short on the slide, whole in the notes."""
         plain = without_links(block)
-        lead = re.match(r"\*\*([^*]+?)(\*\*[.:?]|[.:?]\*\*)(?: \(([^)]*)\))?[.:]?\s*", plain)
-        if lead and not plain.startswith(("- ", "|")) and self.slides[-1].height:
-            self.begin(lead[1] + lead[2].strip("*").replace(".", "").replace(":", ""), self.section)
-        rest = plain[lead.end() :] if lead and self.slides[-1].title.startswith(lead[1]) else plain
-        for text, height in cut(rest, whole=self.section in ("Question", "So what") or len(self.slides) == 1):
+        lead = re.match(r"\*\*([^*]+?)(\*\*[.:?]|[.:?]\*\*|\*\* (?=\(\w+ minutes\)))\s*", plain)
+        if lead and self.slides[-1].height:
+            self.begin(lead[1] + lead[2].strip("*.: "), self.section)
+            plain = plain[lead.end() :]
+        parts = list(cut(plain, whole=self.section in ("Question", "So what") or len(self.slides) == 1))
+        if self.slides[-1].height and self.slides[-1].height + sum(height for _, height in parts) > BODY:
+            self.begin(self.slides[-1].title, self.section)  # a list stays together where it can
+        for text, height in parts:
             self.put(text, height)
-        self.slides[-1].notes.append(plain)
+        self.slides[-1].notes.append(without_links(block))
 
     def put(self, text: str, height: float) -> None:
         """On this slide if there is room, or else on a next one."""
@@ -143,7 +146,7 @@ class Talk:
             if isinstance(node, ast.Call):
                 calls.setdefault(ast.unparse(node.func), []).append(node)
         if "films.show" in calls:
-            self.begin("What do you see?", "Film").add(frame(f"films/{self.lesson}.html"), 475)
+            self.begin("What do you see?", "Film").add(frame(f"films/{self.lesson}.html"), 450)
         elif "replay" in calls:
             self.slides[-1].cells.append(count)
         elif "quiz" in calls:
@@ -179,17 +182,16 @@ class Talk:
             if not part.startswith("|"):
                 self.slides[-1].notes.append(part)
                 continue
-            lines = [line.strip("| ").split(" | ") for line in part.strip().splitlines()]
-            lines = [re.split(r"\s*\|\s*", line[2:-2] if line.startswith("| ") else line) for line in part.strip().splitlines()]
-            heads, body = lines[0], lines[2:]
+            heads, _, *body = [re.split(r"\s*\|\s*", line[1:-1].strip(" ")) for line in part.strip().splitlines()]
             kept = [k for k, head in enumerate(heads) if not re.fullmatch(r"seeds? [\d-]+", head)]
             shown = ["| " + " | ".join(line[k] for k in kept) + " |" for line in [heads, *body]]
             size = min(26, 1900 / max(map(len, shown)))
             room = int(BODY / (1.85 * size)) - 1
-            for start in range(0, len(body), room):
-                text = "\n".join([shown[0], "|---" + "|---:" * (len(kept) - 1) + "|", *shown[1:][start : start + room]])
-                rows_shown = text.count("\n")
-                self.begin(f"Measured: {name}", self.section).add(sized(text, size), 1.85 * size * rows_shown + 30)
+            each = -(-len(body) // -(-len(body) // room))  # rows of a slide
+            for start in range(0, len(body), each):
+                text = "\n".join([shown[0], "|---" + "|---:" * (len(kept) - 1) + "|", *shown[1:][start : start + each]])
+                slide = self.begin(f"Measured: {name}", self.section)
+                slide.add(sized(text, size), 1.85 * size * (each + 1) + 30)
 
     def quiz(self) -> None:
         """The questions; a click shows the right option and why."""
@@ -284,7 +286,8 @@ def first(text: str, words: int) -> str:
     """The first sentence, and the next ones as long as all have at most so many words."""
     chosen = list[str]()
     for sentence in sentences(text):
-        if chosen and len(" ".join([*chosen, sentence]).split()) > words:
+        alone = len(chosen) == 1 and chosen[0].endswith("**")  # words in bold print, which say nothing by themselves
+        if chosen and not alone and len(" ".join([*chosen, sentence]).split()) > words:
             break
         chosen.append(sentence)
     return " ".join(chosen)
