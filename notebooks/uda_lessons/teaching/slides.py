@@ -22,13 +22,18 @@ from uda_core.lab import results
 from uda_lessons import films
 from uda_lessons.exercises.questions import QUIZZES
 
-WIDTH, HEIGHT = 1280, 720  # of a slide, in its own pixels: a browser's window scales them
-BODY = 575  # of HEIGHT, below the title
+BODY = 575  # pixels below the title of a slide, which has 1280x720: a browser's window scales them
 SHIPPED = {  # package -> folder in it, and what is taken from there to where
     "sphinx-revealjs": (
         "sphinx_revealjs/_static/revealjs",
         "reveal",
-        ("dist/*.css", "dist/reveal.js", "dist/theme/white.css", "dist/theme/fonts/source-sans-pro/*", "plugin/notes/notes.js"),
+        (
+            "dist/reveal.css",
+            "dist/reveal.js",
+            "dist/theme/white.css",
+            "dist/theme/fonts/source-sans-pro/*",
+            "plugin/notes/notes.js",
+        ),
     ),
     "django-static-mathjax": ("mathjax/static/mathjax/es5", "mathjax", ("tex-svg.js",)),
 }
@@ -105,6 +110,7 @@ class Talk:
 
     @property
     def section(self) -> str:
+        """Under which heading the last slide stands."""
         return self.slides[-1].section if self.slides else ""
 
     def begin(self, title: str, section: str) -> Slide:
@@ -146,7 +152,7 @@ class Talk:
             if isinstance(node, ast.Call):
                 calls.setdefault(ast.unparse(node.func), []).append(node)
         if "films.show" in calls:
-            self.begin("What do you see?", "Film").add(frame(f"films/{self.lesson}.html"), 450)
+            self.begin("What do you see?", "Film").add(frame(f"films/{self.lesson}.html"), 435)
         elif "replay" in calls:
             self.slides[-1].cells.append(count)
         elif "quiz" in calls:
@@ -195,7 +201,9 @@ class Talk:
 
     def quiz(self) -> None:
         """The questions; a click shows the right option and why."""
-        for n, question in enumerate(tomllib.loads((QUIZZES / f"{self.lesson}.toml").read_text())["question"], 1):
+        self.slides.pop()  # which says that there are five questions
+        questions = tomllib.loads((QUIZZES / f"{self.lesson}.toml").read_text(encoding="utf-8"))["question"]
+        for n, question in enumerate(questions, 1):
             slide = self.begin(f"{n}. {question['text']}", "Quiz")
             options = dict(zip("ABCD", question["options"], strict=False))
             slide.add("\n\n".join(f"**{letter}** {option['text']}" for letter, option in options.items()), BODY)
@@ -209,7 +217,8 @@ class Talk:
         """The slides as a notebook with the metadata that nbconvert reads."""
         made, cells = nbformat.v4.new_notebook(), []
         for n, slide in enumerate(self.slides):
-            run = f'<p class="cells">In the notebook: {", ".join(f"[{k}]" for k in slide.cells)}</p>' * bool(slide.cells)
+            cells_to_run = ", ".join(f"[{k}]" for k in slide.cells)
+            run = f'<p class="cells">In the notebook: {cells_to_run}</p>' if cells_to_run else ""
             head = f'<p class="section">{self.path.stem[:2]} {slide.section}</p>' if n else ""
             parts = [head, f"{'##' if n else '#'} {slide.title}", *beside(slide.body), run]
             notes = "\n\n".join(slide.notes) or "(nothing more in the text)"
@@ -222,11 +231,12 @@ class Talk:
 
     def page(self) -> str:
         """HTML for reveal.js."""
-        return SlidesExporter(raw_template=PAGE, reveal_url_prefix="reveal", reveal_theme="white").from_notebook_node(self.notebook())[0]
+        exporter = SlidesExporter(raw_template=PAGE, reveal_url_prefix="reveal", reveal_theme="white")
+        return exporter.from_notebook_node(self.notebook())[0]
 
 
 class Names(dict):
-    """What a lesson's cells assign without a call, so that a table's rows and a guess's words are known; and modules."""
+    """What cells assign without a call, for the rows of a table and the words of a guess; and the lessons' modules."""
 
     def __missing__(self, name: str) -> Any:
         try:
@@ -260,8 +270,8 @@ def blocks(source: str) -> Iterator[str]:
         if heading:
             yield heading[0]
             block = block[heading.end() :].strip("\n")
-        for part in re.split(r"\n(?=\|)(?<!\|\n)", block) if block else []:  # a table right below a line of text
-            yield part
+        if block:
+            yield from re.split(r"\n(?=\|)(?<!\|\n)", block)  # a table may stand right below a line of text
 
 
 def without_links(text: str) -> str:
@@ -278,7 +288,7 @@ def sentences(text: str) -> list[str]:
         return f"\0{len(kept) - 1}\0"
 
     flat = re.sub(r"`[^`]*`|\$[^$]*\$", hide, " ".join(text.split()))
-    parts = re.split(r"(?<!et al\.)(?<!eq\.)(?<=[.?!])(?:(?<=\.)|(?<=[?!]))\s+(?=[A-Z*(\0\d])|(?<=[.?!]\*\*)\s+(?=[A-Z*(\0\d])", flat)
+    parts = re.split(r"(?:(?<=[.?!])(?<!et al\.)|(?<=[.?!]\*\*))\s+(?=[A-Z*(\0\d])", flat)
     return [re.sub(r"\0(\d+)\0", lambda found: kept[int(found[1])], part) for part in parts]
 
 
