@@ -1,1 +1,1 @@
-"""What a lecturer runs: grading, and editions of the lessons."""
+"""For whoever teaches: editions and slides of the lessons, and grading."""
