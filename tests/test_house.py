@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CORE, LESSONS, DOWNLOAD = ROOT / "uda_core", ROOT / "notebooks" / "uda_lessons", ROOT / "data_download"
-MOST_LINES = {"core": 3700, "data": 2500, "lab": 5000, "lessons": 5650, "download": 1300}  # of Python
+MOST_LINES = {"core": 3700, "data": 2500, "lab": 5000, "lessons": 5700, "download": 1300}  # of Python
 ROOMS = {  # which rooms each may import
     "core": {"core"},
     "data": {"core", "data"},
