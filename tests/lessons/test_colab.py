@@ -24,13 +24,19 @@ NOBODY, SOMEONE = "OWNER/uda-lessons@v0.1.0", "someone/their-fork@v9"
 
 
 @pytest.fixture
-def clone(tmp_path):
-    """A copy of every file that carries an address or links to a file, with no repository named."""
+def stored(tmp_path):
+    """A copy of every file that carries an address, and of some that README links to."""
     for name in ("README.md", "pyproject.toml", "CHANGELOG.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns("__pycache__"))
-    colab.rewrite(tmp_path, NOBODY)
     return tmp_path
+
+
+@pytest.fixture
+def clone(stored):
+    """The same with no repository named."""
+    colab.rewrite(stored, NOBODY)
+    return stored
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -42,8 +48,8 @@ def pages(clone: Path) -> list[str]:
     return [path.read_text(encoding="utf-8") for path in (clone / "README.md", *clone.rglob("*.ipynb"))]
 
 
-def test_what_is_stored_names_one_repository_or_none():
-    assert colab.rewrite(ROOT, colab.PUBLISHED) == []
+def test_what_is_stored_names_one_repository_or_none(stored):
+    assert colab.rewrite(stored, colab.PUBLISHED) == []
 
 
 def test_without_a_repository_nothing_points_to_one(clone):
