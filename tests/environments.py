@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = "uda_core", "data_download", "notebooks/uda_lessons"
-FILES = "pyproject.toml", "README.md", "LICENSE", "notebooks/LICENSE"
+FILES = "pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "notebooks/LICENSE"
 
 
 def copy_source(to: Path) -> Path:
@@ -19,6 +19,14 @@ def copy_source(to: Path) -> Path:
     for name in FILES:
         shutil.copy(ROOT / name, to / name)
     return to
+
+
+def build_wheel(folder: Path) -> Path:
+    """The wheel, built in `folder` from a copy of the source."""
+    code = f"from setuptools.build_meta import build_wheel; build_wheel({str(folder)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=copy_source(folder / "source"), capture_output=True, check=True)
+    [path] = folder.glob("*.whl")
+    return path
 
 
 def fresh_python(folder: Path) -> Path:

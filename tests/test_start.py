@@ -1,16 +1,20 @@
 """How one starts: what README prints, and what the two environments install."""
 
+import email
 import re
 import shlex
 import subprocess
 import sys
+import tarfile
 import tomllib
+from pathlib import PurePosixPath
 
 import numpy as np
 import yaml
-from environments import ROOT
+from environments import ROOT, copy_source
 
 from uda_core.__main__ import main
+from uda_lessons.colab import PUBLISHED, is_named
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -84,3 +88,33 @@ def test_citation_names_both_papers():
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
     assert citation["version"] == PROJECT["version"]
     assert [paper["url"][-10:] for paper in citation["references"]] == ["2106.04151", "1910.13049"]
+
+
+def test_the_source_distribution_says_what_it_is_and_holds_no_test(tmp_path):
+    source = copy_source(tmp_path / "source")
+    for name in ("tests/test_it.py", "uda_core/__pycache__/errors.cpython-311.pyc"):
+        (source / name).parent.mkdir()
+        (source / name).touch()
+    build = f"from setuptools.build_meta import build_sdist; print(build_sdist({str(tmp_path)!r}))"
+    subprocess.run([sys.executable, "-c", build], cwd=source, capture_output=True, check=True)
+    [path] = tmp_path.glob("*.tar.gz")
+    assert path.stat().st_size < 5e6
+    with tarfile.open(path) as archive:
+        names = [PurePosixPath(*PurePosixPath(name).parts[1:]) for name in archive.getnames()]
+        metadata = email.message_from_binary_file(archive.extractfile(f"{path.name[:-7]}/PKG-INFO"))
+    licences = {PurePosixPath(name) for name in metadata.get_all("License-File")}
+    assert {PurePosixPath("LICENSE"), PurePosixPath("notebooks/LICENSE")} == licences <= set(names)
+    assert {"CHANGELOG.md", "CITATION.cff", "README.md"} <= {name.name for name in names}
+    assert not [name for name in names if {"tests", "__pycache__"} & set(name.parts)]
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert metadata["Author"] == ", ".join(author["name"] for author in citation["authors"])
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert metadata.get_payload(decode=True).decode().strip() == README.strip()
+    floor = PROJECT["requires-python"].removeprefix(">=")
+    assert f"Programming Language :: Python :: {floor}" in metadata.get_all("Classifier")
+    assert {"Keywords", "Summary"} <= set(metadata.keys())
+    urls = metadata.get_all("Project-URL", [])
+    repository = PUBLISHED.split("@")[0]
+    assert bool(urls) == is_named(PUBLISHED)
+    assert all(f"https://github.com/{repository}" in url for url in urls)

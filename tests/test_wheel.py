@@ -1,16 +1,13 @@
-"""The wheel: what is in it, and that it is enough in an empty folder of a new environment."""
+"""The wheel: what is in it, and its commands in a new environment; lessons/test_colab.py runs a lesson with it."""
 
 import os
 import re
-import shutil
 import subprocess
-import sys
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pytest
-from environments import ROOT, copy_source, fresh_python, where
-from notebook_runner import run_notebook
+from environments import ROOT, build_wheel, fresh_python, where
 
 import uda_core
 
@@ -19,14 +16,7 @@ pytestmark = pytest.mark.notebook
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel, built from a copy of the source."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = copy_source(folder / "source")
-    build = f"from setuptools.build_meta import build_wheel; build_wheel({str(folder)!r})"
-    done = subprocess.run([sys.executable, "-c", build], cwd=source, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    [path] = folder.glob("*.whl")
-    return path
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +75,3 @@ def test_the_commands_work_in_an_empty_folder(run, tmp_path):
     run("uda train cgdm fonts-handwriting --steps 3 --out runs/first")
     assert {"settings.json", "metrics.jsonl", "summary.json"} <= {path.name for path in tmp_path.glob("runs/first/*")}
     assert re.search(r"\d", run("uda evaluate runs/first"))
-
-
-def test_a_lesson_runs_alone(python, tmp_path, monkeypatch):
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    lesson = shutil.copy(ROOT / "notebooks" / "01_the_gap.ipynb", tmp_path)
-    done = run_notebook(Path(lesson), tmp_path / "executed.ipynb", timeout=450, python=str(python))
-    assert done.returncode == 0, done.stderr[-3000:]

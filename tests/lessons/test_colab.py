@@ -1,61 +1,124 @@
-"""What opens in Colab: one address for every notebook, and a notebook alone in an empty folder."""
+"""What opens in Colab: one repository for every notebook, or a wheel beside a notebook that lies alone in a folder."""
 
 import argparse
+import importlib.util
+import re
 import shutil
+import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import nbformat
 import pytest
-from environments import ROOT, copy_source, fresh_python, where
+from environments import ROOT, build_wheel, fresh_python, where
+from IPython.core.inputtransformer2 import TransformerManager
 from notebook_runner import run_notebook
 
 from uda_core.errors import UserError
 from uda_lessons import colab
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+NOBODY, SOMEONE = "OWNER/uda-lessons@v0.1.0", "someone/their-fork@v9"
 
 
-# -- one address for Colab ---------------------------------------------------------------------------------------------
+# -- one repository for all --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def clone(tmp_path):
-    """A copy of every file that carries the address."""
-    shutil.copy(ROOT / "README.md", tmp_path)
+def stored(tmp_path):
+    """A copy of every file that carries an address, and of some that README links to."""
+    for name in ("README.md", "pyproject.toml", "CHANGELOG.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
+
+
+@pytest.fixture
+def clone(stored):
+    """The same with no repository named."""
+    colab.rewrite(stored, NOBODY)
+    return stored
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_readme_has_a_badge_for_every_notebook():
-    for path in ROOT.glob("notebooks/[0-9]*.ipynb"):
-        assert colab.badge(path.stem) in README
+def pages(clone: Path) -> list[str]:
+    """README and notebooks, as text."""
+    return [path.read_text(encoding="utf-8") for path in (clone / "README.md", *clone.rglob("*.ipynb"))]
+
+
+def test_what_is_stored_names_one_repository_or_none(stored):
+    assert colab.rewrite(stored, colab.PUBLISHED) == []
+
+
+def test_without_a_repository_nothing_points_to_one(clone):
+    for page in pages(clone):
+        assert not re.search(r"colab\.research\.google|Open in Colab|github\.com/OWNER", page)
+    assert "urls" not in tomllib.loads((clone / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def test_first_cell_is_short():
-    assert len(colab.first_cell().splitlines()) <= 12
+    for published in (NOBODY, SOMEONE):
+        assert len(colab.first_cell(published).splitlines()) <= 15
 
 
-def test_a_fork_rewrites_every_address_once_and_back(clone):
-    before, old_repository = contents(clone), colab.PUBLISHED.split("@")[0].encode()
-    changed = colab.rewrite(clone, "someone/their-fork@v9")
-    assert set(changed) == {path for path, content in before.items() if old_repository in content}
-    assert {"colab.py", "README.md"} <= {path.name for path in changed}
-    assert not any(old_repository in content for content in contents(clone).values())
-    assert colab.rewrite(clone, "someone/their-fork@v9") == []
+def test_a_named_repository_stands_everywhere_and_can_be_taken_back(clone):
+    before, lessons = contents(clone), sorted(clone.glob("notebooks/[0-9]*.ipynb"))
+    changed = colab.rewrite(clone, "first/fork@v1")
+    own = clone / "notebooks" / "uda_lessons" / "colab.py"
+    assert set(changed) == {own, clone / "README.md", clone / "pyproject.toml", *lessons}
+    assert colab.rewrite(clone, SOMEONE) == changed
+    assert colab.rewrite(clone, SOMEONE) == []
+    assert not any("first/fork" in page for page in pages(clone))
 
     namespace = {"__name__": "forked"}
-    exec((clone / "notebooks" / "uda_lessons" / "colab.py").read_text(encoding="utf-8"), namespace)
-    for path in clone.glob("notebooks/[0-9]*.ipynb"):
-        notebook = nbformat.read(path, as_version=4)
-        assert namespace["first_cell"]() in [cell.source for cell in notebook.cells]
-        assert namespace["badge"](path.stem) in notebook.cells[0].source
+    exec(own.read_text(encoding="utf-8"), namespace)
+    assert namespace["PUBLISHED"] == SOMEONE
+    readme = (clone / "README.md").read_text(encoding="utf-8")
+    for path in lessons:
+        title, *cells = nbformat.read(path, as_version=4).cells
+        assert title.source.splitlines()[2] == namespace["badge"](path.stem)
+        assert next(cell.source for cell in cells if cell.cell_type == "code") == namespace["first_cell"]()
+        assert readme.count(namespace["badge"](path.stem)) == 1
 
-    colab.rewrite(clone, colab.PUBLISHED)
+    colab.rewrite(clone, NOBODY)
+    assert contents(clone) == before
+
+
+def test_a_named_readme_renders_outside_the_repository(clone):
+    before = (clone / "README.md").read_text(encoding="utf-8")
+    colab.rewrite(clone, SOMEONE)
+    after = (clone / "README.md").read_text(encoding="utf-8")
+    relative = r"\]\((?!https?://)([^)#]+)\)"
+    assert not [link for link in re.findall(relative, after) if (clone / link).exists()]
+    for picture in re.findall(r"!\[.*\]\((.*)\)", before):
+        assert f"(https://raw.githubusercontent.com/someone/their-fork/v9/{picture})" in after
+    assert "[CHANGELOG.md](https://github.com/someone/their-fork/blob/v9/CHANGELOG.md)" in after
+    assert "[arXiv 2504.18190](https://arxiv.org/abs/2504.18190)" in after
+
+
+def test_a_named_project_links_to_its_repository_unless_it_has_links(clone):
+    def urls() -> dict:
+        return tomllib.loads(project.read_text(encoding="utf-8"))["project"].get("urls", {})
+
+    project = clone / "pyproject.toml"
+    colab.rewrite(clone, SOMEONE)
+    assert urls() == {
+        "Source": "https://github.com/someone/their-fork",
+        "Issues": "https://github.com/someone/their-fork/issues",
+        "Changelog": "https://github.com/someone/their-fork/blob/v9/CHANGELOG.md",
+    }
+    project.write_text(project.read_text(encoding="utf-8").replace("/issues", "/discussions"), encoding="utf-8")
+    colab.rewrite(clone, "another/fork@v9")
+    assert urls()["Issues"] == "https://github.com/someone/their-fork/discussions"
+
+
+def test_a_broken_notebook_is_named_and_nothing_is_written(clone):
+    (clone / "notebooks" / "zz.ipynb").write_text("<html>", encoding="utf-8")
+    before = contents(clone)
+    with pytest.raises(UserError, match=r"zz\.ipynb is not a notebook"):
+        colab.rewrite(clone, SOMEONE)
     assert contents(clone) == before
 
 
@@ -94,26 +157,76 @@ def test_rewriting_outside_a_clone_is_refused(tmp_path):
 # -- a notebook opened alone -------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def first_cell(tmp_path, monkeypatch):
+    """Runs a first cell in an empty folder where uda_core is missing, and returns what it hands to pip."""
+    lines = []
+
+    class Shell:
+        def run_line_magic(self, name: str, line: str, **_) -> None:
+            assert name == "pip"
+            lines.append(line)
+
+    def run(published: str) -> list[str]:
+        source = TransformerManager().transform_cell(colab.first_cell(published))
+        namespace = {"get_ipython": Shell}
+        exec(source, namespace)
+        return [line.format(**namespace) for line in lines]  # as IPython expands {source}
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("UDA_CORE_SOURCE", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    return run
+
+
+def test_first_cell_says_in_two_lines_what_is_missing(first_cell, tmp_path):
+    (tmp_path / "uda_core-0.1.0-py3-none-any (1).whl").touch()  # a second download: pip refuses this name
+    with pytest.raises(SystemExit) as stopped:
+        first_cell(NOBODY)
+    beside, in_colab = str(stopped.value).splitlines()
+    assert "uda_core-...-any.whl beside this notebook" in beside
+    assert "/content" in in_colab
+
+
+@pytest.mark.parametrize("published", [NOBODY, SOMEONE])
+def test_first_cell_takes_a_wheel_beside_the_notebook(first_cell, tmp_path, published):
+    (tmp_path / "uda_core-0.1.0-py3-none-any.whl").touch()
+    package, others = first_cell(published)
+    assert package == 'install --quiet --no-deps "uda_core-0.1.0-py3-none-any.whl"'
+    assert others == "install --quiet anywidget umap-learn"
+
+
+def test_first_cell_takes_a_named_repository(first_cell):
+    assert first_cell(SOMEONE)[0] == 'install --quiet --no-deps "https://github.com/someone/their-fork/archive/v9.zip"'
+
+
+@pytest.mark.parametrize("published", [NOBODY, SOMEONE])
+def test_a_variable_goes_before_wheel_and_repository(first_cell, tmp_path, monkeypatch, published):
+    (tmp_path / "uda_core-0.1.0-py3-none-any.whl").touch()
+    monkeypatch.setenv("UDA_CORE_SOURCE", "/somewhere/else")
+    assert first_cell(published)[0] == 'install --quiet --no-deps "/somewhere/else"'
+
+
+@pytest.mark.parametrize("published", [NOBODY, SOMEONE])
+def test_first_cell_does_nothing_where_the_package_is(first_cell, monkeypatch, published):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    assert first_cell(published) == []
+
+
 @pytest.mark.notebook
-def test_a_single_notebook_in_an_empty_folder_installs_the_package_and_runs(tmp_path, monkeypatch):
+def test_a_notebook_and_a_wheel_in_an_empty_folder_are_enough(tmp_path, monkeypatch):
     monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.delenv("UDA_CORE_SOURCE", raising=False)
     python = fresh_python(tmp_path / "environment")
     if where(python, "uda_core", tmp_path):
         pytest.skip("uda_core is installed here without -e, so no environment without it can be made from this one")
     torch = where(python, "torch", tmp_path)
 
-    source, alone = copy_source(tmp_path / "source"), tmp_path / "alone"
+    wheel, alone = build_wheel(tmp_path), tmp_path / "alone"
     alone.mkdir()
+    shutil.copy(wheel, alone)
     lesson = Path(shutil.copy(ROOT / "notebooks" / "01_the_gap.ipynb", alone))
-    done = run_notebook(
-        lesson,
-        tmp_path / "executed.ipynb",
-        timeout=600,
-        python=str(python),
-        UDA_CORE_SOURCE=str(source),
-        PIP_NO_INDEX="1",
-        PIP_NO_BUILD_ISOLATION="0",  # pip reads it the wrong way round: 0 means without isolation
-    )
+    done = run_notebook(lesson, tmp_path / "executed.ipynb", timeout=600, python=str(python), PIP_NO_INDEX="1")
     assert done.returncode == 0, done.stderr[-3000:]
     assert where(python, "torch", tmp_path) == torch
     for module in ("uda_core", "uda_lessons", "uda_core.download"):

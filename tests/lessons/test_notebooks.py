@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from notebook_runner import isolation, run_notebook
 
-from uda_lessons.colab import badge, first_cell
+from uda_lessons.colab import first_cell
 from uda_lessons.exercises import questions
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -131,9 +131,8 @@ def test_is_stored_without_outputs(path):
 
 
 @of_each_lesson
-def test_opens_alone_in_colab(path):
+def test_opens_alone(path):
     assert cells(path, "code")[0].source == first_cell()
-    assert badge(path.stem) in cells(path, "markdown")[0].source
 
 
 @of_each_lesson
