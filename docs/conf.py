@@ -12,6 +12,7 @@ nb_execution_raise_on_error = True
 nb_ipywidgets_js = {}  # nothing comes from another host
 nb_merge_streams = True
 myst_heading_anchors = 4
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 suppress_warnings = ["myst.header"]  # a page that begins with a smaller heading
 
 autodoc_typehints = "signature"
@@ -24,6 +25,7 @@ html_theme = "sphinx_book_theme"
 html_math_renderer = "mathml"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_context = {"default_mode": "auto"}
 html_copy_source = False
 html_show_copyright = False
 html_sidebars = {"index": []}
@@ -31,7 +33,7 @@ html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
     "show_navbar_depth": 1,
-    "home_page_in_toc": True,
+    "navbar_persistent": [],  # the search stands in the sidebar
     "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
     "footer_content_items": [],
 }

@@ -17,8 +17,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import ziamath
 from docutils import nodes
-from docutils.utils.math.latex2mathml import tex2mathml
+from fontTools import subset
+from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.writers.html5 import HTML5Translator
@@ -33,6 +35,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     for name, directive in {"film": Film, "runs": Runs, "quiz": Quiz, "exercise": Answer}.items():
         app.add_directive(name, directive)
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
+    app.connect("builder-inited", add_font)
     app.connect("autodoc-process-docstring", as_rest, priority=100)  # before napoleon
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -127,25 +130,55 @@ def final_score(film: bytes) -> float:
 
 # -- equations ---------------------------------------------------------------------------------------------------------
 
+SPELLED_OUT = (  # what the converter does not read as TeX does
+    (r"\\(hat|bar|overline)\s*(\w)", r"\\\1{\2}"),
+    (r"\\overline\{([^}]*)\}", r"{\\overline{\1}}"),
+    (r"\\mathcal\s*(\w)", r"\\mathcal{\1}"),
+    (r"\\arg\\min", r"\\mathrm{arg\\,min}"),
+    (r"\\[lr]Vert|\\[bB]ig[lr]?\\\|", r"\\Vert "),
+    (r"\\[bB]ig[lr]?\|", "|"),
+    ("'", r"^{\\prime}"),
+)
+GLYPHS = "20-7E A0-FF 300-36F 391-3F5 2000-206F 20D0-20EF 2100-22FF 2308-230B 23DC-23E1 27E6-27EF 1D400-1D7FF"
+
+
+def mathml(tex: str, display: str) -> str:
+    """An equation as browsers draw it without a script; `display` is "inline" or "block"."""
+    for spelling, other in SPELLED_OUT:
+        tex = re.sub(spelling, other, tex)
+    return convert(tex, display=display).replace('<mo accent="true">&#x02015;', '<mo stretchy="true">&#x0203E;')
+
 
 def inline_math(translator: HTML5Translator, node: nodes.math) -> None:
-    """MathML, which browsers draw without a script.
+    """MathML in a line.
 
     Raises:
         SkipNode: always: there is nothing inside.
     """
-    translator.body.append(tex2mathml(node.astext()))
+    translator.body.append(mathml(node.astext(), "inline"))
     raise nodes.SkipNode
 
 
 def block_math(translator: HTML5Translator, node: nodes.math_block) -> None:
-    """The same, in a block that scrolls where it is too wide.
+    """MathML in a block, which scrolls where it is too wide.
 
     Raises:
         SkipNode: always: there is nothing inside.
     """
-    translator.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>\n')
+    translator.body.append(f'<div class="uda-math">{mathml(node.astext(), "block")}</div>\n')
     raise nodes.SkipNode
+
+
+def add_font(app: Sphinx) -> None:
+    """Put a font with brackets and braces that grow beside the style sheets: no phone has one."""
+    options = subset.Options(flavor="woff", layout_features=["*"])
+    font = subset.load_font(str(Path(ziamath.__file__).with_name("fonts") / "STIXTwoMath-Regular.ttf"), options)
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(unicodes=subset.parse_unicodes(GLYPHS))
+    subsetter.subset(font)
+    static = Path(app.outdir, "_static")
+    static.mkdir(parents=True, exist_ok=True)
+    subset.save_font(font, str(static / "math.woff"), options)
 
 
 # -- docstrings --------------------------------------------------------------------------------------------------------
