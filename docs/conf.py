@@ -28,7 +28,6 @@ html_css_files = ["site.css"]
 html_context = {"default_mode": "auto"}
 html_copy_source = False
 html_show_copyright = False
-html_sidebars = {"index": []}
 html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,

@@ -22,6 +22,7 @@ from uda_core.lab.main import add_command
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
+FILMS = DOCS / "films"
 RUNS = ("0", "0.1", "1")  # weights of the gradient discrepancy: docs/films/beta-0.film, and so on
 LINK = re.compile(r"(?<!!)\[([^]]+)\]\((?!\w+:|#)([^)\s#]+)(#[^)\s]*)?\)")  # to a file
 BADGE = re.compile(r"^\[!\[Open in Colab\].*\n+", re.MULTILINE)
@@ -182,6 +183,6 @@ def record() -> None:
 
     for beta in RUNS:
         take = recording.Take("cgdm", "fonts-distorted", {"infomax": 0, "alpha": 0, "beta": float(beta)})
-        path = DOCS / "films" / f"beta-{beta}.film"
+        path = FILMS / f"beta-{beta}.film"
         path.write_bytes(recording.record(take, revealed=True, seed=recording.SEED))
         print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB", file=sys.stderr)
