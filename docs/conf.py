@@ -2,9 +2,14 @@
 
 project = html_title = "uda-core"
 root_doc = "index"
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "uda_lessons.site.extension"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "uda_lessons.site.extension",
+]
 exclude_patterns = ["README.md"]  # parts of it are included
-templates_path = ["templates"]
 
 nb_execution_mode = "off"  # `uda site --run` forces it
 nb_execution_timeout = 900
@@ -19,7 +24,7 @@ autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!uda_core\.).*|.*\.SettingsT")]  # of torch and Python: nothing is fetched; a type variable
+nitpick_ignore_regex = [("py:.*", r"(?!uda_core\.).*|.*\.SettingsT")]  # of torch and Python; a type variable
 
 html_theme = "sphinx_book_theme"
 html_math_renderer = "mathml"

@@ -19,7 +19,7 @@ from uda_lessons.exercises.catalog import EXERCISES
 from uda_lessons.site import build
 
 pytest.importorskip("sphinx_book_theme", reason="the extra `site` is not installed")
-from uda_lessons.site import extension  # noqa: E402
+from uda_lessons.site import extension
 
 ROOT = Path(__file__).parents[2]
 LESSONS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -67,7 +67,9 @@ def test_a_lesson_has_its_film_quiz_and_answers_and_no_cell_or_badge_for_colab(s
     checked = re.findall(r'^check\("(\w+)"', "\n".join(c.source for c in cells), re.MULTILINE)
     assert text.count("<summary>Answer</summary>") == len(checked) >= 2
     assert all(f"Hint 1 of {len(EXERCISES[name].hints)}<" in text for name in checked)
-    math = sum(len(re.findall(r"\$\$.+?\$\$|\$[^$]+\$", c.source, re.DOTALL)) for c in cells if c.cell_type == "markdown")
+    math = sum(
+        len(re.findall(r"\$\$.+?\$\$|\$[^$]+\$", c.source, re.DOTALL)) for c in cells if c.cell_type == "markdown"
+    )
     assert text.count("<math") == math
 
 
@@ -94,13 +96,14 @@ def test_equations_are_those_that_tex_would_draw():
 
 
 def test_docstrings_are_shown_as_they_stand(site):
-    text = page(site, "docs/api/uda_core.losses")
+    text = page(site, "docs/api/losses")
     assert "L_dis = 1/(BC) sum |p1 - p2|" in text
-    assert "uda_core.methods.cgdm.cgdm_step" in page(site, "docs/api/uda_core.methods.cgdm")
+    assert "uda_core.methods.cgdm.cgdm_step" in page(site, "docs/api/methods")
 
 
 def test_the_api_names_every_module_of_the_core():
-    named = set(re.findall(r"uda_core[\w.]+", (ROOT / "docs" / "api.md").read_text(encoding="utf-8")))
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").iterdir())
+    named = set(re.findall(r"automodule:: (\S+)", text))
     core = [*(ROOT / "uda_core").glob("[a-z]*.py"), *(ROOT / "uda_core").glob("m*/[a-z]*.py")]
     modules = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in core}
     assert named == {*modules, "uda_core.models"}
@@ -115,7 +118,9 @@ def test_hidden_cases_and_folders_are_not_linked(tmp_path):
 
 
 def test_the_numbers_of_the_front_page_are_those_of_its_films(site):
-    shown = [f"{100 * extension.final_score(path.read_bytes()):.1f} %" for path in sorted((ROOT / "docs/films").iterdir())]
+    shown = [
+        f"{100 * extension.final_score(path.read_bytes()):.1f} %" for path in sorted((ROOT / "docs/films").iterdir())
+    ]
     assert len(shown) == 3
     assert all(score in page(site, "index") for score in shown)
     assert max(path.stat().st_size for path in (ROOT / "docs/films").iterdir()) < 250_000
@@ -246,7 +251,9 @@ def test_the_front_page_plays_at_once_and_its_slider_switches_runs_at_the_same_m
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("name", ["index", "notebooks/05_gradient_discrepancy", "notebooks/glossary", "docs/api"])
+@pytest.mark.parametrize(
+    "name", ["index", "notebooks/05_gradient_discrepancy", "notebooks/glossary", "docs/api/losses"]
+)
 def test_a_phone_scrolls_no_page_sideways(opened, name):
     page = opened(f"{name}.html", width=390)
     page.wait_for_timeout(500)
@@ -269,11 +276,11 @@ def test_a_lesson_plays_answers_by_keyboard_and_leads_into_the_glossary(opened):
     assert not answer.locator("pre").is_visible()
     answer.locator("summary").click()
     assert "def row_cosine" in answer.locator("pre").inner_text()
-    page.get_by_role("link", name="gradient discrepancy").first.click()
+    page.locator("a[href='glossary.html#gradient-discrepancy']").first.click()
     page.wait_for_url("**/glossary.html#gradient-discrepancy")
     heading = page.get_by_role("heading", name="Gradient discrepancy")
     page.wait_for_function("scrollY > 500")
-    assert heading.bounding_box()["y"] < 900
+    assert 0 <= heading.bounding_box()["y"] < 900
 
 
 @pytest.mark.browser
@@ -285,6 +292,7 @@ def test_light_and_dark_follow_the_system_and_the_button_and_so_does_the_film(op
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert board.evaluate(paper) == "rgb(22, 25, 31)"
     page.locator(".theme-switch-button:visible").click()
+    page.locator(".theme-change-button[data-mode=light]:visible").click()
     page.wait_for_function("document.documentElement.dataset.theme === 'light'")
     page.wait_for_function(
         f"getComputedStyle(document.querySelector('{IFRAME}').contentDocument.querySelector('.uda')).backgroundColor"

@@ -93,10 +93,10 @@ def build(out: Path, run: bool = False) -> None:
 
 
 def lay_out(source: Path) -> None:
-    """Write the pages into `source`, in the folders in which the repository has them, and the files that they link to."""
+    """Write the pages into `source`, in the repository's folders, and the files that they link to."""
     pages = [*sorted((ROOT / "notebooks").glob("*.ipynb")), *sorted((DOCS / "teaching").glob("*.md"))]
     pages += [ROOT / "uda_core" / "README.md", ROOT / "uda_core" / "lab" / "results" / "README.md"]
-    for page in [*pages, *sorted(DOCS.glob("*.md")), ROOT / "README.md"]:
+    for page in [*pages, *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("api/*.md")), ROOT / "README.md"]:
         place = source / (page.name if page == DOCS / "index.md" else page.relative_to(ROOT))
         place.parent.mkdir(parents=True, exist_ok=True)
         text = page.read_text(encoding="utf-8")
