@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CORE, LESSONS, DOWNLOAD = ROOT / "uda_core", ROOT / "notebooks" / "uda_lessons", ROOT / "data_download"
-MOST_LINES = {"core": 3700, "data": 2500, "lab": 5000, "lessons": 6700, "download": 1300}  # of Python
+MOST_LINES = {"core": 3700, "data": 2500, "lab": 5000, "lessons": 7400, "download": 1300}  # of Python
 ROOMS = {  # which rooms each may import
     "core": {"core"},
     "data": {"core", "data"},
@@ -51,9 +51,9 @@ TRAINS = [
 ]
 DRAWS = {"IPython", "anywidget", "ipywidgets", "matplotlib", "seaborn", "tqdm", "umap"}
 TOP_LEVEL = {
-    ".ci", ".gitattributes", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md",
-    "LICENSE", "README.md", "data_download", "docs", "environment.yml", "notebooks", "pyproject.toml", "tests",
-    "uda_core",
+    ".ci", ".gitattributes", ".github", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CITATION.cff",
+    "CONTRIBUTING.md", "LICENSE", "README.md", "data_download", "docs", "environment.yml", "notebooks",
+    "pyproject.toml", "tests", "uda_core",
 }  # fmt: skip
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef

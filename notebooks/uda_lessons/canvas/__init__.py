@@ -9,7 +9,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.mjs";\n', re.MULTILINE)
-EXPORT = re.compile(r"^export (?=(?:const|function) (\w+))", re.MULTILINE)
+EXPORT = re.compile(r"^export (?=(?:const|(?:async )?function) (\w+))", re.MULTILINE)
 
 
 @cache

@@ -61,8 +61,8 @@ export function makeModel({ frames, changes, reveal, run, ...traits }, move) {
   };
 }
 
-// Plays as soon as it is seen.
-export async function start(base64, el) {
+// The film at its first frame in `el`; its store, and `show`, which goes to a frame.
+export async function mount(base64, el) {
   const show = (i) => {
     store.at = i;
     store.views.forEach((view) => view("frame"));
@@ -73,7 +73,16 @@ export async function start(base64, el) {
   await Promise.resolve(); // the answer to hello
   show(0);
   render(store, model, el);
+  return { store, show };
+}
+
+export async function start(base64, el) {
+  const { store } = await mount(base64, el);
   fit(el);
+  playWhenSeen(store, el);
+}
+
+export function playWhenSeen(store, el) {
   const seen = new IntersectionObserver((entries) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;
     seen.disconnect();
@@ -82,22 +91,25 @@ export async function start(base64, el) {
   seen.observe(el);
 }
 
-// In a notebook: as high as its content, and in the notebook's theme.
-function fit(el) {
+// In a notebook or on the site: as high as its content, and in the theme around it.
+export function fit(el) {
   const frame = window.frameElement;
   if (!frame) {
     document.documentElement.style.colorScheme = "light dark"; // the paper around the board
     return;
   }
   el.style.cssText = "margin: 0; display: flow-root";
-  el.querySelector(".presenter").hidden = true; // here it could not fill the window
+  el.querySelectorAll(".presenter").forEach((button) => (button.hidden = true)); // here it could not fill the window
   new ResizeObserver(() => (frame.style.height = `${el.scrollHeight}px`)).observe(el);
   const outside = frame.ownerDocument, follow = () => {
-    const { jpThemeLight } = outside.body.dataset, theme = outside.documentElement.getAttribute("theme");
+    const theme = outside.documentElement.getAttribute("theme"), site = outside.documentElement.dataset.theme;
+    const jpThemeLight = outside.body.dataset.jpThemeLight ?? (site && String(site === "light"));
     if (jpThemeLight) el.dataset.jpThemeLight = jpThemeLight;
     if (theme) document.documentElement.setAttribute("theme", theme);
     document.documentElement.style.colorScheme = getComputedStyle(frame).colorScheme; // or the browser paints white under it
   };
   follow();
-  new MutationObserver(follow).observe(outside.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
+  const themes = new MutationObserver(follow);
+  themes.observe(outside.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
+  themes.observe(outside.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
 }

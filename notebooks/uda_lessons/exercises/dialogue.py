@@ -43,7 +43,7 @@ def hint(name: str) -> None:
 
 def reveal(name: str) -> None:
     """Show the source of the function that the package itself uses."""
-    display(Code(_solution(_exercise(name)), language="python"))
+    display(Code(solution(_exercise(name)), language="python"))
 
 
 def _exercise(name: str) -> Exercise:
@@ -58,7 +58,8 @@ def _next_hint(exercise: Exercise) -> str:
     return f'That was the last hint. reveal("{exercise.name}") shows the package\'s own function.'
 
 
-def _solution(exercise: Exercise) -> str:
+def solution(exercise: Exercise) -> str:
+    """Source of the package's own function, below its name."""
     reference = exercise.reference
     return f"# {reference.__module__}.{reference.__name__}\n{inspect.getsource(reference)}"
 
@@ -72,7 +73,7 @@ def _help_buttons(exercise: Exercise) -> widgets.Widget:
         words.value = f"<p>{html.escape(_next_hint(exercise))}</p>"
 
     def on_show(_) -> None:
-        words.value = f"<pre>{html.escape(_solution(exercise))}</pre>"
+        words.value = f"<pre>{html.escape(solution(exercise))}</pre>"
 
     ask.on_click(on_ask)
     show.on_click(on_show)

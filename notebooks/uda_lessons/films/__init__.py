@@ -6,6 +6,7 @@ Imports little besides the standard library, so that a film moves before torch i
 """
 
 import html
+import json
 from base64 import b64encode
 from pathlib import Path
 
@@ -24,7 +25,7 @@ PAGE = """<!doctype html>
 <body>
 <script type="module">
 {script}
-start("{film}", document.body);
+start({films}, document.body);
 </script>
 </body>
 </html>
@@ -39,15 +40,36 @@ def show(lesson: str) -> None:
     Raises:
         UserError: if there is no such film.
     """
+    display(HTML(f"<div>{frame(lesson)}</div>"))
+
+
+def frame(lesson: str) -> str:
+    """HTML of an inner page that plays the film of a lesson as soon as it is seen.
+
+    Raises:
+        UserError: if there is no such film.
+    """
     known = sorted(path.stem for path in HERE.glob("*.film"))
     film = (HERE / f"{choose('film', lesson, known)}.film").read_bytes()
-    document = html.escape(page(film, f"Film of lesson {lesson}"))
+    return inner(page(film, f"Film of lesson {lesson}"), f"Film of lesson {lesson}")
+
+
+def inner(document: str, title: str) -> str:
+    """HTML of an inner page: nothing to load, and so opened from disk as well."""
     style = "width: 100%; height: 700px; border: 0"  # until the page inside knows its height
-    display(HTML(f'<div><iframe title="Film of lesson {lesson}" srcdoc="{document}" style="{style}"></iframe></div>'))
+    return f'<iframe title="{html.escape(title)}" srcdoc="{html.escape(document)}" style="{style}"></iframe>'
 
 
 def page(film: bytes, title: str) -> str:
     """One HTML file that replays a film made by `pack.pack`: script, style and data, nothing to load."""
-    return PAGE.format(
-        title=html.escape(title), style=canvas.style(), script=canvas.script("film"), film=b64encode(film).decode()
-    )
+    return _page("film", film, title)
+
+
+def page_of_runs(runs: dict[str, bytes], title: str) -> str:
+    """The same for several films, by what is said of each: one slider switches, and the moment of the run stays."""
+    return _page("runs", runs, title)
+
+
+def _page(entry: str, films: bytes | dict[str, bytes], title: str) -> str:
+    data = json.dumps(films, default=lambda film: b64encode(film).decode()).replace("<", r"\u003c")
+    return PAGE.format(title=html.escape(title), style=canvas.style(), script=canvas.script(entry), films=data)

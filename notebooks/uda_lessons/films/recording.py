@@ -39,18 +39,21 @@ TAKES = {
 }
 
 
-def record(take: Take, **config: Any) -> bytes:
-    """The film of a run to its end, without target labels; `config` goes to `Recipe.start`."""
+def record(take: Take, revealed: bool = False, **config: Any) -> bytes:
+    """The film of a run to its end, without target labels unless `revealed`; `config` goes to `Recipe.start`."""
     points.POINTS, points.IMAGES = POINTS, IMAGES  # of this process: a film in the package is smaller than a board
     chosen = recipe.default_for(take.method, take.task).changed(settings=take.settings)
-    run = chosen.start(data.load(take.task).pair, **config)
+    task = data.load(take.task)
+    run = chosen.start(task.pair, **config)
     steps = chosen.length(run)
-    board = Board(run, controls=(), steps=steps)
+    board = Board(run, controls=(), steps=steps, truth=task.truth if revealed else None)
     feature_map.worker().ready.result()  # the first frame is UMAP's already
     board._loop.settle()
     while run.steps < steps:  # from frame to frame, so that no film depends on how fast the machine is
         board._loop.single_steps = min(-(-steps // FRAMES), steps - run.steps)
         board._loop.settle()
+    if revealed:
+        board.reveal()
     return board.packed_film(FRAMES)
 
 
