@@ -261,3 +261,9 @@ def test_a_reference_that_is_not_right_is_the_lecturers_slip():
     submissions = {"ann": [grade.Notebook("n.ipynb", ('hand_in("unsure", f)',))]}
     with pytest.raises(UserError, match="exercise unsure: its own reference is not right"):
         list(grade.grade(submissions, {"unsure": unsure}))
+
+
+def test_an_assignment_without_its_hidden_folder_is_refused(tmp_path, capsys):
+    (tmp_path / "ann.ipynb").write_text(notebook(['hand_in("mmd2", f)']))
+    assert main(["grade", str(tmp_path), "--csv", str(tmp_path / "grades.csv")]) == 2
+    assert "an assignment needs --hidden" in capsys.readouterr().err

@@ -426,7 +426,9 @@ def _grade(args: Namespace) -> int:
         raise UserError(f"--csv {args.csv}: no such folder; make it first")
     exercises, submissions = load_exercises(seed, args.hidden), read_submissions(args.folder, args.csv)
     if not named(submissions) & set(exercises):
-        raise UserError(f'{args.folder}: no notebook hands anything in, by check("NAME", ...) or hand_in("NAME", ...)')
+        raise UserError(
+            f'{args.folder}: no check("NAME", ...) of a known exercise; hand_in of an assignment needs --hidden'
+        )
     folders = [folder for folder in (args.folder, args.hidden) if folder]
     print(f"seed {seed}" + ("" if isolation() else "; no namespaces here: submissions can reach the network"))
     rows: list[Row] = []
