@@ -12,7 +12,7 @@ from uda_lessons.exercises.catalog import EXERCISES
 from uda_lessons.exercises.exercise import attempts_of
 from uda_lessons.teaching import grade, worker
 
-IMPORTS = "import os, sys, json, torch\nfrom uda_lessons.exercises import check"
+IMPORTS = "import os, sys, json, time, torch\nfrom uda_lessons.exercises import check"
 CORAL = """
 def my_coral(f_s, f_t):
     c_s, c_t = torch.cov(f_s.T), torch.cov(f_t.T)
@@ -67,7 +67,7 @@ SUBMISSIONS = {
     "cheat-prints": [IMPORTS, PRINTS],
     "exiting": [IMPORTS, CORAL, DISCREPANCY, "os._exit(0)"],
     "half": [IMPORTS, CORAL.replace("(4 * ", "(1 * "), DISCREPANCY, "undefined", 'check("=SUM(A1)", my_coral)'],
-    "hanging": [IMPORTS, CORAL, DISCREPANCY.replace("    return", "    while True: pass\n    return")],
+    "hanging": [IMPORTS, CORAL, DISCREPANCY.replace("    return", "    while True: time.sleep(1)\n    return")],
     "honest": [IMPORTS, CORAL, DISCREPANCY, "sys.exit()"],
 }
 TABLE = """\
@@ -102,6 +102,7 @@ def notebook(cells: list[str]) -> str:
     return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": made})
 
 
+@pytest.mark.notebook
 def test_ten_submissions_get_what_they_are_worth(tmp_path, capsys):
     folder, csv = tmp_path / "submissions", tmp_path / "grades.csv"
     (folder / "honest" / ".ipynb_checkpoints").mkdir(parents=True)
@@ -192,17 +193,33 @@ def test_hidden_folders_are_empty_for_a_submission(tmp_path):
     assert done.stdout == "[] [(1, 'lo')]\n"
 
 
-def test_the_better_of_two_notebooks_counts(tmp_path):
-    folder = tmp_path / "ann"
+def test_the_better_of_two_notebooks_counts(tmp_path, monkeypatch):
+    folder, coral = tmp_path / "ann", EXERCISES["coral"]
     folder.mkdir()
-    for name in ("a", "b"):
+    for name in "abc":
         (folder / f"{name}.ipynb").write_text(notebook(['check("coral", x)']))
-    answers = iter([(True, [], "timed out", "late"), (True, [json.dumps({"missing": ""}).encode()], "", "")])
-    monkey = pytest.MonkeyPatch()
-    with monkey.context() as m:
-        m.setattr(grade, "_ask", lambda *_, **__: next(answers))
-        rows = list(grade.grade(grade.read_submissions(tmp_path), EXERCISES))
-    assert rows == [grade.Row("ann", "a.ipynb", "coral", 0, "late while this answer was called", "timed out")]
+    right, wrong = (json.dumps(said(answer, coral)).encode() for answer in (coral.reference, coral.mistakes[0].wrong))
+    answers = iter([(True, [wrong], "", ""), (True, [right], "", ""), (True, [], "timed out", "late")])
+    monkeypatch.setattr(grade, "_ask", lambda *_, **__: next(answers))
+    assert list(grade.grade(grade.read_submissions(tmp_path), EXERCISES)) == [
+        grade.Row("ann", "b.ipynb", "coral", 1, "", "graded")
+    ]
+
+
+def test_an_answer_that_ends_the_process_loses_its_own_point_alone(monkeypatch):
+    asked, exercises = [], [EXERCISES[name] for name in ("coral", "entropy", "bbse")]
+    lines = {e.name: json.dumps(said(e.reference, e)).encode() for e in exercises}
+
+    def ask(cells, left, **_):
+        asked.append([e.name for e in left])
+        return True, [lines["coral"]] if left[0].name == "coral" else [lines["bbse"]], "stopped", "the process ended"
+
+    monkeypatch.setattr(grade, "_ask", ask)
+    source = "".join(f'check("{e.name}", f)\n' for e in exercises)
+    rows = list(grade.grade({"ann": [grade.Notebook("n.ipynb", (source,))]}, EXERCISES))
+    assert asked == [["coral", "entropy", "bbse"], ["bbse"]]
+    assert [(row.exercise, row.right) for row in rows] == [("entropy", 0), ("coral", 1), ("bbse", 1)]
+    assert rows[0].mistake == "the process ended while this answer was called"
 
 
 def test_a_hidden_file_adds_cases_and_exercises(tmp_path):
@@ -223,6 +240,7 @@ def test_a_hidden_file_adds_cases_and_exercises(tmp_path):
     [
         ([], "nothing in it"),
         (["--seed", "0"], "--seed 0: should be above 0"),
+        (["--csv", "nowhere/grades.csv"], "--csv nowhere/grades.csv: no such folder"),
         (["--timeout", "0"], "--timeout 0: should be above 0"),
         (["--hidden", "nowhere"], "--hidden nowhere: no such folder"),
         (["--export", "nbgrader"], "unknown --export 'nbgrader'"),
@@ -243,3 +261,9 @@ def test_a_reference_that_is_not_right_is_the_lecturers_slip():
     submissions = {"ann": [grade.Notebook("n.ipynb", ('hand_in("unsure", f)',))]}
     with pytest.raises(UserError, match="exercise unsure: its own reference is not right"):
         list(grade.grade(submissions, {"unsure": unsure}))
+
+
+def test_an_assignment_without_its_hidden_folder_is_refused(tmp_path, capsys):
+    (tmp_path / "ann.ipynb").write_text(notebook(['hand_in("mmd2", f)']))
+    assert main(["grade", str(tmp_path), "--csv", str(tmp_path / "grades.csv")]) == 2
+    assert "an assignment needs --hidden" in capsys.readouterr().err

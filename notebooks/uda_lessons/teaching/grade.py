@@ -133,7 +133,7 @@ def read_submissions(folder: Path, but: Path | None = None) -> dict[str, list[No
         raise UserError(f"{folder}: no such folder; it should hold one notebook or folder per student")
     found: dict[str, list[Notebook]] = {}
     for entry in sorted(folder.iterdir()):
-        if entry.name.startswith(".") or entry == but:
+        if entry.name.startswith(".") or (but and entry.resolve() == but.resolve()):
             continue
         files = sorted(entry.rglob("*.ipynb")) if entry.is_dir() else [entry]
         notebooks = [_read(file) for file in files if ".ipynb_checkpoints" not in file.parts]
@@ -422,16 +422,20 @@ def _grade(args: Namespace) -> int:
     seed = 1 + secrets.randbelow(10**9) if args.seed is None else args.seed
     if not 0 < seed < 2**62:
         raise UserError(f"--seed {seed}: should be above 0, which is the lessons' own, and below 2**62")
+    if not args.csv.absolute().parent.is_dir():
+        raise UserError(f"--csv {args.csv}: no such folder; make it first")
     exercises, submissions = load_exercises(seed, args.hidden), read_submissions(args.folder, args.csv)
     if not named(submissions) & set(exercises):
-        raise UserError(f'{args.folder}: no notebook hands anything in, by check("NAME", ...) or hand_in("NAME", ...)')
+        raise UserError(
+            f'{args.folder}: no check("NAME", ...) of a known exercise; hand_in of an assignment needs --hidden'
+        )
     folders = [folder for folder in (args.folder, args.hidden) if folder]
     print(f"seed {seed}" + ("" if isolation() else "; no namespaces here: submissions can reach the network"))
     rows: list[Row] = []
     for row in grade(submissions, exercises, args.timeout, tuple(folders), [*PACKAGES, *folders[1:]]):
         rows.append(row)
+        write_csv(rows, args.csv)  # whole each time: what a notebook may have written there is gone
         print(f"{row.student}, {row.exercise}: {row.right}, {row.mistake or row.status}", flush=True)
-    write_csv(rows, args.csv)
     if form:
         write_otter(rows, args.csv.with_name(f"{args.csv.stem}-otter"))
     return 0
