@@ -190,8 +190,10 @@ class Talk:
                 continue
             heads, _, *body = [re.split(r"\s*\|\s*", line[1:-1].strip(" ")) for line in part.strip().splitlines()]
             kept = [k for k, head in enumerate(heads) if not re.fullmatch(r"seeds? [\d-]+", head)]
+            widths = [max(len(line[k]) for line in [heads, *body]) for k in range(len(heads))]
+            while (size := min(26, 1150 / sum(0.5 * widths[k] + 1.6 for k in kept))) < 16:
+                self.slides[-1].notes.append(f"On {name}, more in the notebook: {heads[kept.pop()]}")
             shown = ["| " + " | ".join(line[k] for k in kept) + " |" for line in [heads, *body]]
-            size = min(26, 1900 / max(map(len, shown)))
             room = int(BODY / (1.85 * size)) - 1
             each = -(-len(body) // -(-len(body) // room))  # rows of a slide
             for start in range(0, len(body), each):
@@ -309,7 +311,7 @@ def cut(block: str, whole: bool) -> Iterator[tuple[str, float]]:
         yield listing(re.sub(r"^ {4}", "", block, flags=re.MULTILINE))
     elif block.startswith("|"):
         lines = block.splitlines()
-        size = min(24, 2600 / max(len(line) for line in lines))
+        size = min(24, 2600 / max(map(len, lines)))
         yield sized(block, size), 2.2 * size * (len(lines) - 1) + 30
     elif re.match(r"- |\d+\. ", block):
         for item in re.split(r"\n(?=- |\d+\. )", block):
