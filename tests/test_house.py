@@ -52,7 +52,8 @@ TRAINS = [
 DRAWS = {"IPython", "anywidget", "ipywidgets", "matplotlib", "seaborn", "tqdm", "umap"}
 TOP_LEVEL = {
     ".ci", ".gitattributes", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md",
-    "LICENSE", "MANIFEST.in", "README.md", "data_download", "environment.yml", "notebooks", "pyproject.toml", "tests", "uda_core",
+    "LICENSE", "MANIFEST.in", "README.md", "data_download", "environment.yml", "notebooks", "pyproject.toml", "tests",
+    "uda_core",
 }  # fmt: skip
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
