@@ -52,7 +52,7 @@ TRAINS = [
 DRAWS = {"IPython", "anywidget", "ipywidgets", "matplotlib", "seaborn", "tqdm", "umap"}
 TOP_LEVEL = {
     ".ci", ".gitattributes", ".github", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CITATION.cff",
-    "CONTRIBUTING.md", "LICENSE", "README.md", "data_download", "docs", "environment.yml", "notebooks",
+    "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "README.md", "data_download", "docs", "environment.yml", "notebooks",
     "pyproject.toml", "tests", "uda_core",
 }  # fmt: skip
 

@@ -25,9 +25,10 @@ NOBODY, SOMEONE = "OWNER/uda-lessons@v0.1.0", "someone/their-fork@v9"
 
 @pytest.fixture
 def stored(tmp_path):
-    """A copy of every file that carries an address, and of some that README links to."""
-    for name in ("README.md", "pyproject.toml", "CHANGELOG.md", "LICENSE"):
+    """A copy of every file that carries an address, and of what README links to."""
+    for name in ("README.md", "pyproject.toml", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "uda_core", tmp_path / "uda_core", ignore=shutil.ignore_patterns("*.py", "*.pyc", "*.csv"))
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
