@@ -143,7 +143,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
 
 
 def test_a_link_to_nowhere_is_named(tmp_path, monkeypatch):
-    def lay_out(source: Path) -> None:
+    def lay_out(source: Path, run: bool) -> None:
         source.mkdir()
         (source / "index.md").write_text("# Site\n\n[gone](nowhere.md) and [lost](#nothing)\n")
 

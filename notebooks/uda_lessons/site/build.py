@@ -71,7 +71,7 @@ def build(out: Path, run: bool = False) -> None:
 
     with TemporaryDirectory() as folder:
         source, made = Path(folder, "source"), Path(folder, "site")
-        lay_out(source)
+        lay_out(source, run)
         words = ["-q", "-W", "--keep-going", "-c", str(DOCS), "-d", str(Path(folder, "trees"))]
         if run:
             os.environ["UDA_LIVE"] = "0"
@@ -92,7 +92,7 @@ def build(out: Path, run: bool = False) -> None:
 # -- what Sphinx reads -------------------------------------------------------------------------------------------------
 
 
-def lay_out(source: Path) -> None:
+def lay_out(source: Path, run: bool = False) -> None:
     """Write the pages into `source`, in the repository's folders, and the files that they link to."""
     pages = [*sorted((ROOT / "notebooks").glob("*.ipynb")), *sorted((DOCS / "teaching").glob("*.md"))]
     pages += [ROOT / "uda_core" / "README.md", ROOT / "uda_core" / "lab" / "results" / "README.md"]
@@ -102,7 +102,7 @@ def lay_out(source: Path) -> None:
         text = page.read_text(encoding="utf-8")
         if page.suffix == ".ipynb":
             notebook = json.loads(text)
-            notebook["cells"] = list(lesson(notebook["cells"], page))
+            notebook["cells"] = list(lesson(notebook["cells"], page, run))
             text = json.dumps(notebook)
         elif page not in (DOCS / "index.md", ROOT / "README.md"):
             text = local(text, page, source)
@@ -131,7 +131,7 @@ def _copy(file: Path, source: Path) -> None:
     shutil.copyfile(file, place)
 
 
-def lesson(cells: list[dict], page: Path) -> Iterable[dict]:
+def lesson(cells: list[dict], page: Path, run: bool = False) -> Iterable[dict]:
     """The cells of a notebook as the site shows them: film, quiz, answers and tables in place of what makes them."""
     number, code, known, picture = page.stem[:2], 0, {}, ROOT / "notebooks" / "images" / f"lesson{page.stem[:2]}.png"
     for cell in cells:
@@ -149,9 +149,9 @@ def lesson(cells: list[dict], page: Path) -> Iterable[dict]:
         yield cell
         for name in re.findall(r'^check\("(\w+)"', text, re.MULTILINE):
             yield _markdown(f"```{{exercise}} {name}\n```", f"{cell['id']}-help")
-        if shown := tables(text, known):
+        if not run and (shown := tables(text, known)):
             yield _markdown(shown, f"{cell['id']}-tables")
-        if "Board(" in text and picture.is_file():
+        if not run and "Board(" in text and picture.is_file():
             about = f"The board of lesson {number}, as it stands in JupyterLab"
             yield _markdown(f"![{about}](images/{picture.name})\n\n*{about}.*", f"{cell['id']}-picture")
             picture = picture.with_name("shown once")

@@ -137,6 +137,7 @@ SPELLED_OUT = (  # what the converter does not read as TeX does
     (r"\\arg\\min", r"\\mathrm{arg\\,min}"),
     (r"\\[lr]Vert|\\[bB]ig[lr]?\\\|", r"\\Vert "),
     (r"\\[bB]ig[lr]?\|", "|"),
+    (r"\\log\s+(?=\w)", r"\\log\\,"),
     ("'", r"^{\\prime}"),
 )
 GLYPHS = "20-7E A0-FF 300-36F 391-3F5 2000-206F 20D0-20EF 2100-22FF 2308-230B 23DC-23E1 27E6-27EF 1D400-1D7FF"
