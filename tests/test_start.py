@@ -74,11 +74,11 @@ def test_readme_command_lines_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     [block] = re.findall(r"```bash\n(uda tasks.*?)```", README, re.DOTALL)
     lines = [shlex.split(line, comments=True)[1:] for line in block.splitlines()]
-    words = "tasks recipes train train train train train cite evaluate evaluate train compare bench"
+    words = "tasks recipes train train train train train cite evaluate evaluate train compare grade bench"
     assert " ".join(line[0] for line in lines) == words
     for name in ("a.npz", "b.npz"):
         np.savez(tmp_path / name, features=np.random.default_rng(0).normal(size=(40, 8)), labels=np.arange(40) % 2)
-    for line in lines[:-2]:  # compare (see lab/test_compare.py) and bench take minutes
+    for line in lines[:-3]:  # compare (lab/test_compare.py), grade (teaching/test_grade.py) and bench take minutes
         assert main([*line, "--steps", "2"] if line[0] == "train" and "--source" not in line else line) == 0, line
     assert "fonts-handwriting" in capsys.readouterr().out
 

@@ -75,7 +75,7 @@ def test_a_lesson_has_its_film_quiz_and_answers_and_no_cell_or_badge_for_colab(s
 
 def test_tables_of_a_lesson_are_shown_under_their_cell(site):
     text = page(site, "notebooks/05_gradient_discrepancy")
-    assert text.index("factorial-fonts:effects") < text.index("on top of the others") < text.index("honest status")
+    assert text.index("factorial-fonts:effects") < text.index("on top of the others") < text.index("The status of")
 
 
 def test_a_table_that_needs_a_run_is_left_out():

@@ -80,7 +80,7 @@ cheat-edits,cheat-edits.ipynb,coral,0,"yours is 0 everywhere, whatever comes in.
 cheat-edits,cheat-edits.ipynb,classifier_discrepancy,0,"the differences cancel: both rows add up to 1, so take the absolute values before the mean.",graded
 cheat-forges,cheat-forges.ipynb,coral,0,the notebook's process wrote something that is no answer,stopped
 cheat-forges,cheat-forges.ipynb,classifier_discrepancy,0,the notebook's process wrote something that is no answer,stopped
-cheat-patches,cheat-patches.ipynb,coral,0,"expected 8.5866, got 56.4723.",graded
+cheat-patches,cheat-patches.ipynb,coral,0,"expected 12.9403, got 688.4103.",graded
 cheat-patches,cheat-patches.ipynb,classifier_discrepancy,0,"expected 0.3598, got -0.4177.",graded
 cheat-prints,cheat-prints.ipynb,coral,0,,not handed in
 cheat-prints,cheat-prints.ipynb,classifier_discrepancy,0,,not handed in
