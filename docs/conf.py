@@ -1,5 +1,7 @@
 """How Sphinx builds the site. `uda site` lays out its sources, and runs it."""
 
+from uda_lessons.colab import PUBLISHED, is_named
+
 project = html_title = "uda-core"
 root_doc = "index"
 extensions = [
@@ -33,6 +35,7 @@ html_css_files = ["site.css"]
 html_context = {"default_mode": "auto"}
 html_copy_source = False
 html_show_copyright = False
+html_show_search_summary = False  # it is fetched, which a page from disk may not do
 html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
@@ -41,3 +44,10 @@ html_theme_options = {
     "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
     "footer_content_items": [],
 }
+if is_named(PUBLISHED):
+    repository, tag = PUBLISHED.split("@")
+    html_theme_options |= {
+        "repository_url": f"https://github.com/{repository}",
+        "repository_branch": tag,
+        "use_repository_button": True,
+    }

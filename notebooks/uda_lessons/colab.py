@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from uda_core.errors import UserError
+from uda_core.files import write_whole
 from uda_core.lab.main import add_command
 
 PUBLISHED = "OWNER/uda-lessons@v0.1.0"  # repository and tag; as long as the owner is OWNER, none is named
@@ -92,8 +93,8 @@ def rewrite(root: Path, published: str) -> list[Path]:
     own, readme, project = notebooks / "uda_lessons" / "colab.py", root / "README.md", root / "pyproject.toml"
     if missing := [path for path in (own, readme, project) if not path.is_file()]:
         raise UserError(f"{missing[0]} is not there; run this inside a clone of the lessons")
-    files = own, readme, project, *sorted(notebooks.rglob("*.ipynb"))
-    before = {path: path.read_text(encoding="utf-8") for path in files}
+    lessons = [path for path in sorted(notebooks.rglob("*.ipynb")) if ".ipynb_checkpoints" not in path.parts]
+    before = {path: _read(path) for path in (own, readme, project, *lessons)}
     if not (constant := CONSTANT.search(before[own])):
         raise UserError(f'{own} has no line PUBLISHED = "OWNER/NAME@TAG"; restore it')
     after = {
@@ -104,10 +105,17 @@ def rewrite(root: Path, published: str) -> list[Path]:
     after[own] = CONSTANT.sub(f'PUBLISHED = "{published}"', before[own])
     after[readme] = _readme(before[readme], root, constant[1], published)
     after[project] = _project(before[project], constant[1], published)
-    changed = [path for path in files if after[path] != before[path]]
+    changed = [path for path in before if after[path] != before[path]]
     for path in changed:
-        path.write_text(after[path], encoding="utf-8")
+        write_whole(path, after[path].encode())
     return changed
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not text in UTF-8; repair it or take it away") from None
 
 
 def _fill(text: str, published: str) -> str:

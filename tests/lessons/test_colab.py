@@ -68,7 +68,8 @@ def test_a_named_repository_stands_everywhere_and_can_be_taken_back(clone):
     before, lessons = contents(clone), sorted(clone.glob("notebooks/[0-9]*.ipynb"))
     changed = colab.rewrite(clone, "first/fork@v1")
     own = clone / "notebooks" / "uda_lessons" / "colab.py"
-    assert set(changed) == {own, clone / "README.md", clone / "pyproject.toml", *lessons}
+    assignments = sorted(clone.glob("notebooks/assignments/*.ipynb"))
+    assert set(changed) == {own, clone / "README.md", clone / "pyproject.toml", *lessons, *assignments}
     assert colab.rewrite(clone, SOMEONE) == changed
     assert colab.rewrite(clone, SOMEONE) == []
     assert not any("first/fork" in page for page in pages(clone))
@@ -77,11 +78,12 @@ def test_a_named_repository_stands_everywhere_and_can_be_taken_back(clone):
     exec(own.read_text(encoding="utf-8"), namespace)
     assert namespace["PUBLISHED"] == SOMEONE
     readme = (clone / "README.md").read_text(encoding="utf-8")
-    for path in lessons:
+    for path in [*lessons, *assignments]:
         title, *cells = nbformat.read(path, as_version=4).cells
-        assert title.source.splitlines()[2] == namespace["badge"](path.stem)
+        name = path.relative_to(clone / "notebooks").with_suffix("").as_posix()
+        assert title.source.splitlines()[2] == namespace["badge"](name)
         assert next(cell.source for cell in cells if cell.cell_type == "code") == namespace["first_cell"]()
-        assert readme.count(namespace["badge"](path.stem)) == 1
+        assert readme.count(namespace["badge"](name)) == (path in lessons)
 
     colab.rewrite(clone, NOBODY)
     assert contents(clone) == before
@@ -121,6 +123,16 @@ def test_a_broken_notebook_is_named_and_nothing_is_written(clone):
     with pytest.raises(UserError, match=r"zz\.ipynb is not a notebook"):
         colab.rewrite(clone, SOMEONE)
     assert contents(clone) == before
+    (clone / "notebooks" / "zz.ipynb").write_bytes(b"\xff{}")
+    with pytest.raises(UserError, match=r"zz\.ipynb is not text in UTF-8"):
+        colab.rewrite(clone, SOMEONE)
+
+
+def test_a_checkpoint_of_jupyter_stays_as_it_is(clone):
+    checkpoint = clone / "notebooks" / ".ipynb_checkpoints" / "01_the_gap-checkpoint.ipynb"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes((clone / "notebooks" / "01_the_gap.ipynb").read_bytes())
+    assert checkpoint not in colab.rewrite(clone, SOMEONE)
 
 
 def test_the_command_lists_what_it_rewrote(clone, capsys):

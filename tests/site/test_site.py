@@ -8,17 +8,21 @@ import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from statistics import mean
 from threading import Thread
 
 import nbformat
 import pytest
 
 from uda_core.errors import UserError
+from uda_core.lab import results
 from uda_core.lab.main import main
 from uda_lessons.exercises.catalog import EXERCISES
 from uda_lessons.site import build
 
 pytest.importorskip("sphinx_book_theme", reason="the extra `site` is not installed")
+from fontTools.ttLib import TTFont
+
 from uda_lessons.site import extension
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +79,9 @@ def test_a_lesson_has_its_film_quiz_and_answers_and_no_cell_or_badge_for_colab(s
 
 def test_tables_of_a_lesson_are_shown_under_their_cell(site):
     text = page(site, "notebooks/05_gradient_discrepancy")
+    choosing = page(site, "notebooks/08_choosing_without_labels")
+    assert choosing.count("<table") > 2
+    assert "commonest predicted class" in choosing
     assert text.index("factorial-fonts:effects") < text.index("on top of the others") < text.index("The status of")
 
 
@@ -126,6 +133,25 @@ def test_the_numbers_of_the_front_page_are_those_of_its_films(site):
     assert max(path.stat().st_size for path in (ROOT / "docs/films").iterdir()) < 250_000
 
 
+def test_what_the_front_page_says_of_its_runs():
+    none, some, most = (
+        extension.final_score((ROOT / f"docs/films/beta-{beta}.film").read_bytes()) for beta in build.RUNS
+    )
+    assert none > some > most, "here it costs"
+    rows = ("discrepancy", "discrepancy + gradient discrepancy")
+    means = [mean(results.tasks("factorial-blobs", row)["B at -0.5"]) for row in rows]
+    front = (ROOT / "docs" / "index.md").read_text(encoding="utf-8").replace("\n", " ")
+    assert f"from {means[0]:.1f} to {means[1]:.1f} %" in front
+
+
+def test_shipped_files_have_their_licences_beside_them(site):
+    licences = site / "_static" / "licenses"
+    assert all("Redistribution" in path.read_text(encoding="utf-8") for path in licences.iterdir())
+    assert len([*licences.iterdir()]) == 2
+    names = TTFont(site / "_static" / "math.woff")["name"]
+    assert "Open Font License" in str(names.getDebugName(13))
+
+
 # -- the command -------------------------------------------------------------------------------------------------------
 
 
@@ -137,9 +163,29 @@ def test_outside_a_clone_there_is_one_line(monkeypatch, tmp_path, capsys):
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(UserError, match="holds no site"):
+    with pytest.raises(UserError, match=r"thesis.tex is no part of a site"):
         build.build(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_site_is_replaced_unless_something_was_added_to_it(tmp_path, monkeypatch):
+    def lay_out(source: Path, run: bool) -> None:
+        source.mkdir()
+        (source / "index.md").write_text(f"# {title}\n")
+
+    monkeypatch.setattr(build, "lay_out", lay_out)
+    for title in ("First", "Second"):
+        build.build(tmp_path / "site")
+        assert title in page(tmp_path / "site", "index")
+    (tmp_path / "site" / "CNAME").touch()
+    before = files(tmp_path / "site")
+    with pytest.raises(UserError, match=r"CNAME is no part of a site"):
+        build.build(tmp_path / "site")
+    assert files(tmp_path / "site") == before
+    monkeypatch.chdir(tmp_path / "site")
+    with pytest.raises(UserError, match="cannot be replaced"):
+        build.build(Path())
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
 
 
 def test_a_link_to_nowhere_is_named(tmp_path, monkeypatch):

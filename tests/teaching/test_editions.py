@@ -126,7 +126,7 @@ def talks(slides):
 
 def test_slides_ask_nobody_for_anything(slides):
     made = slides.files([LESSONS[0], LESSONS[4]])
-    assert {"01_the_gap.html", "05_gradient_discrepancy.html", "mathjax/tex-svg.js", "reveal/dist/reveal.js"} < set(
+    assert {"01_the_gap.html", "05_gradient_discrepancy.html", "mathjax/es5/tex-svg.js", "reveal/dist/reveal.js"} < set(
         made
     )
     for name, data in made.items():

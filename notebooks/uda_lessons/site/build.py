@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Iterable
 from contextlib import redirect_stderr
+from importlib.metadata import distribution
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -20,13 +21,16 @@ from uda_core.errors import UserError
 from uda_core.lab import results
 from uda_core.lab.main import add_command
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
 FILMS = DOCS / "films"
 RUNS = ("0", "0.1", "1")  # weights of the gradient discrepancy: docs/films/beta-0.film, and so on
+NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "latex2mathml", "ziamath", "fontTools")  # of the extra "site"
 LINK = re.compile(r"(?<!!)\[([^]]+)\]\((?!\w+:|#)([^)\s#]+)(#[^)\s]*)?\)")  # to a file
 BADGE = re.compile(r"^\[!\[Open in Colab\].*\n+", re.MULTILINE)
 ONLY_IN_JUPYTER = re.compile(r" JupyterLab\s+opens this page at its top:[^.]*\.")
+OWN = ".uda-site"  # names every file of a site that was built
+TABLES = {"choices.summary(": "choices:rows", "validators.labels": "choices:labels"}  # lesson 08 makes these itself
 HIDDEN = DOCS / "teaching" / "grading"  # cases of the graded exercises: never published
 
 
@@ -58,14 +62,14 @@ def _need_a_clone() -> None:
 
 
 def build(out: Path, run: bool = False) -> None:
-    """Build the site into `out`, whole or not at all.
+    """Build the site into `out`, whole or not at all, in place of one that was built there.
 
     Raises:
-        UserError: if `out` holds something else, Sphinx is not installed, or a page has a broken link.
+        UserError: if `out` holds something else, a package is not installed, or a page has a broken link.
     """
-    if out.exists() and not (out / "searchindex.js").is_file() and (out.is_file() or any(out.iterdir())):
-        raise UserError(f"{out} is not empty and holds no site; give --out another name, or remove it")
-    if missing := [name for name in ("sphinx", "myst_nb", "sphinx_book_theme") if not importlib.util.find_spec(name)]:
+    out = out.resolve()
+    _refuse_to_replace(out)
+    if missing := [name for name in NEEDED if not importlib.util.find_spec(name)]:
         raise UserError(f"{missing[0]} is not installed; run: python3 -m pip install -e '.[site]'")
     from sphinx.cmd.build import build_main
 
@@ -80,13 +84,40 @@ def build(out: Path, run: bool = False) -> None:
             failed = build_main([*words, str(source), str(made)])
         if failed:
             raise UserError("the site has mistakes:\n" + said.getvalue().replace(f"{source}{os.sep}", "").rstrip())
-        for path in [*made.rglob("*.map"), made / ".buildinfo"]:
+        for path in [*made.rglob("*.map"), *made.rglob("*webpack-macros.html"), made / ".buildinfo"]:
             path.unlink()
         (made / ".nojekyll").touch()  # or GitHub Pages would leave out what begins with _
+        _add_licences(made / "_static" / "licenses")
+        own = sorted(path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file())
+        (made / OWN).write_text("\n".join([*own, OWN]) + "\n", encoding="utf-8")
+        _refuse_to_replace(out)  # it took a while
+        out.parent.mkdir(parents=True, exist_ok=True)
+        whole = Path(shutil.move(made, out.with_name(f"{out.name}.part")))
         if out.exists():
             shutil.rmtree(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(made, out)
+        whole.rename(out)
+
+
+def _refuse_to_replace(out: Path) -> None:
+    """See that `out` holds no file that a build did not make."""
+    if out.is_file() or out in Path.cwd().parents or out == Path.cwd():
+        raise UserError(f"{out} cannot be replaced; give --out another name")
+    if out.with_name(f"{out.name}.part").exists():
+        raise UserError(f"{out}.part is left from a build that was stopped; remove it")
+    own = out / OWN
+    known = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
+    files = (path for path in sorted(out.rglob("*")) if not path.is_dir())
+    if other := [path for path in files if path.relative_to(out).as_posix() not in known]:
+        raise UserError(f"{other[0]} is no part of a site that was built there; move it, or give --out another name")
+
+
+def _add_licences(folder: Path) -> None:
+    """Beside the files of the themes, their licences."""
+    folder.mkdir(parents=True)
+    for package in ("sphinx-book-theme", "pydata-sphinx-theme"):
+        for file in distribution(package).files or ():
+            if file.name == "LICENSE":
+                shutil.copyfile(file.locate(), folder / f"{package}.txt")
 
 
 # -- what Sphinx reads -------------------------------------------------------------------------------------------------
@@ -144,17 +175,17 @@ def lesson(cells: list[dict], page: Path, run: bool = False) -> Iterable[dict]:
         if code == 1:  # what opens it in Colab
             continue
         if "films.show(" in text or text.startswith("quiz("):
-            yield _markdown(f"```{{{'film' if 'films' in text else 'quiz'}}} {number}\n```", cell["id"])
+            yield _markdown(f"```{{{'film' if 'films.show(' in text else 'quiz'}}} {number}\n```", cell["id"])
             continue
         yield cell
         for name in re.findall(r'^check\("(\w+)"', text, re.MULTILINE):
             yield _markdown(f"```{{exercise}} {name}\n```", f"{cell['id']}-help")
         if not run and (shown := tables(text, known)):
             yield _markdown(shown, f"{cell['id']}-tables")
-        if not run and "Board(" in text and picture.is_file():
+        if not run and "Board(" in text and picture and picture.is_file():
             about = f"The board of lesson {number}, as it stands in JupyterLab"
             yield _markdown(f"![{about}](images/{picture.name})\n\n*{about}.*", f"{cell['id']}-picture")
-            picture = picture.with_name("shown once")
+            picture = None  # once
 
 
 def _markdown(text: str, name: str) -> dict:
@@ -171,6 +202,7 @@ def tables(code: str, known: dict[str, Any]) -> str:
         made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
         if text.startswith(("rows ", "results.show(")) and {node.id for node in names} <= known.keys() | made:
             exec(text, known)
+    shown += [results.table(name) for words, name in TABLES.items() if words in code]
     return "\n\n".join(shown)
 
 

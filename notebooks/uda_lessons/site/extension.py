@@ -166,13 +166,13 @@ def block_math(translator: HTML5Translator, node: nodes.math_block) -> None:
     Raises:
         SkipNode: always: there is nothing inside.
     """
-    translator.body.append(f'<div class="uda-math">{mathml(node.astext(), "block")}</div>\n')
+    translator.body.append(f'<div class="uda-math" tabindex="0">{mathml(node.astext(), "block")}</div>\n')
     raise nodes.SkipNode
 
 
 def add_font(app: Sphinx) -> None:
     """Put a font with brackets and braces that grow beside the style sheets: no phone has one."""
-    options = subset.Options(flavor="woff", layout_features=["*"])
+    options = subset.Options(flavor="woff", layout_features=["*"], name_IDs=["*"])  # its licence stands in its names
     font = subset.load_font(str(Path(ziamath.__file__).with_name("fonts") / "STIXTwoMath-Regular.ttf"), options)
     subsetter = subset.Subsetter(options)
     subsetter.populate(unicodes=subset.parse_unicodes(GLYPHS))

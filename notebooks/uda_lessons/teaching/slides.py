@@ -21,6 +21,7 @@ from uda_core.errors import UserError
 from uda_core.lab import results
 from uda_lessons import films
 from uda_lessons.exercises.questions import QUIZZES
+from uda_lessons.site.build import TABLES
 
 BODY = 575  # pixels below the title of a slide, which has 1280x720: a browser's window scales them
 SHIPPED = {  # package -> folder in it, and what is taken from there to where
@@ -28,6 +29,7 @@ SHIPPED = {  # package -> folder in it, and what is taken from there to where
         "sphinx_revealjs/_static/revealjs",
         "reveal",
         (
+            "LICENSE",
             "dist/reveal.css",
             "dist/reveal.js",
             "dist/theme/white.css",
@@ -35,9 +37,8 @@ SHIPPED = {  # package -> folder in it, and what is taken from there to where
             "plugin/notes/notes.js",
         ),
     ),
-    "django-static-mathjax": ("mathjax/static/mathjax/es5", "mathjax", ("tex-svg.js",)),
+    "django-static-mathjax": ("mathjax/static/mathjax", "mathjax", ("LICENSE", "es5/tex-svg.js")),
 }
-TABLES = {"choices.summary(": "choices:rows", "validators.labels": "choices:labels"}  # lesson 08 makes these itself
 PAGE = """
 {%- extends 'index.html.j2' -%}
 {%- block html_head_js -%}{%- endblock -%}
@@ -49,7 +50,7 @@ MathJax = {
   options: { enableMenu: false },
 };
 </script>
-<script src="mathjax/tex-svg.js" defer></script>
+<script src="mathjax/es5/tex-svg.js" defer></script>
 {%- endblock -%}
 {%- block footer_js -%}
 <link rel="stylesheet" href="slides.css">
@@ -370,7 +371,7 @@ def shipped() -> dict[str, bytes]:
     """reveal.js and MathJax from the packages that bring them; name -> content.
 
     Raises:
-        UserError: if one is not installed.
+        UserError: if one is not installed, or has its files in other places.
     """
     found = dict[str, bytes]()
     for package, (folder, name, patterns) in SHIPPED.items():
@@ -379,7 +380,9 @@ def shipped() -> dict[str, bytes]:
         except PackageNotFoundError:
             raise UserError(f'slides need {package}: python3 -m pip install -e ".[site]"') from None
         for pattern in patterns:
-            found |= {f"{name}/{path.relative_to(root).as_posix()}": path.read_bytes() for path in root.glob(pattern)}
+            if not (paths := sorted(root.glob(pattern))):
+                raise UserError(f"{package} holds no {folder}/{pattern}; install the version that pyproject.toml names")
+            found |= {f"{name}/{path.relative_to(root).as_posix()}": path.read_bytes() for path in paths}
     return found
 
 
