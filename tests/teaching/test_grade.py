@@ -1,6 +1,7 @@
 """Ten submissions, honest and otherwise, and the table that they must give; what is hidden and what is put back."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -134,6 +135,7 @@ def said(answer, exercise) -> dict:
         lambda line: line["attempts"][0]["gradients"].pop(),
         lambda line: line["attempts"][0].update(overwritten=[7]),
         lambda line: line["attempts"][0]["value"].update(shape=[2]),
+        lambda line: line["attempts"][0]["value"].update(shape=[1] * 100_000),
         lambda line: line["attempts"][0]["value"].update(shape=[-1], numbers=["1"]),
         lambda line: line.update(attempts=None),
     ],
@@ -158,6 +160,30 @@ def test_a_mistake_keeps_its_name_on_the_way_from_the_worker(name):
         assert grade._compared(exercise, line) == (name, 0, mistake.hint, "graded")
 
 
+def test_odd_files_and_names_cost_nobody_else_anything(tmp_path):
+    folder = tmp_path / "submissions"
+    (folder / "ann").mkdir(parents=True)
+    (folder / "bob.ipynb").write_text(notebook([CORAL]), encoding="utf-8")
+    (folder / "ann" / "hers.ipynb").symlink_to(folder / "bob.ipynb")
+    os.mkfifo(folder / "pipe.ipynb")
+    (folder / os.fsdecode(b"M\xfcller.ipynb")).write_text(notebook(['check("\ud800", f)']), encoding="utf-8")
+    found = grade.read_submissions(folder)
+    assert {name: notebooks[0].damage for name, notebooks in found.items()} == {
+        "ann": "a link, no file, or larger than 256 MB",
+        "bob": "",
+        "pipe": "a link, no file, or larger than 256 MB",
+        "M\ufffdller": "",
+    }
+    [row] = grade._graded(found["M\ufffdller"][0], {}, lambda *_: None, {})
+    grade.write_csv([grade.Row("M\ufffdller", "n", *row)], tmp_path / "grades.csv")
+    assert "no exercise has this name" in (tmp_path / "grades.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("call", ['check ("coral", f)', "check(\n    name='coral', answer=f)", 'hand_in("coral", f)'])
+def test_a_call_is_found_however_it_is_written(call):
+    assert grade.named({"ann": [grade.Notebook("n.ipynb", (call,))]}) == {"coral"}
+
+
 def test_files_that_a_submission_changes_are_put_back(tmp_path):
     files = [tmp_path / "a.py", tmp_path / "sub" / "b.py"]
     files[1].parent.mkdir()
@@ -166,6 +192,7 @@ def test_files_that_a_submission_changes_are_put_back(tmp_path):
     assert grade._put_back(intact) == 0
     files[0].write_text("return True")
     files[1].unlink()
+    files[1].mkdir()
     assert grade._put_back(intact) == 2
     assert [file.read_text() for file in files] == ["a.py", "b.py"]
 

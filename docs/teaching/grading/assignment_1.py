@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from uda_lessons.exercises.exercise import Exercise, Mistake
+from uda_lessons.exercises.outcomes import of_symmetric
 
 
 def median_bandwidth(x: Tensor, y: Tensor) -> Tensor:
@@ -155,6 +156,7 @@ MMD2 = Exercise(
     name="mmd2",
     reference=mmd2,
     cases=_kernels,
+    outcome=of_symmetric,
     mistakes=(
         Mistake(
             lambda k_ss, k_tt, k_st: k_ss.mean() + k_tt.mean() - 2 * k_st.mean(),
@@ -192,6 +194,7 @@ WEIGHTED_MMD2 = Exercise(
     name="weighted_mmd2",
     reference=weighted_mmd2,
     cases=_weighted,
+    outcome=of_symmetric,
     mistakes=(
         Mistake(
             lambda k_ss, k_tt, k_st, w: mmd2(k_ss, k_tt, k_st),

@@ -67,8 +67,16 @@ def _net(seed: int) -> nn.Module:
 
 
 def _net_and_batch(seed: int = 0) -> list[tuple]:
-    """A net in evaluation mode and a batch; then one in training mode."""
-    return [(_net(seed), 2 + _draw(seed, 8, 3)), (_net(seed + 1).train(), _draw(seed + 1, 6, 3))]
+    """A net in evaluation mode and a batch; then one in training mode; then one that convolves."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        convolves = nn.Sequential(nn.Conv2d(1, 2, 2), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3)).double().eval()
+        convolves[1].running_mean.normal_()
+    return [
+        (_net(seed), 2 + _draw(seed, 8, 3)),
+        (_net(seed + 1).train(), _draw(seed + 1, 6, 3)),
+        (convolves, _draw(seed, 5, 1, 3, 3)),
+    ]
 
 
 def _prepared_net(seed: int = 0) -> list[tuple]:
@@ -86,8 +94,8 @@ def _clusters(seed: int = 0) -> list[tuple]:
     """Four classes, all in use; then five, of which class 4 is predicted once: at most `least` times is not in use."""
     centres, made = 2 * torch.eye(5, 6).double(), []
     for classes, rare in ((4, 0), (5, 1)):
-        y = torch.cat([torch.arange(24) % 4, torch.full((rare,), 4)])
-        f = (centres[y] + 0.6 * _draw(seed + rare, len(y), 6)) * torch.linspace(0.5, 2, len(y)).double()[:, None]
+        y = torch.cat([torch.arange(96) % 4, torch.full((rare,), 4)])
+        f = (centres[y] + 1.0 * _draw(seed + rare, len(y), 6)) * torch.linspace(0.5, 2, len(y)).double()[:, None]
         z = 3 * F.one_hot((y + (torch.arange(len(y)) % 5 == 0)) % 4, classes) + 0.3 * _draw(seed + 7, len(y), classes)
         if rare:
             z[-1] = torch.tensor([0.0, 0, 0, 0, 4])
@@ -103,7 +111,7 @@ def _logits(seed: int = 0) -> list[tuple]:
 
 
 def _norms(net: nn.Module) -> list[nn.Module]:
-    return [m for m in net.modules() if isinstance(m, nn.BatchNorm1d)]
+    return [m for m in net.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
 
 
 def _prepare(modes: Callable, learn: Callable) -> Callable:
@@ -126,10 +134,11 @@ def _norms_learn(net: nn.Module) -> None:
         norm.requires_grad_(True)
 
 
-def _step(loss: Callable, after: bool = False, move: bool = True) -> Callable:
+def _step(loss: Callable, after: bool = False, move: bool = True, clear: bool = True) -> Callable:
     def step(net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor) -> Tensor:
         z = net(x)
-        optimizer.zero_grad()
+        if clear:
+            optimizer.zero_grad()
         loss(z).backward()
         if move:
             optimizer.step()
@@ -222,6 +231,10 @@ TENT_STEP = Exercise(
             _step(lambda z: -(z.softmax(1) * z.log_softmax(1)).mean()),
             "you divide by C as well: add over the classes, then take the mean over the samples.",
         ),
+        Mistake(
+            _step(lambda z: _h(z).mean(), clear=False),
+            "the first step is right, a second one is not: gradients of the step before are still there. zero_grad.",
+        ),
         Mistake(_step(lambda z: _h(z).mean(), move=False), "nothing has moved: optimizer.step() is missing."),
     ),
     hints=("z, loss, zero_grad, backward, step, z.", "loss = -(p * log p).sum(1).mean()."),
@@ -240,6 +253,22 @@ SHOT_LABELS = Exercise(
         Mistake(
             lambda f, z, least: F.normalize(f, dim=1).mm(F.normalize(z.softmax(1).T @ f, dim=1).T).argmin(1),
             "argmin of a similarity is the farthest centroid.",
+        ),
+        Mistake(
+            lambda f, z, least: _shot(f, z, least, rounds=1),
+            "one round: the centroids are made once more, of the labels that the first ones gave.",
+        ),
+        Mistake(
+            lambda f, z, least: _shot(f, z, least, rounds=3),
+            "a round too many: the second labels are the answer.",
+        ),
+        Mistake(
+            lambda f, z, least: _shot(f, z, least, hard=True),
+            "the first centroids are weighted by p = softmax(z), and not by the predictions alone.",
+        ),
+        Mistake(
+            lambda f, z, least: _shot(f, z, least, unit=False),
+            "features are scaled to length 1 before anything else, and a cosine is compared, not a distance.",
         ),
         Mistake(
             lambda f, z, least: _shot(f, z, least, guard=True).double(),

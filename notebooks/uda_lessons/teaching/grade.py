@@ -35,21 +35,26 @@ from torch import Tensor
 import uda_core
 import uda_lessons
 from uda_core.errors import UserError, choose
+from uda_core.files import write_whole
 from uda_core.lab.main import add_command, load_plugin
 from uda_lessons.exercises.catalog import EXERCISES
 from uda_lessons.exercises.exercise import Attempt, Exercise, NoTensorError, NotYetError, Outcome, judge, verdict_on
 from uda_lessons.teaching.worker import Request
 
 PACKAGES = [Path(module.__file__).parent for module in (uda_core, uda_lessons)]
-HANDS_IN = re.compile(r"\b(?:check|hand_in)\(\s*[\"']([^\"'\n]{1,60})[\"']")
+HANDS_IN = re.compile(r"\b(?:check|hand_in)\s*\(\s*(?:name\s*=\s*)?[\"']([^\"'\n]{1,60})[\"']")
 MOST_BYTES = 2**24  # of a worker's answers
+LARGEST_NOTEBOOK = 2**28  # bytes
 START = 300  # seconds that a worker may take until it runs the first cell, on however busy a machine
 BETTER = ("graded", "blank", "timed out", "stopped", "not handed in")  # of two notebooks of one student
 HIDE = """
 n=$1; shift
 while [ "$n" -gt 0 ]; do mount -t tmpfs -o ro none "$1" || exit 1; shift; n=$((n - 1)); done
+n=$1; shift
+while [ "$n" -gt 0 ]; do mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" || :; shift; n=$((n - 1)); done
+mount -t proc none /proc 2>/dev/null || :
 exec unshare -U "$@"
-"""  # empty folders in place of some; whoever comes next can neither take that back nor look into other processes
+"""  # some folders empty, others read-only; whoever comes next can neither take that back nor look into other processes
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,8 @@ def read_submissions(folder: Path, but: Path | None = None) -> dict[str, list[No
             continue
         files = sorted(entry.rglob("*.ipynb")) if entry.is_dir() else [entry]
         notebooks = [_read(file) for file in files if ".ipynb_checkpoints" not in file.parts]
-        of = found.setdefault(entry.name if entry.is_dir() else entry.stem, [])
+        student = os.fsencode(entry.name if entry.is_dir() else entry.stem).decode("utf-8", "replace")
+        of = found.setdefault(_text(student), [])
         of += notebooks or [Notebook("", damage="the folder holds no .ipynb file")]
     if not found:
         raise UserError(f"{folder}: nothing in it; it should hold one notebook or folder per student")
@@ -145,12 +151,15 @@ def read_submissions(folder: Path, but: Path | None = None) -> dict[str, list[No
 
 
 def _read(file: Path) -> Notebook:
+    name = _text(os.fsencode(file.name).decode("utf-8", "replace"))
+    if file.is_symlink() or not file.is_file() or file.stat().st_size > LARGEST_NOTEBOOK:
+        return Notebook(name, damage="a link, no file, or larger than 256 MB")
     try:
         cells = json.loads(file.read_bytes())["cells"]
         code = tuple("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        return Notebook(file.name, damage=f"no notebook that can be read ({type(error).__name__})")
-    return Notebook(file.name, code)
+        return Notebook(name, damage=f"no notebook that can be read ({type(error).__name__})")
+    return Notebook(name, code)
 
 
 # -- grading -----------------------------------------------------------------------------------------------------------
@@ -205,7 +214,7 @@ def _graded(
     """What one notebook hands in. An answer that ends the process loses its own point alone: the rest is asked anew."""
     names = _named(notebook)
     found: list[Found] = [
-        (name, 0, "no exercise has this name", "no such exercise") for name in names if name not in expected
+        (_text(name), 0, "no exercise has this name", "no such exercise") for name in names if name not in expected
     ][:20]
     left = [expected[name] for name in names if name in expected]
     while left:
@@ -236,7 +245,7 @@ def _compared(exercise: Exercise, line: bytes) -> Found:
         names = names if len(names) == len(cases[0]) else [f"argument {i + 1}" for i in range(len(cases[0]))]
         words = [_text(w) if w else None for w in said["explained"]] or [None] * len(cases)
         verdict = judge(exercise, attempts, names, lambda case: words[case])
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RuntimeError):
+    except Exception:  # whatever its words were, they are no answer
         return exercise.name, 0, "the notebook's process wrote something that is no answer", "stopped"
     blank = all(isinstance(a, NoTensorError) and "returns nothing" in str(a) for a in attempts)
     return exercise.name, int(verdict.right), "" if verdict else _text(verdict.reason), "blank" if blank else "graded"
@@ -264,7 +273,7 @@ def _attempt(said: Mapping[str, Any], case: tuple) -> Attempt:
 
 
 def _tensor(said: Mapping[str, Any]) -> Tensor:
-    if math.prod(said["shape"]) != len(said["numbers"]):
+    if len(said["shape"]) > 16 or math.prod(said["shape"]) != len(said["numbers"]):
         raise ValueError("numbers that do not fill the shape")
     return torch.tensor(said["numbers"], dtype=torch.float64).view(said["shape"])
 
@@ -274,10 +283,19 @@ def _text(words: object) -> str:
     return "".join(c for c in " ".join(str(words).split()) if c.isprintable())[:500]
 
 
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False
+
+
 def _put_back(intact: Mapping[Path, bytes]) -> int:
     """How many files are no longer what they were; they are written anew."""
-    changed = [path for path, content in intact.items() if not path.is_file() or path.read_bytes() != content]
+    changed = [path for path, content in intact.items() if not _holds(path, content)]
     for path in changed:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         path.write_bytes(intact[path])
@@ -307,10 +325,12 @@ def _ask(
             found, started = bytearray(), threading.Event()
             reader = threading.Thread(target=_read_into, args=(found, started, process.stdout), daemon=True)
             reader.start()
-            started.wait(START)
-            reader.join(timeout)
-            late = reader.is_alive()
-            _kill(process)
+            try:
+                started.wait(START)
+                reader.join(timeout)
+                late = reader.is_alive()
+            finally:
+                _kill(process)
             reader.join(5)
     lines = bytes(found).split(b"\n")[:-1]
     status, how = ("timed out", f"no end within {timeout:g} seconds") if late else ("stopped", "the process ended")
@@ -328,6 +348,9 @@ def _kill(process: subprocess.Popen) -> None:
     if os.name == "nt":
         process.kill()
         return
+    with suppress(OSError):  # what it began, should that have left the group
+        for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -335,7 +358,7 @@ def _kill(process: subprocess.Popen) -> None:
 def _environment(folder: Path) -> dict[str, str]:
     """Its own copy of the packages and of the list of fonts, a home, and nothing of ours but where programs lie."""
     for package in PACKAGES:
-        shutil.copytree(package, folder / "packages" / package.name)
+        shutil.copytree(package, folder / "packages" / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(matplotlib.get_cachedir(), folder / "fonts")
     kept = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "LANG")
     return {name: os.environ[name] for name in kept if name in os.environ} | {
@@ -352,13 +375,15 @@ def _environment(folder: Path) -> dict[str, str]:
 
 @cache
 def isolation(hide: tuple[Path, ...] = ()) -> list[str]:
-    """The command before another that shuts it in: no network, no process of ours, these folders empty.
+    """The command before another that shuts it in: no network, no process of ours, these folders empty, ours unwritten.
 
     Where the system does not allow all of this, without network alone; where it does not allow that, nothing.
     """
     needed = [Path(p).resolve() for p in (tempfile.gettempdir(), sys.prefix, sys.base_prefix, torch.__file__)]
     empty = [folder for folder in map(Path.resolve, hide) if not any(p.is_relative_to(folder) for p in needed)]
-    everything = ["unshare", "-rnpfm", "--kill-child", "sh", "-c", HIDE, "sh", str(len(empty)), *map(str, empty)]
+    kept = [str(package) for package in PACKAGES] + [matplotlib.get_cachedir()]
+    lists = [str(len(empty)), *map(str, empty), str(len(kept)), *kept]
+    everything = ["unshare", "-rnpfm", "--kill-child", "sh", "-c", HIDE, "sh", *lists]
     for command in (everything, ["unshare", "-rn"], ["unshare", "-n"]):
         try:
             subprocess.run([*command, "true"], check=True, capture_output=True)
@@ -378,7 +403,7 @@ def write_csv(rows: Sequence[Row], file: Path) -> None:
     table.writerow([f.name for f in fields(Row)])
     for row in rows:
         table.writerow([f"'{v}" if str(v).startswith(("=", "+", "-", "@")) else v for v in astuple(row)])
-    file.write_text(text.getvalue(), encoding="utf-8")
+    write_whole(file, text.getvalue().encode())
 
 
 def write_otter(rows: Sequence[Row], folder: Path) -> None:
@@ -417,8 +442,8 @@ def add(commands: Any) -> None:
 
 def _grade(args: Namespace) -> int:
     form = args.export and choose("--export", args.export, ("otter",))
-    if args.timeout <= 0:
-        raise UserError(f"--timeout {args.timeout:g}: should be above 0")
+    if not 0 < args.timeout <= 86_400:
+        raise UserError(f"--timeout {args.timeout:g}: should be above 0, and a day at most")
     seed = 1 + secrets.randbelow(10**9) if args.seed is None else args.seed
     if not 0 < seed < 2**62:
         raise UserError(f"--seed {seed}: should be above 0, which is the lessons' own, and below 2**62")
@@ -429,10 +454,13 @@ def _grade(args: Namespace) -> int:
         raise UserError(
             f'{args.folder}: no check("NAME", ...) of a known exercise; hand_in of an assignment needs --hidden'
         )
-    folders = [folder for folder in (args.folder, args.hidden) if folder]
-    print(f"seed {seed}" + ("" if isolation() else "; no namespaces here: submissions can reach the network"))
+    hidden = args.hidden.resolve() if args.hidden else None
+    history = [p / ".git" for p in (hidden.parents if hidden else ()) if (p / ".git").is_dir()][:1]
+    shut = (args.folder, *([hidden] if hidden else []), *history)
+    open_to = "" if "-rnpfm" in isolation(shut) else "; no namespaces here: submissions can read the hidden cases"
+    print(f"seed {seed}{open_to}{'' if isolation(shut) else ', and reach the network'}")
     rows: list[Row] = []
-    for row in grade(submissions, exercises, args.timeout, tuple(folders), [*PACKAGES, *folders[1:]]):
+    for row in grade(submissions, exercises, args.timeout, shut, [*PACKAGES, *([hidden] if hidden else [])]):
         rows.append(row)
         write_csv(rows, args.csv)  # whole each time: what a notebook may have written there is gone
         print(f"{row.student}, {row.exercise}: {row.right}, {row.mistake or row.status}", flush=True)
