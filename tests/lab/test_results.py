@@ -200,6 +200,12 @@ def test_lesson_05_quotes_the_files_of_the_digits():
     rehearsed = {
         b: mean(results.scores("rehearsal-beta", f"CGDM (code), beta {b}").values()) for b in (0, 0.01, 0.1, 1)
     }
+    at = {b: results.scores("rehearsal-beta", f"CGDM (code), beta {b}") for b in (0, 0.01, 1)}
+    lost = [at[0][seed] - at[0.01][seed] for seed in at[0]]
+    page = " ".join(PAGE.read_text(encoding="utf-8").split())
+    assert f"the authors' 0.01 is {mean(lost):.1f} ± {stdev(lost):.1f} below" in page
+    assert sum(value < 0 for value in lost) == 2  # "above on two of six"
+    assert f"at 1 it costs {mean(at[0].values()) - mean(at[1].values()):.0f} points" in page
     batches = [mean(results.scores("gradient-batch", row).values()) for row in list(STUDIES["gradient-batch"].rows)[2:]]
     digits = {
         row: mean(results.scores("factorial-fonts", row).values()) for row in ("discrepancy", f"discrepancy + {term}")
