@@ -1,10 +1,12 @@
 """The site: the same bytes twice, small, whole without a network or a server, and what its pages do in a browser."""
 
 import hashlib
+import io
 import os
 import re
 import subprocess
 import sys
+from base64 import b64decode, b64encode
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,7 +14,9 @@ from statistics import mean
 from threading import Thread
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 from uda_core.errors import UserError
 from uda_core.lab import results
@@ -90,6 +94,19 @@ def test_a_table_that_needs_a_run_is_left_out():
     assert "CORAL" in build.tables('rows = ["CORAL"]\nresults.show("fonts-handwriting", rows)', known)
     assert build.tables('results.show("fonts-handwriting", [run.name])', known) == ""
     assert build.tables('rows = [open("secret")]\nresults.show("fonts-handwriting", chosen)', known) == ""
+
+
+def test_pictures_inside_a_page_are_made_small():
+    picture, small = io.BytesIO(), re.compile(r"base64,([^\"]+)")
+    noise = np.random.default_rng(0).integers(0, 2, (60, 60, 1), dtype=np.uint8) * np.array([255, 0, 0], dtype=np.uint8)
+    Image.fromarray(noise).save(picture, "PNG")
+    page = f'<p>1</p><img src="data:image/png;base64,{b64encode(picture.getvalue()).decode()}"><p>2</p>'
+    made = build.small_pictures(page)
+    assert len(made) < len(page)
+    assert made.startswith("<p>1</p><img")
+    assert made.endswith('"><p>2</p>')
+    shown = Image.open(io.BytesIO(b64decode(small.search(made)[1])))
+    assert np.array_equal(np.asarray(shown.convert("RGB")), noise)
 
 
 def test_equations_are_those_that_tex_would_draw():
