@@ -2,10 +2,16 @@
 
 import pytest
 import torch
+from notebook_runner import CHROMIUM
 
 from uda_core.data.digits import fonts_handwriting
 from uda_core.data.moons import moons
 from uda_core.data.streets import streets
+
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--enable-precise-memory-info",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -14,6 +20,19 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium, one for all: a process can start playwright once."""
+    if not CHROMIUM:
+        pytest.skip("no Chromium or Chrome here")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")

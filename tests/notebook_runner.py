@@ -5,10 +5,15 @@ python tests/notebook_runner.py NOTEBOOK EXECUTED
 
 import functools
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
+)
 
 
 @functools.cache

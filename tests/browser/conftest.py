@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,18 +12,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from jupyter_client import BlockingKernelClient
-from notebook_runner import users_environment
+from notebook_runner import CHROMIUM, users_environment
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120  # seconds until a wait is given up: no figure is judged by it, and a busy machine is slow
 TOKEN = "board"  # of servers that only this machine can reach
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--enable-precise-memory-info",
-]  # fmt: skip
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
-)
 SETTINGS = {"notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}}
 
 
@@ -89,16 +81,6 @@ def lab(request, tmp_path_factory):
     server = Lab(tmp_path_factory.mktemp("lab"), request.param, before)
     yield server
     server.stop()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 class Lab:

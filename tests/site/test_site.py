@@ -230,20 +230,6 @@ def test_the_films_are_recorded_by_a_command(monkeypatch, tmp_path, capsys):
 # -- in a browser ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    import shutil
-
-    playwright = pytest.importorskip("playwright.sync_api")
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not path:
-        pytest.skip("no chromium on this machine")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture(scope="module", params=["from disk", "from a server"])
 def address(request, site):
     """Where the site is opened."""
@@ -258,12 +244,12 @@ def address(request, site):
 
 
 @pytest.fixture
-def opened(chromium, address):
+def opened(browser, address):
     """Opens a page of the site; no request may go to another place, and no page may raise."""
     pages, asked, errors = [], [], []
 
     def open(name: str, width: int = 1280, **options):
-        page = chromium.new_page(viewport={"width": width, "height": 900}, **options)
+        page = browser.new_page(viewport={"width": width, "height": 900}, **options)
         page.set_default_timeout(PATIENCE)
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
