@@ -82,6 +82,7 @@ export async function start(base64, el) {
   playWhenSeen(store, el);
 }
 
+// Plays as soon as it is seen.
 export function playWhenSeen(store, el) {
   const seen = new IntersectionObserver((entries) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;

@@ -37,8 +37,7 @@ class Exercise:
 
     name: str
     reference: Callable
-    cases: Callable[..., list[tuple]]  # of a seed, 0 in a lesson: arguments, made afresh, in float64; "X; then Y." says
-    # the first line of its docstring
+    cases: Callable[..., list[tuple]]  # of a seed, 0 in lessons: fresh float64 arguments; its docstring: "X; then Y."
     mistakes: tuple[Mistake, ...]
     hints: tuple[str, ...]  # from a nudge to nearly the answer
     right: str  # what to notice once the answer is right

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import nbformat
@@ -208,7 +209,7 @@ class Talk:
         questions = tomllib.loads((QUIZZES / f"{self.lesson}.toml").read_text(encoding="utf-8"))["question"]
         for n, question in enumerate(questions, 1):
             slide = self.begin(f"{n}. {question['text']}", "Quiz")
-            options = dict(zip("ABCD", question["options"], strict=False))
+            options = dict(zip(ascii_uppercase, question["options"], strict=False))
             slide.add("\n\n".join(f"**{letter}** {option['text']}" for letter, option in options.items()), BODY)
             right = next(f"**{letter}**: {o['reason']}" for letter, o in options.items() if o.get("right"))
             slide.add(f'<div class="fragment">\n\n{right}\n\n</div>', 0)
