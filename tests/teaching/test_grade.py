@@ -11,7 +11,7 @@ from uda_core.errors import UserError
 from uda_core.lab.main import main
 from uda_lessons.exercises.catalog import EXERCISES
 from uda_lessons.exercises.exercise import attempts_of
-from uda_lessons.teaching import grade, worker
+from uda_lessons.teaching import grade, sandbox, worker
 
 IMPORTS = "import os, sys, json, time, torch\nfrom uda_lessons.exercises import check"
 CORAL = """
@@ -112,7 +112,7 @@ def test_ten_submissions_get_what_they_are_worth(tmp_path, capsys):
     for student, cells in SUBMISSIONS.items():
         file = folder / ("honest/lesson.ipynb" if student == "honest" else f"{student}.ipynb")
         file.write_text(notebook([cell.replace("CSV", repr(str(csv))) for cell in cells]), encoding="utf-8")
-    before = {path: path.read_bytes() for package in grade.PACKAGES for path in package.rglob("*.py")}
+    before = {path: path.read_bytes() for package in sandbox.PACKAGES for path in package.rglob("*.py")}
     words = ["grade", str(folder), "--csv", str(csv), "--seed", "7", "--timeout", "10", "--export", "otter"]
     assert main(words) == 0, capsys.readouterr().err
     assert csv.read_text(encoding="utf-8") == TABLE
@@ -188,12 +188,12 @@ def test_files_that_a_submission_changes_are_put_back(tmp_path):
     files = [tmp_path / "a.py", tmp_path / "sub" / "b.py"]
     files[1].parent.mkdir()
     intact = {file: file.name.encode() for file in files}
-    assert grade._put_back(intact) == 2
-    assert grade._put_back(intact) == 0
+    assert sandbox.put_back(intact) == 2
+    assert sandbox.put_back(intact) == 0
     files[0].write_text("return True")
     files[1].unlink()
     files[1].mkdir()
-    assert grade._put_back(intact) == 2
+    assert sandbox.put_back(intact) == 2
     assert [file.read_text() for file in files] == ["a.py", "b.py"]
 
 
@@ -212,7 +212,7 @@ def test_hidden_folders_are_empty_for_a_submission(tmp_path):
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / "solutions.py").write_text("secret")
-    shut_in = grade.isolation((hidden,))
+    shut_in = sandbox.isolation((hidden,))
     if "-rnpfm" not in shut_in:
         pytest.skip("no user and mount namespaces here")
     script = f"import os, socket; os.system('umount {hidden}'); print(os.listdir('{hidden}'), socket.if_nameindex())"
@@ -227,7 +227,7 @@ def test_the_better_of_two_notebooks_counts(tmp_path, monkeypatch):
         (folder / f"{name}.ipynb").write_text(notebook(['check("coral", x)']))
     right, wrong = (json.dumps(said(answer, coral)).encode() for answer in (coral.reference, coral.mistakes[0].wrong))
     answers = iter([(True, [wrong], "", ""), (True, [right], "", ""), (True, [], "timed out", "late")])
-    monkeypatch.setattr(grade, "_ask", lambda *_, **__: next(answers))
+    monkeypatch.setattr(grade, "ask", lambda *_, **__: next(answers))
     assert list(grade.grade(grade.read_submissions(tmp_path), EXERCISES)) == [
         grade.Row("ann", "b.ipynb", "coral", 1, "", "graded")
     ]
@@ -241,7 +241,7 @@ def test_an_answer_that_ends_the_process_loses_its_own_point_alone(monkeypatch):
         asked.append([e.name for e in left])
         return True, [lines["coral"]] if left[0].name == "coral" else [lines["bbse"]], "stopped", "the process ended"
 
-    monkeypatch.setattr(grade, "_ask", ask)
+    monkeypatch.setattr(grade, "ask", ask)
     source = "".join(f'check("{e.name}", f)\n' for e in exercises)
     rows = list(grade.grade({"ann": [grade.Notebook("n.ipynb", (source,))]}, EXERCISES))
     assert asked == [["coral", "entropy", "bbse"], ["bbse"]]

@@ -10,51 +10,30 @@ import io
 import json
 import math
 import os
-import pickle
 import re
 import secrets
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
-import threading
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import astuple, dataclass, fields, replace
-from functools import cache, partial
+from functools import partial
 from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import torch
 from torch import Tensor
 
-import uda_core
-import uda_lessons
 from uda_core.errors import UserError, choose
 from uda_core.files import write_whole
 from uda_core.lab.main import add_command, load_plugin
 from uda_lessons.exercises.catalog import EXERCISES
 from uda_lessons.exercises.exercise import Attempt, Exercise, NoTensorError, NotYetError, Outcome, judge, verdict_on
-from uda_lessons.teaching.worker import Request
+from uda_lessons.teaching.sandbox import PACKAGES, ask, isolation, put_back
 
-PACKAGES = [Path(module.__file__).parent for module in (uda_core, uda_lessons)]
 HANDS_IN = re.compile(r"\b(?:check|hand_in)\s*\(\s*(?:name\s*=\s*)?[\"']([^\"'\n]{1,60})[\"']")
-MOST_BYTES = 2**24  # of a worker's answers
 LARGEST_NOTEBOOK = 2**28  # bytes
-START = 300  # seconds that a worker may take until it runs the first cell, on however busy a machine
 BETTER = ("graded", "blank", "timed out", "stopped", "not handed in")  # of two notebooks of one student
-HIDE = """
-n=$1; shift
-while [ "$n" -gt 0 ]; do mount -t tmpfs -o ro none "$1" || exit 1; shift; n=$((n - 1)); done
-n=$1; shift
-while [ "$n" -gt 0 ]; do mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" || :; shift; n=$((n - 1)); done
-mount -t proc none /proc 2>/dev/null || :
-exec unshare -U "$@"
-"""  # some folders empty, others read-only; whoever comes next can neither take that back nor look into other processes
 
 
 @dataclass(frozen=True)
@@ -191,7 +170,7 @@ def grade(
         rows = [
             Row(student, notebook.name, *found)
             for notebook in notebooks
-            for found in _graded(notebook, expected, partial(_ask, timeout=timeout, hide=hide), intact)
+            for found in _graded(notebook, expected, partial(ask, timeout=timeout, hide=hide), intact)
         ]
         damage = next(((n.name, n.damage) for n in notebooks if n.damage), None)
         for name in expected:
@@ -219,7 +198,7 @@ def _graded(
     left = [expected[name] for name in names if name in expected]
     while left:
         ready, answers, status, how = ask(notebook.cells, left)
-        if changed := _put_back(intact):
+        if changed := put_back(intact):
             reason = f"the notebook changed {changed} of the grader's own files; they are put back"
             names = [name for name in names if name in expected]
             return [f for f in found if f[0] not in names] + [(name, 0, reason, "stopped") for name in names]
@@ -281,116 +260,6 @@ def _tensor(said: Mapping[str, Any]) -> Tensor:
 def _text(words: object) -> str:
     """One line, without what a terminal or a table would take for more than text."""
     return "".join(c for c in " ".join(str(words).split()) if c.isprintable())[:500]
-
-
-def _holds(path: Path, content: bytes) -> bool:
-    try:
-        return path.read_bytes() == content
-    except OSError:
-        return False
-
-
-def _put_back(intact: Mapping[Path, bytes]) -> int:
-    """How many files are no longer what they were; they are written anew."""
-    changed = [path for path, content in intact.items() if not _holds(path, content)]
-    for path in changed:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        path.write_bytes(intact[path])
-    return len(changed)
-
-
-# -- the process of a submission ---------------------------------------------------------------------------------------
-
-
-def _ask(
-    cells: tuple[str, ...], exercises: Sequence[Exercise], timeout: float, hide: tuple[Path, ...]
-) -> tuple[bool, list[bytes], str, str]:
-    """Whether the cells ran, the lines for the first exercises, and, if one is missing, a status and words for it."""
-    request = Request(cells, tuple((e.name, e.outcome, pickle.dumps(e.cases())) for e in exercises))
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, tempfile.TemporaryFile() as stdin:
-        stdin.write(pickle.dumps(request))
-        stdin.seek(0)
-        with subprocess.Popen(
-            [*isolation(hide), sys.executable, "-m", "uda_lessons.teaching.worker"],
-            cwd=Path(folder),
-            env=_environment(Path(folder)),
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        ) as process:
-            found, started = bytearray(), threading.Event()
-            reader = threading.Thread(target=_read_into, args=(found, started, process.stdout), daemon=True)
-            reader.start()
-            try:
-                started.wait(START)
-                reader.join(timeout)
-                late = reader.is_alive()
-            finally:
-                _kill(process)
-            reader.join(5)
-    lines = bytes(found).split(b"\n")[:-1]
-    status, how = ("timed out", f"no end within {timeout:g} seconds") if late else ("stopped", "the process ended")
-    return len(lines) > 1, lines[2 : 2 + len(exercises)], status, how
-
-
-def _read_into(found: bytearray, started: threading.Event, pipe: io.BufferedReader) -> None:
-    while len(found) < MOST_BYTES and (piece := os.read(pipe.fileno(), 2**16)):
-        found.extend(piece)
-        started.set()
-    started.set()
-
-
-def _kill(process: subprocess.Popen) -> None:
-    if os.name == "nt":
-        process.kill()
-        return
-    with suppress(OSError):  # what it began, should that have left the group
-        for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-            os.kill(int(child), signal.SIGKILL)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """Its own copy of the packages and of the list of fonts, a home, and nothing of ours but where programs lie."""
-    for package in PACKAGES:
-        shutil.copytree(package, folder / "packages" / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(matplotlib.get_cachedir(), folder / "fonts")
-    kept = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "LANG")
-    return {name: os.environ[name] for name in kept if name in os.environ} | {
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "IPYTHONDIR": str(folder / "ipython"),
-        "MPLBACKEND": "agg",
-        "MPLCONFIGDIR": str(folder / "fonts"),
-        "PYTHONPATH": str(folder / "packages"),
-        "OMP_NUM_THREADS": "1",
-        "UDA_LIVE": "1",  # boards that wait for a page, which nobody plays
-    }
-
-
-@cache
-def isolation(hide: tuple[Path, ...] = ()) -> list[str]:
-    """The command before another that shuts it in: no network, no process of ours, these folders empty, ours unwritten.
-
-    Where the system does not allow all of this, without network alone; where it does not allow that, nothing.
-    """
-    needed = [Path(p).resolve() for p in (tempfile.gettempdir(), sys.prefix, sys.base_prefix, torch.__file__)]
-    empty = [folder for folder in map(Path.resolve, hide) if not any(p.is_relative_to(folder) for p in needed)]
-    kept = [str(package) for package in PACKAGES] + [matplotlib.get_cachedir()]
-    lists = [str(len(empty)), *map(str, empty), str(len(kept)), *kept]
-    everything = ["unshare", "-rnpfm", "--kill-child", "sh", "-c", HIDE, "sh", *lists]
-    for command in (everything, ["unshare", "-rn"], ["unshare", "-n"]):
-        try:
-            subprocess.run([*command, "true"], check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        return command
-    return []
 
 
 # -- the command -------------------------------------------------------------------------------------------------------
