@@ -91,9 +91,11 @@ def test_tables_of_a_lesson_are_shown_under_their_cell(site):
 
 def test_a_table_that_needs_a_run_is_left_out():
     known = {}
-    assert "CORAL" in build.tables('rows = ["CORAL"]\nresults.show("fonts-handwriting", rows)', known)
-    assert build.tables('results.show("fonts-handwriting", [run.name])', known) == ""
-    assert build.tables('rows = [open("secret")]\nresults.show("fonts-handwriting", chosen)', known) == ""
+    assert build.tables('rows = ["CORAL"]\nresults.show("fonts-handwriting", rows)', known) == [
+        ("fonts-handwriting", ["CORAL"])
+    ]
+    assert build.tables('results.show("fonts-handwriting", [run.name])', known) == []
+    assert build.tables('rows = [open("secret")]\nresults.show("fonts-handwriting", chosen)', known) == []
 
 
 def test_pictures_inside_a_page_are_made_small():

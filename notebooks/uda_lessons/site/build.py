@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr
 from importlib.metadata import distribution
 from pathlib import Path
@@ -197,7 +197,8 @@ def lesson(cells: list[dict], page: Path, run: bool = False) -> Iterable[dict]:
         for name in re.findall(r'^check\("(\w+)"', text, re.MULTILINE):
             yield _markdown(f"```{{exercise}} {name}\n```", f"{cell['id']}-help")
         if not run and (shown := tables(text, known)):
-            yield _markdown(shown, f"{cell['id']}-tables")
+            made = "\n\n".join(results.table(name, rows) for name, rows in shown)
+            yield _markdown(made, f"{cell['id']}-tables")
         if not run and "Board(" in text and picture and picture.is_file():
             about = f"The board of lesson {number}, as it stands in JupyterLab"
             yield _markdown(f"![{about}](images/{picture.name})\n\n*{about}.*", f"{cell['id']}-picture")
@@ -208,18 +209,17 @@ def _markdown(text: str, name: str) -> dict:
     return {"cell_type": "markdown", "id": name[:64], "metadata": {}, "source": text}
 
 
-def tables(code: str, known: dict[str, Any]) -> str:
-    """The tables that a cell shows with `results.show`; the lists named `rows` of earlier cells are in `known`."""
-    shown: list[str] = []
-    known["results"] = SimpleNamespace(show=lambda name, rows=None: shown.append(results.table(name, rows)))
+def tables(code: str, known: dict[str, Any]) -> list[tuple[str, Sequence[str] | None]]:
+    """The tables of results that a cell shows, by name and rows; lists named `rows` of earlier cells are in `known`."""
+    shown: list[tuple[str, Sequence[str] | None]] = []
+    known["results"] = SimpleNamespace(show=lambda name, rows=None: shown.append((name, rows)))
     for statement in ast.parse(code).body:
         text = ast.unparse(statement)
         names = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
         made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
         if text.startswith(("rows ", "results.show(")) and {node.id for node in names} <= known.keys() | made:
             exec(text, known)
-    shown += [results.table(name) for words, name in TABLES.items() if words in code]
-    return "\n\n".join(shown)
+    return shown + [(name, None) for words, name in TABLES.items() if words in code]
 
 
 # -- the films of the front page ---------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from uda_core.errors import UserError
 from uda_core.lab import results
 from uda_lessons import films
 from uda_lessons.exercises.questions import QUIZZES
-from uda_lessons.site.build import TABLES
+from uda_lessons.site.build import tables
 
 BODY = 575  # pixels below the title of a slide, which has 1280x720: a browser's window scales them
 SHIPPED = {  # package -> folder in it, and what is taken from there to where
@@ -87,7 +87,7 @@ class Talk:
 
     def __init__(self, path: Path):
         self.path, self.lesson = path, path.stem[:2]
-        self.slides, self.names = list[Slide](), Names()
+        self.slides, self.names, self.rows = list[Slide](), Names(), dict[str, Any]()
         count = 0
         for cell in nbformat.read(path, as_version=4).cells:
             count += cell.cell_type == "code"
@@ -164,12 +164,8 @@ class Talk:
         else:
             for call in calls.get("predict", []):
                 self.guess(call)
-            names = [name for words, name in TABLES.items() if words in source]
-            for call in sorted(calls.get("results.show", []), key=lambda call: call.lineno):
-                rows = [self.names.value(part) for part in [*call.args[1:], *(k.value for k in call.keywords)]]
-                self.table(self.names.value(call.args[0]), *rows)
-            for name in names:
-                self.table(name)
+            for name, rows in tables(source, self.rows):
+                self.table(name, rows)
             if self.section == "Explain" and source.count("\n") < 16 and "new_figure" not in source:
                 self.put(*listing(source))
             picture = self.path.parent / "images" / f"lesson{self.lesson}.png"
@@ -184,7 +180,7 @@ class Talk:
         text = f"- {question}" + "".join(f" *{', '.join(options)}?*" for options in choices)
         self.put(text, height_of(text))
 
-    def table(self, name: str, rows: Sequence[str] | None = None) -> None:
+    def table(self, name: str, rows: Sequence[str] | None) -> None:
         """A table of results, without the columns of single seeds; several slides where it is long."""
         for part in results.table(name, rows).split("\n\n"):
             if not part.startswith("|"):
@@ -240,7 +236,7 @@ class Talk:
 
 
 class Names(dict):
-    """What cells assign without a call, for the rows of a table and the words of a guess; and the lessons' modules."""
+    """What cells assign without a call, for the words of a guess; and the lessons' modules."""
 
     def __missing__(self, name: str) -> Any:
         try:
