@@ -14,7 +14,7 @@ import time
 from uda_core import data, methods
 from uda_core.training import fit
 from uda_lessons.board import Board, kernel
-task = data.load("fonts-handwriting")  # its default recipe's values are those of cgdm-fonts-handwriting
+task = data.load("fonts-handwriting")
 list(fit(methods.CGDM(task.pair), 5))
 started, cpu = time.perf_counter(), time.process_time()
 list(fit(methods.CGDM(task.pair), {STEPS}))

@@ -12,6 +12,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 
@@ -372,10 +373,16 @@ def test_bench_hands_its_arguments_on(run, monkeypatch, tmp_path):
     assert json.loads((tmp_path / "speed.json").read_text()) == result
 
     calls.clear()
-    monkeypatch.setattr("uda_core.lab.benchmarks.gradients.measure", lambda *arguments: calls.append(arguments) or {})
-    monkeypatch.setattr("uda_core.lab.benchmarks.gradients.table", lambda result: "a table")
-    assert run("bench", "gradients", "fonts-distorted", "--seeds", "1-2")[:2] == (0, "a table\n")
+    held = pd.DataFrame([{"batch_size": 8, "loss": "L_gd", "wce": 0, "truth": 0, "gd": 1, "again": 0, "norm": 2}])
+    monkeypatch.setattr("uda_core.lab.benchmarks.gradients.measure", lambda *arguments: calls.append(arguments) or held)
+    out = tmp_path / "gradients.csv"
+    code, printed, _ = run("bench", "gradients", "fonts-distorted", "--seeds", "1-2", "--out", out)
+    assert (code, printed) == (0, results.of_gradients(held) + "\n")
     assert [(task.name, seeds) for task, seeds in calls] == [("fonts-distorted", [1, 2])]
+    assert out.read_text().startswith(
+        "# command: uda bench gradients fonts-distorted --seeds 1-2 --out gradients.csv\n"
+    )
+    pd.testing.assert_frame_equal(pd.read_csv(out, comment="#"), held)
 
     calls.clear()
     monkeypatch.setattr("uda_core.lab.studies.measure", lambda *arguments: calls.append(arguments))
@@ -454,7 +461,8 @@ def test_help_of_bench_accuracy_names_every_table(run):
 
 def test_help_of_a_method_gives_default_unit_range_and_choices(run):
     _, out, _ = run("train", "cgdm", "moons", "--help")
-    assert "    beta                        weight of the gradient discrepancy L_gd, in step C (0.01; 0 to 1)\n" in out
+    beta = "weight (the authors') of the gradient discrepancy L_gd, in step C (0.01; 0 to 1)"
+    assert f"    beta                        {beta}\n" in out
     assert "(100 steps; 1 to 1e+06)\n" in out
     assert "(code; code or paper)\n" in out
     assert "(false; true or false)\n" in out

@@ -9,6 +9,7 @@ import torch
 from uda_core.data.moons import moons
 from uda_core.errors import UserError
 from uda_core.evaluation import labels
+from uda_core.lab import results
 from uda_core.lab.benchmarks import gradients
 from uda_core.lab.studies import Arm
 from uda_core.lab.studies.gradient_labels import exchanged, shuffled
@@ -139,14 +140,14 @@ def test_gradients_are_those_of_the_losses_that_train(run, moons_task):
 
 
 def test_a_line_for_each_checkpoint_size_and_loss():
-    result = gradients.measure(moons(), seeds=[0], steps=[100, 101], sizes=[8, 16])
-    losses = list(dict.fromkeys(row["loss"] for row in result["rows"]))
+    held = gradients.measure(moons(), seeds=[0], steps=[100, 101], sizes=[8, 16])
+    losses = list(held["loss"].unique())
     assert len(losses) == 8
-    assert len(result["rows"]) == 2 * 2 * len(losses)
-    assert all(row["wce"] == pytest.approx(1, abs=1e-5) for row in result["rows"] if row["loss"] == "L_wce")
-    table = gradients.table(result).splitlines()
+    assert len(held) == 2 * 2 * len(losses)
+    assert list(held["wce"][held["loss"] == "L_wce"]) == pytest.approx([1] * 4, abs=1e-5)
+    table = results.of_gradients(held).splitlines()
     assert len(table) == 2 + 2 * len(losses)
     assert table[2].startswith("| 8 | L_gd | ")
-    again = [row["again"] for row in result["rows"] if (row["batch_size"], row["loss"]) == (16, "L_im")]
+    again = list(held.query("batch_size == 16 and loss == 'L_im'")["again"])
     mean = f"{sum(again) / 2:.2f} ({min(again):.2f} to {max(again):.2f})"
     assert table[2 + len(losses) + losses.index("L_im")].split(" | ")[5] == mean

@@ -168,10 +168,11 @@ def test_the_other_published_values():
 def test_the_handwriting_takes_the_defaults_of_the_methods(method):
     found, made = default_for(method, "fonts-handwriting"), CLASSIFICATION[method]
     assert found.config == {n: v for n, v in dataclasses.asdict(made.run.CONFIG()).items() if n not in HOW}
-    assert found.settings == dataclasses.asdict(made.settings())
+    chosen = {"beta": 0.0} if method == "cgdm" else {}  # by the rehearsal; the method's own is the authors' 0.01
+    assert found.settings == dataclasses.asdict(made.settings()) | chosen
     assert found.steps == 400
     moons = default_for(method, "moons")
-    settings = found.settings | ({"ramp": 300} if method == "dann" else {})  # over the whole run
+    settings = dataclasses.asdict(made.settings()) | ({"ramp": 300} if method == "dann" else {})  # over the whole run
     assert (moons.config, moons.settings, moons.steps) == ({**found.config, "dropout": 0.0}, settings, 300)
 
 

@@ -2,6 +2,7 @@
 
 import errno
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -256,17 +257,20 @@ def test_what_a_file_holds_is_kept(measured):
     assert after.attrs["command"] == "uda bench accuracy --table small --seeds 0,1,2 --out small.csv"
     assert after.attrs["note"] == "Note."
     assert after.attrs["torch"] == torch.__version__.split("+")[0]
+    assert after.attrs["date"] == before.attrs["date"] == date.today().isoformat()
 
 
-def test_a_file_names_every_version_that_it_was_measured_with(measured):
+def test_a_file_names_every_version_and_day_that_it_was_measured_with(measured):
     out, _, _ = measured
     here = torch.__version__.split("+")[0]
-    out.write_text(out.read_text(encoding="utf-8").replace(here, "1.0.0"), encoding="utf-8")
+    today, text = date.today().isoformat(), out.read_text(encoding="utf-8")
+    out.write_text(text.replace(here, "1.0.0").replace(today, "2026-01-02"), encoding="utf-8")
     old = out.read_bytes()
     studies.measure("small", [1], out)
     assert out.read_bytes() == old  # nothing was left to measure
     studies.measure("small", [2], out)
     assert results.read(out).attrs["torch"] == f"1.0.0, {here}"
+    assert results.read(out).attrs["date"] == f"2026-01-02, {today}"
     assert " --seeds 0,1,2 " in results.read(out).attrs["command"]
 
 

@@ -30,6 +30,7 @@ def add(commands) -> None:
     gradients.add_argument("task", nargs="?", default=fonts[0], choices=fonts, metavar="TASK", help=about)
     about = "of CGDM's training: a range, or a list (default: 0)"
     gradients.add_argument("--seeds", default="0", metavar="A-B", help=about)
+    gradients.add_argument("--out", type=Path, metavar="FILE.csv", help="also write each number, a loss a line")
     example = "bench accuracy --seeds 0-9 --out accuracy.csv"
     p = main.add_command(benches, "accuracy", bench_accuracy, "every method, seed by seed", example)
     p.add_argument("--seeds", default="0-9", metavar="A-B", help="a range, or a list such as 0,3,4 (default: 0-9)")
@@ -56,7 +57,7 @@ def add(commands) -> None:
     loader.add_argument("--batch-size", type=int, metavar="N", help="per domain (default: the recipe's, 32)")
     loader.add_argument("--device", default="cpu", metavar="D", help="cpu (default) or cuda")
     loader.add_argument("--batches", type=int, default=10, metavar="N", help="measured at a time (default: 10)")
-    for p in (speed, anchors, gradients, loader):
+    for p in (speed, anchors, loader):
         p.add_argument("--out", type=Path, metavar="FILE", help="also write the figures, as JSON")
     main.add_chosen(benches, [], [], "uda.benches")
 
@@ -79,10 +80,15 @@ def bench_anchors(args: argparse.Namespace) -> int:
 
 def bench_gradients(args: argparse.Namespace) -> int:
     """Measure the gradients of CGDM's losses; the exit status."""
-    from uda_core.lab.benchmarks import gradients, report
+    from uda_core.lab import results, studies
+    from uda_core.lab.benchmarks import gradients
 
-    result = gradients.measure(load(args.task), seeds_of(args.seeds))
-    return report(result, gradients.table(result), args.out)
+    held = gradients.measure(load(args.task), seeds_of(args.seeds))
+    print(results.of_gradients(held))
+    if args.out:
+        command = f"uda bench gradients {args.task} --seeds {args.seeds} --out {args.out.name}"
+        results.write(held, args.out, {"command": command} | studies.made_with({}))
+    return 0
 
 
 def bench_accuracy(args: argparse.Namespace) -> int:

@@ -35,7 +35,7 @@ TAKES = {
     "06": Take("source_only", "streets-rehearsal"),
     "07": Take("cag", "streets-rehearsal"),
     "08": Take("source_only", "fonts-distorted", {"infomax": 0.3}),
-    "09": Take("cgdm", "fonts-distorted"),
+    "09": Take("cgdm", "fonts-distorted", {"beta": 0.01}),
 }
 
 

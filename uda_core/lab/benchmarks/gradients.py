@@ -10,15 +10,17 @@ from collections.abc import Callable, Sequence
 from statistics import mean
 from typing import cast
 
+import pandas as pd
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from uda_core.evaluation import labels
 from uda_core.lab.recipe import default_for
+from uda_core.lab.results import GRADIENTS as MEASURES
 from uda_core.lab.studies.gradient_labels import exchanged, shuffled
 from uda_core.losses import classifier_discrepancy, row_cosine
-from uda_core.methods.cgdm import CGDMRun
+from uda_core.methods.cgdm import CGDMRun, CGDMSettings
 from uda_core.methods.classification import ce, im
 from uda_core.run import Loss
 from uda_core.samples import Batch, Batches, seed_of
@@ -29,38 +31,21 @@ STEPS = (100, 200, 400)
 SIZES = (64, 896, 1024)  # of 1,797 target images two batches of 896 share none, two of 1,024 more than half
 PAIRS = 4  # of batches, for each step and size
 TRUTH = "L_ce of the true labels"
-MEASURES = {  # the first four are cosines
-    "wce": "with L_wce", "truth": "with the truth", "gd": "with L_gd", "again": "with its own of another batch",
-    "norm": "norm, L_dis = 1",
-}  # fmt: skip
 Measured = dict[str, dict[str, float]]  # loss -> measure -> value
 
 
-def measure(task: Task, seeds: Sequence[int], steps: Sequence[int] = STEPS, sizes: Sequence[int] = SIZES) -> dict:
-    """`measured` at each of the steps and sizes, while CGDM trains with its recipe for this task, seed by seed."""
+def measure(task: Task, seeds: list[int], steps: Sequence[int] = STEPS, sizes: Sequence[int] = SIZES) -> pd.DataFrame:
+    """`measured` at each step and size, while CGDM trains with its recipe and the authors' `beta`: a line a loss."""
     y, rows = cast(Tensor, labels(task, "target_train")), []
+    made = default_for("cgdm", task.name).changed(settings={"beta": CGDMSettings().beta})
     for seed in seeds:
-        run = default_for("cgdm", task.name).start(task.pair, seed=seed)
+        run = made.start(task.pair, seed=seed)
         for record in tqdm(fit(run, max(steps)), f"seed {seed}", max(steps), unit="step", leave=False):
             for size in sizes if record.step in steps else ():
                 of_losses = measured(run, y, size)
                 at = {"seed": seed, "step": record.step, "batch_size": size}
                 rows += [at | {"loss": loss} | values for loss, values in of_losses.items()]
-    return {"torch": torch.__version__, "task": task.name, "pairs": PAIRS, "rows": rows}
-
-
-def table(result: dict) -> str:
-    """In Markdown: for each size and loss the mean of each measure, and its lowest and highest at a step of a seed."""
-    lines = ["| B | gradient of | " + " | ".join(MEASURES.values()) + " |", "|---:|---|" + "---:|" * len(MEASURES)]
-    rows = result["rows"]
-    for size, loss in dict.fromkeys((row["batch_size"], row["loss"]) for row in rows):
-        cells = []
-        for of in MEASURES:
-            found = [row[of] for row in rows if (row["batch_size"], row["loss"]) == (size, loss)]
-            average, low, high = (f"{x:.{0 if of == 'norm' else 2}f}" for x in (mean(found), min(found), max(found)))
-            cells.append(f"{average} ({low} to {high})")
-        lines.append(f"| {size:,} | {loss} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return pd.DataFrame(rows)
 
 
 def measured(run: CGDMRun, y: Tensor, size: int, pairs: int = PAIRS) -> Measured:

@@ -27,7 +27,7 @@ COLUMNS = ("row", "seed", "task", "phase", "measure", "class", "value")
 NAMES = tuple(sorted(file.name.removesuffix(".settings.csv") for file in FOLDER.glob("*.settings.csv")))
 PHASES = {"source": "source", "adabn": "AdaBN", "warm-up": "warm-up", "stage1": "stage 1", "stage2": "stage 2"}
 SUPERVISED = "supervised on the target"
-BEST_OF_THREE = f"CGDM (code), best of 3, chosen by {RULE}, 3x cost"
+BEST_OF_THREE = f"CGDM (code) with beta 0.1, best of 3, chosen by {RULE}, 3x cost"
 REACHED = {  # what the table `reached` calls the task of a study
     "fonts-handwriting": "fonts -> handwriting, accuracy",
     "mnist-usps": "MNIST -> USPS, accuracy",
@@ -36,11 +36,15 @@ REACHED = {  # what the table `reached` calls the task of a study
     "streets": "streets, rendered -> camera, mIoU",
     "camvid-day-dusk": "CamVid, day -> dusk, mIoU",
 }
+GRADIENTS = {  # what `uda bench gradients` measures of each loss; the first four are cosines
+    "wce": "with L_wce", "truth": "with the truth", "gd": "with L_gd", "again": "with its own of another batch",
+    "norm": "norm, L_dis = 1",
+}  # fmt: skip
 MARKS = r"(<!-- results:(\S+):begin -->).*?(<!-- results:\2:end -->)"
 
 
 def read(path: Path) -> pd.DataFrame:
-    """A results file; `.attrs` holds what its comments name: command, note, torch.
+    """A results file; `.attrs` holds what its comments name: command, note, torch, date (of both all that took part).
 
     Raises:
         UserError: if it is another kind of file.
@@ -115,13 +119,6 @@ def numbers(name: str, row: str) -> pd.DataFrame:
     lines = _lines(name, row)
     lines = lines[(lines["class"] == "") & (lines["task"] == "")]
     return lines.pivot_table(index="seed", columns="measure", values="value", aggfunc="last", sort=False)
-
-
-def mistakes(name: str, row: str) -> dict[int, str]:
-    """The commonest mistake of each seed, such as "22 x 4 read as 1"."""
-    lines = _lines(name, row)
-    first = lines[lines["measure"] == "mistake"].groupby("seed").first()
-    return {seed: f"{line['value']:.0f} x {line['class']}" for seed, line in first.iterrows()}
 
 
 def picks(name: str, row: str, groups: Iterable[Sequence[int]]) -> pd.DataFrame:
@@ -262,9 +259,23 @@ def of_labels() -> str:
     lines = [_line("", *(f"{n} labels" for n in held["labels"].unique()))]
     lines.append("|---" + "|---:" * held["labels"].nunique() + "|")
     for name, of_study in held.groupby("table", sort=False):
-        lines.append(
-            _line(name, *(f"{r:.1f} ({a:.1f} to {b:.1f})" for r, a, b in of_study[["regret", "low", "high"]].values))
-        )
+        numbers = of_study[["regret", "low", "high"]].values
+        lines.append(_line(name, *("{:.1f} ({:.1f} to {:.1f})".format(*of_n) for of_n in numbers)))
+    return "\n".join(lines)
+
+
+def gradients() -> pd.DataFrame:
+    """What `uda bench gradients` measured: a line for each seed, step, batch size and loss, with `GRADIENTS`."""
+    return pd.read_csv(FOLDER / "gradients.csv", comment="#")
+
+
+def of_gradients(held: pd.DataFrame) -> str:
+    """A table of gradients: for each size and loss the mean of each measure, and its lowest and highest."""
+    lines = [_line("B", "gradient of", *GRADIENTS.values()), "|---:|---|" + "---:|" * len(GRADIENTS)]
+    for (size, loss), found in held.groupby(["batch_size", "loss"], sort=False):
+        of_each = [(found[of].agg(["mean", "min", "max"]), 2 * (of != "norm")) for of in GRADIENTS]
+        texts = ("{:.{n}f} ({:.{n}f} to {:.{n}f})".format(*ends, n=digits) for ends, digits in of_each)
+        lines.append(_line(f"{size:,}", loss, *texts))
     return "\n".join(lines)
 
 
@@ -277,7 +288,7 @@ def table(name: str, rows: Sequence[str] | None = None) -> str:
     made = {"published": beside_published, "reached": reached, "one-of-three": one_of_three}
     made |= {f"{name}:effects": partial(of_terms, name) for name in NAMES}
     made |= {f"choices:{level}": partial(of_choices, level) for level in ("rows", "seeds", "checkpoints")}
-    made["choices:labels"] = of_labels
+    made |= {"choices:labels": of_labels, "gradients": lambda: of_gradients(gradients())}
     if name in made and rows is not None:
         raise UserError(f"table {name!r} has no rows to choose from; leave them out")
     return made[name]() if name in made else markdown(name, rows)

@@ -16,6 +16,7 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import reduce
 from itertools import permutations, product
 from pathlib import Path
@@ -180,7 +181,6 @@ def measure(name: str, seeds: Sequence[int], out: Path, data: Path | None = None
     before = results.read_settings(beside) if beside.exists() else settings[:0]
     if unknown := [row for row in held["row"].unique() if row not in study.rows]:
         raise UserError(f"{out}: holds {', '.join(unknown)}, which table {name} does not have; give another --out")
-    versions = {torch.__version__.split("+")[0], *held.attrs.get("torch", "").split(", ")} - {""}
     same = [row for row in study.rows if row in before.index and _values(before, row) == _values(settings, row)]
     held, tasks = held[held["row"].isin(same)], study.tasks(data)
     done = set(zip(held["seed"], held["row"], strict=True))
@@ -189,7 +189,7 @@ def measure(name: str, seeds: Sequence[int], out: Path, data: Path | None = None
         return
     where, all_seeds = " --data DIR" if data else "", sorted({*map(int, held["seed"]), *seeds})
     command = f"uda bench accuracy --table {name} --seeds {','.join(map(str, all_seeds))}{where} --out {out.name}"
-    comments = {"command": command, "note": study.note, "torch": ", ".join(sorted(versions))}
+    comments = {"command": command, "note": study.note} | made_with(held.attrs)
     results.write(held, out, comments)  # before the settings: so that none stand beside another's numbers
     write_whole(beside, settings.to_csv(lineterminator="\n").encode())
     torch.set_num_threads(1)
@@ -198,6 +198,12 @@ def measure(name: str, seeds: Sequence[int], out: Path, data: Path | None = None
         held = pd.concat([held, measured]) if len(held) else measured
         held = held.iloc[held["row"].map(list(study.rows).index).argsort(kind="stable")]
         results.write(held, out, comments)
+
+
+def made_with(before: Mapping[str, str]) -> dict[str, str]:
+    """The comments of a results file that name torch's version and the day, beside those that it names already."""
+    now = {"torch": torch.__version__.split("+")[0], "date": date.today().isoformat()}
+    return {name: ", ".join(sorted({text, *before.get(name, text).split(", ")})) for name, text in now.items()}
 
 
 def _values(settings: pd.DataFrame, row: str) -> dict[str, str]:
