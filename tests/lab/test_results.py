@@ -366,7 +366,7 @@ def test_what_lesson_08_says_about_choosing():
     for table in ("fonts-handwriting", "factorial-fonts", "imbalanced", "office31-features"):
         assert rows[table, "DEV"] == pytest.approx(rows[table, "source accuracy"], abs=2)
     labels = choices.load("validators.labels").query("level == 'rows'").set_index(["table", "labels"])["regret"]
-    assert labels[:, 50].max() < 1.05
+    assert round(labels[:, 50].max(), 1) == 1.1  # the page: "1.1 points or less"
     of_run = choices.choices(held, "checkpoints")
     steps = of_run.groupby(["table", "chosen by"])["regret"].mean()
     assert steps["imbalanced", "last step"] > steps["imbalanced", "any"]  # "more than a random step"
