@@ -299,7 +299,7 @@ def test_photographs_are_as_lesson_05_describes_them():
     ("study", "beside", "low", "high"),
     [
         ("factorial-fonts", "discrepancy", -7.3, -7.1),  # "takes 7.2 points, on every one of the ten seeds"
-        ("factorial-office31", "discrepancy", 4, 5),  # "beside the discrepancy and beside InfoMax it still gains"
+        ("factorial-office31", "discrepancy", 4.5, 5.5),  # "beside the discrepancy and beside InfoMax it still gains"
         ("factorial-office31", "InfoMax", 2, 3),
         ("factorial-office31", "pseudo-labels", -1, 1),  # "beside the pseudo-labels nothing"
         ("factorial-office31", "discrepancy + InfoMax + pseudo-labels", -1.5, -0.5),  # "takes a point"
@@ -393,7 +393,7 @@ def test_the_validators_files_are_small_and_hold_no_line_twice():
 
 def test_what_is_reached():
     table = results.reached()
-    assert "| MNIST -> USPS, accuracy | 89.0 (one seed) | 95.3 (one seed) | CGDM (code) | 96.9 (one seed) |" in table
+    assert "| MNIST -> USPS, accuracy | 87.9 (one seed) | 96.5 (one seed) | CGDM (code) | 97.1 (one seed) |" in table
     assert "| CamVid, day -> dusk, mIoU | 23.2 ± 5.2 | 35.9 ± 1.4 | CAG, adversarial warm-up |  |" in table
 
 

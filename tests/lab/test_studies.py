@@ -92,15 +92,6 @@ def test_each_term_of_a_factorial_study_is_on_in_half_of_its_cells(name):
     assert len({tuple(sorted(settings.items())) for settings in cells}) == 16
 
 
-def test_a_study_may_have_a_number_of_steps_for_all_its_rows(tmp_path):
-    assert {arm.describe()["steps"] for arm in STUDIES["mnist-usps"].rows.values()} == {"1000"}
-    assert [STUDIES[name].rows["DANN"].describe()["ramp"] for name in ("mnist-usps", "usps-mnist")] == ["1000"] * 2
-    path = tmp_path / "own.toml"
-    rows = '[rows]\na = { recipe = "mcd-blobs" }\nb = { recipe = "mcd-blobs", steps = 7 }\n'
-    path.write_text(f'task = "blobs"\nnote = ""\nsteps = 5\n{rows}')
-    assert [arm.steps for arm in studies.read(path).rows.values()] == [5, 7]
-
-
 # -- traces ------------------------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,6 @@
 
     task = "streets"          by name, or one of `LOADERS`
     only = ["A->D"]           of several tasks; may be left out: all
-    steps = 1000              of every row that has none of its own; may be left out: those of the recipe
     note = "..."              what stands below the table
     details = true            also the commonest mistakes and what needs no target label; may be left out
     [rows]                    name = what `Arm` takes
@@ -315,8 +314,6 @@ def read(path: Path) -> Study:
     values = tomllib.loads(path.read_text(encoding="utf-8"))
     factorial = cells(**values.pop("factorial")) if "factorial" in values else {}
     rows = factorial | {name: Arm(**row) for name, row in values.pop("rows", {}).items()}
-    if steps := values.pop("steps", None):
-        rows = {name: replace(arm, steps=arm.steps or steps) for name, arm in rows.items()}
     return Study(**values, rows=rows)
 
 
