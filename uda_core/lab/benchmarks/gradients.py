@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from uda_core.evaluation import labels
 from uda_core.lab.recipe import default_for
-from uda_core.lab.results import GRADIENTS as MEASURES
+from uda_core.lab.results import GRADIENTS
 from uda_core.lab.studies.gradient_labels import exchanged, shuffled
 from uda_core.losses import classifier_discrepancy, row_cosine
 from uda_core.methods.cgdm import CGDMRun, CGDMSettings
@@ -61,7 +61,7 @@ def measured(run: CGDMRun, y: Tensor, size: int, pairs: int = PAIRS) -> Measured
         for n in range(pairs):
             drawn = ((next(batches), seed_of(n, i)) for i in range(2))
             found.append(compared(*(of_losses(twin, b, y_hat[b.i_t], y[b.i_t], seed) for b, seed in drawn)))
-    return {loss: {of: mean(pair[loss][of] for pair in found) for of in MEASURES} for loss in found[0]}
+    return {loss: {of: mean(pair[loss][of] for pair in found) for of in GRADIENTS} for loss in found[0]}
 
 
 def of_losses(run: CGDMRun, batch: Batch, y_hat: Tensor, y: Tensor, seed: int) -> dict[str, Tensor]:
