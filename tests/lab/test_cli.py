@@ -461,7 +461,7 @@ def test_help_of_bench_accuracy_names_every_table(run):
 
 def test_help_of_a_method_gives_default_unit_range_and_choices(run):
     _, out, _ = run("train", "cgdm", "moons", "--help")
-    beta = "weight (the authors') of the gradient discrepancy L_gd, in step C (0.01; 0 to 1)"
+    beta = "weight of the gradient discrepancy L_gd, in step C; published: 0.01 (0.01; 0 to 1)"
     assert f"    beta                        {beta}\n" in out
     assert "(100 steps; 1 to 1e+06)\n" in out
     assert "(code; code or paper)\n" in out

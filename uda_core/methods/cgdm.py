@@ -51,7 +51,7 @@ class CGDMSettings(MCDSettings):
 
     infomax: float = option(0.3, "weight of the InfoMax term L_im, in steps A, B and C", 0.0, 1.0)
     alpha: float = option(0.03, "weight of L_wce, the pseudo-labels' cross-entropy, in step A", 0.0, 1.0)
-    beta: float = option(0.01, "weight (the authors') of the gradient discrepancy L_gd, in step C", 0.0, 1.0)
+    beta: float = option(0.01, "weight of the gradient discrepancy L_gd, in step C; published: 0.01", 0.0, 1.0)
     warm_up: int = option(0, "first steps on the source alone", 0, 10_000, "steps")
     refresh: int = option(
         100, "new pseudo-labels every so many steps, counted from the warm-up's end", 1, 1_000_000, "steps"
